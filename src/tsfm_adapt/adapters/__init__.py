@@ -1,0 +1,1 @@
+"""Small trainable parts behind one contract (`base.py`), one a module."""

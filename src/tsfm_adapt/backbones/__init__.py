@@ -1,0 +1,1 @@
+"""Pretrained models behind one contract (`base.py`), one a module."""

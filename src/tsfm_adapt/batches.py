@@ -1,0 +1,63 @@
+"""The batch, and the one place where numpy becomes torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from tsfm_adapt.signals.windows import WindowArrays
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B windows of C channels, in the data's own units. True in a mask means measured."""
+
+    values: Tensor  # (B, C, T) float32, finite; arbitrary where not observed
+    observed: Tensor  # (B, C, T) bool
+    target: Tensor | None  # (B, C, H) | (B, C, T) | (B, ...) by task
+    target_observed: Tensor | None  # the shape of `target`, bool
+    start_s: Tensor  # (B,) float64 seconds since the epoch; NaN = unknown
+    rate_hz: float
+    channels: tuple[str, ...]
+    subjects: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """B, the number of windows."""
+        return int(self.values.shape[0])
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with every tensor on `device`."""
+        from torch import Tensor
+
+        moved = {
+            f.name: value.to(device)
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), Tensor)
+        }
+        return replace(self, **moved)
+
+    def without_target(self) -> Batch:
+        """What a model may see when it predicts."""
+        return replace(self, target=None, target_observed=None)
+
+
+def collate(windows: WindowArrays) -> Batch:
+    """Windows from `signals` as tensors; memory is shared, nothing is copied."""
+    import torch
+
+    has_target = windows.target is not None and windows.target_observed is not None
+    return Batch(
+        values=torch.from_numpy(windows.values),
+        observed=torch.from_numpy(windows.observed),
+        target=torch.from_numpy(windows.target) if has_target else None,
+        target_observed=torch.from_numpy(windows.target_observed) if has_target else None,
+        start_s=torch.from_numpy(windows.start_s),
+        rate_hz=windows.rate_hz,
+        channels=windows.channels,
+        subjects=windows.subjects,
+    )

@@ -1,0 +1,115 @@
+"""Components by file name: `name: lora` in a recipe is the `Config` of `adapters/lora.py`.
+
+The folder is the registry. A component file holds a docstring whose first line says what it is, a
+`Config` (pydantic, frozen) and the class that it builds. Component files import torch inside
+functions only, so that a recipe is validated without it.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from tsfm_adapt.errors import EnvironmentProblem, RecipeError, closest
+
+Kind = Literal["backbone", "adapter", "task", "reader"]
+
+PACKAGES: dict[Kind, str] = {
+    "backbone": "backbones",
+    "adapter": "adapters",
+    "task": "tasks",
+    "reader": "signals/readers",
+}
+
+
+@dataclass(frozen=True)
+class Component:
+    """One file of a component folder, read without importing it."""
+
+    kind: Kind
+    name: str
+    summary: str
+    requires: tuple[str, ...]  # import names of optional packages
+    extra: str | None  # the extra that installs them
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The optional packages that this component needs and that are not installed."""
+        return tuple(name for name in self.requires if importlib.util.find_spec(name) is None)
+
+    @property
+    def problem(self) -> str | None:
+        """Why the component cannot be used here, with the install command; None = ready."""
+        if not self.missing:
+            return None
+        return f"needs {', '.join(self.missing)}: pip install 'tsfm-adapt[{self.extra}]'"
+
+
+def names(kind: Kind) -> tuple[str, ...]:
+    """The component names of a kind, sorted."""
+    return tuple(sorted(path.stem for path in _files(kind)))
+
+
+@cache
+def component(kind: Kind, name: str) -> Component:
+    """Looks a component up by name.
+
+    Raises:
+        RecipeError: no component of that kind has this name.
+    """
+    known = names(kind)
+    if name not in known:
+        raise RecipeError(
+            f"there is no {kind} named '{name}'.{closest(name, known)} Known: {', '.join(known)}."
+        )
+    path = _folder(kind) / f"{name}.py"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    constants = {
+        target.id: ast.literal_eval(statement.value)
+        for statement in tree.body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+        if isinstance(target, ast.Name) and target.id in ("REQUIRES", "EXTRA")
+    }
+    summary = (ast.get_docstring(tree) or "").splitlines()
+    return Component(
+        kind=kind,
+        name=name,
+        summary=summary[0].rstrip(".") if summary else "",
+        requires=tuple(constants.get("REQUIRES", ())),
+        extra=constants.get("EXTRA"),
+    )
+
+
+def config_class(kind: Kind, name: str) -> Any:  # a pydantic model class, one per component file
+    """The `Config` class of a component; importing it needs none of the component's extras."""
+    component(kind, name)
+    package = PACKAGES[kind].replace("/", ".")
+    return importlib.import_module(f"tsfm_adapt.{package}.{name}").Config
+
+
+def require(kind: Kind, name: str) -> None:
+    """Stops unless the component's optional packages are installed.
+
+    Raises:
+        EnvironmentProblem: with the command that installs what is missing.
+    """
+    problem = component(kind, name).problem
+    if problem is not None:
+        raise EnvironmentProblem(f"{kind} '{name}' {problem}")
+
+
+def _folder(kind: Kind) -> Path:
+    return Path(__file__).parent / PACKAGES[kind]
+
+
+def _files(kind: Kind) -> Iterator[Path]:
+    for path in _folder(kind).glob("*.py"):
+        if not path.stem.startswith("_") and path.stem != "base":
+            yield path

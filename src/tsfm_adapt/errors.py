@@ -1,0 +1,52 @@
+"""What can go wrong, in kinds that a caller can tell apart.
+
+Every message has three parts: the rule, the values found, the next step. The command line prints
+the message without a traceback and exits with the kind's `exit_code`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class TsfmAdaptError(Exception):
+    """Base of all errors that a user can act on."""
+
+    exit_code = 1
+
+
+class RecipeError(TsfmAdaptError):
+    """The recipe asks for something that does not exist or does not fit together."""
+
+    exit_code = 2
+
+
+class DataError(TsfmAdaptError):
+    """A recording is missing, broken, too short, or in the wrong unit."""
+
+    exit_code = 3
+
+
+class EnvironmentProblem(TsfmAdaptError):
+    """Something outside recipe and data is missing: an extra, a checkpoint, a device, disk space."""
+
+    exit_code = 4
+
+
+class DivergedError(TsfmAdaptError):
+    """Training produced a loss or gradient that is not finite."""
+
+    exit_code = 5
+
+
+class CannotMerge(TsfmAdaptError):
+    """The adapter has no equivalent change of the base weights."""
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """A ` Did you mean 'x'?` suffix for error messages, empty where nothing is close."""
+    names = sorted(known)
+    folded = {candidate.casefold(): candidate for candidate in names}
+    matches = get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    return f" Did you mean '{folded[matches[0]]}'?" if matches else ""

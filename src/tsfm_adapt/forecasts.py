@@ -1,0 +1,77 @@
+"""What a backbone predicts: one interface over quantiles, distributions, samples and points."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Forecast(ABC):
+    """A prediction of H future samples of each channel, in the data's units."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """H, the number of predicted samples."""
+
+    @abstractmethod
+    def quantiles(self, levels: Sequence[float]) -> Tensor:
+        """Quantiles (B, C, Q, H) at the levels asked for, non-decreasing in the level."""
+
+    @abstractmethod
+    def loss(self, target: Tensor, observed: Tensor, scale: Tensor) -> Tensor:
+        """Scalar, differentiable; the mean over observed targets, each divided by `scale`.
+
+        Args:
+            target: (B, C, H); arbitrary where not observed.
+            observed: (B, C, H) bool.
+            scale: (B, C, 1), positive, in the data's units.
+        """
+
+
+@dataclass(frozen=True)
+class QuantileForecast(Forecast):
+    """Quantiles at fixed levels; others by linear interpolation, the outermost beyond them."""
+
+    values: Tensor  # (B, C, Q, H), data units
+    levels: tuple[float, ...]  # Q increasing levels in (0, 1)
+
+    @property
+    def steps(self) -> int:
+        """H, the number of predicted samples."""
+        return int(self.values.shape[-1])
+
+    def quantiles(self, levels: Sequence[float]) -> Tensor:
+        """Quantiles (B, C, Q, H); crossing ones are sorted."""
+        import torch
+
+        known = torch.tensor(self.levels, device=self.values.device)
+        ordered = self.values.sort(dim=-2).values
+        columns = []
+        for level in levels:
+            right = int(torch.searchsorted(known, level - 1e-6))
+            if right == 0:
+                columns.append(ordered[:, :, 0])
+            elif right == len(self.levels):
+                columns.append(ordered[:, :, -1])
+            else:
+                low, high = self.levels[right - 1], self.levels[right]
+                weight = (level - low) / (high - low)
+                columns.append(torch.lerp(ordered[:, :, right - 1], ordered[:, :, right], weight))
+        return torch.stack(columns, dim=-2)
+
+    def loss(self, target: Tensor, observed: Tensor, scale: Tensor) -> Tensor:
+        """Twice the pinball loss, summed over levels, mean over observed targets."""
+        import torch
+
+        levels = torch.tensor(self.levels, device=self.values.device)[:, None]
+        safe = torch.where(observed, target, 0.0)
+        error = (safe[:, :, None] - self.values) / scale[:, :, None]  # (B, C, Q, H)
+        pinball = 2 * torch.maximum(levels * error, (levels - 1) * error).sum(dim=2)
+        count = observed.sum().clamp(min=1)
+        return torch.where(observed, pinball, 0.0).sum() / count

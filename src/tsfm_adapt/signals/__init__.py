@@ -1,0 +1,1 @@
+"""Recordings from file to window: numpy and pandas only."""

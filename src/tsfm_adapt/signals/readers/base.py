@@ -1,0 +1,61 @@
+"""What a reader guarantees."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.recording import Events, Recording
+
+
+class ReaderConfig(BaseModel, ABC):
+    """The recipe's `data.reader`: how to find recordings of one format.
+
+    `read` yields recordings in a reproducible order, values and units as the file states them,
+    nothing cleaned, interpolated or resampled. It raises `DataError` naming the file for whatever
+    it cannot read, and never yields a partial recording instead.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+
+    @property
+    def synthetic(self) -> bool:
+        """True where the recordings are simulated; reports and titles then say so."""
+        return False
+
+    @abstractmethod
+    def read(self, channels: tuple[str, ...]) -> Iterator[Recording | Events]:
+        """Yields every recording; of its channels only those named, in the file's own names.
+
+        Args:
+            channels: source channel names to read; empty = all. A recording that lacks some of
+                them is yielded with what it has, so that the caller can say which are absent.
+        """
+
+
+def resolve_root(root: str) -> Path:
+    """The folder or file behind a recipe's `root`.
+
+    Relative to the working directory; where it does not exist there, to `TSFM_ADAPT_DATA`.
+
+    Raises:
+        DataError: neither exists.
+    """
+    path = Path(root).expanduser()
+    if path.exists():
+        return path
+    data = os.environ.get("TSFM_ADAPT_DATA")
+    if not path.is_absolute() and data and (Path(data).expanduser() / path).exists():
+        return Path(data).expanduser() / path
+    tried = [str(path.absolute())] + ([str(Path(data) / path)] if data else [])
+    hint = "" if data else " or set TSFM_ADAPT_DATA to the folder that holds it"
+    raise DataError(
+        f"data.reader.root: '{root}' does not exist (looked at {', '.join(tried)}). "
+        f"Correct the path{hint}."
+    )

@@ -1,0 +1,110 @@
+"""A recording, its marked spans, and a set of recordings.
+
+NaN at this border means *not measured*; `observed` masks appear only from windows on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.floating]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+_EMPTY: Mapping[str, str | int | float] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Span:
+    """A labelled stretch, in seconds from the start of its recording."""
+
+    start_s: float
+    stop_s: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One subject, one continuous stretch, one clock.
+
+    `start` has second precision: de-identified data holds years beyond 2262, the end of
+    nanosecond time.
+    """
+
+    id: str  # the stay, sitting or file
+    subject: str  # the patient; the unit of splitting and of every interval
+    values: FloatArray  # (C, T) in `units`; NaN = not measured; may be memory-mapped
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    rate_hz: float
+    start: np.datetime64 | None = None
+    spans: tuple[Span, ...] = ()
+    attributes: Mapping[str, str | float] = field(default_factory=lambda: MappingProxyType({}))
+    labels: Mapping[str, str | int | float] = field(default_factory=lambda: _EMPTY)
+
+    def __post_init__(self) -> None:
+        assert self.values.ndim == 2, self.values.shape
+        assert len(self.channels) == len(self.units) == self.values.shape[0]
+        assert self.rate_hz > 0
+
+    @property
+    def samples(self) -> int:
+        """T, the number of samples of each channel."""
+        return int(self.values.shape[1])
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.samples / self.rate_hz
+
+
+@dataclass(frozen=True)
+class Events:
+    """Irregular readings of one subject, before they are binned to a clock.
+
+    Several readings may share a time; the order is that of the file.
+    """
+
+    id: str
+    subject: str
+    time_s: FloatArray  # (N,) seconds since `start`
+    channel: IntArray  # (N,) index into `channels`
+    value: FloatArray  # (N,) in the channel's unit
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    start: np.datetime64 | None = None
+    spans: tuple[Span, ...] = ()
+    attributes: Mapping[str, str | float] = field(default_factory=lambda: MappingProxyType({}))
+    labels: Mapping[str, str | int | float] = field(default_factory=lambda: _EMPTY)
+
+    def __post_init__(self) -> None:
+        assert self.time_s.shape == self.channel.shape == self.value.shape
+        assert len(self.channels) == len(self.units)
+
+
+@dataclass(frozen=True)
+class RecordingSet:
+    """Recordings that share channels, units and rate: what a reader plus cleaning yields."""
+
+    recordings: tuple[Recording, ...]
+    left_out: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # id: reason
+
+    def __post_init__(self) -> None:
+        shapes = {(r.channels, r.units, r.rate_hz) for r in self.recordings}
+        assert len(shapes) <= 1, shapes
+
+    def __iter__(self) -> Iterator[Recording]:
+        return iter(self.recordings)
+
+    def __len__(self) -> int:
+        return len(self.recordings)
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The distinct subjects, sorted."""
+        return tuple(sorted({r.subject for r in self.recordings}))

@@ -1,0 +1,1 @@
+"""What a model is trained and scored for, one task a module."""
