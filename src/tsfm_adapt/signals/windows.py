@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from tsfm_adapt.signals.recording import BoolArray, FloatArray
+import numpy as np
+
+from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray, Recording
 
 
 @dataclass(frozen=True)
@@ -15,6 +21,11 @@ class WindowSpec:
     horizon: int  # H; 0 = no target
     stride: int = 1
     min_context: int = 1  # measured context values a (window, channel) pair needs to be scored
+
+    def __post_init__(self) -> None:
+        assert self.context > 0, self.context
+        assert self.horizon >= 0, self.horizon
+        assert self.stride > 0, self.stride
 
 
 @dataclass(frozen=True)
@@ -29,3 +40,152 @@ class WindowArrays:
     rate_hz: float
     channels: tuple[str, ...]
     subjects: tuple[str, ...]
+
+
+class Windows:
+    """A list of windows: recording by recording, from each one's first sample by `stride`.
+
+    Only counts are kept, so that a list of millions costs nothing; values are read, copied and
+    cast by `gather`, so that memory-mapped recordings stay on disk until then. A recording
+    shorter than context + horizon has no windows.
+
+    Args:
+        recordings: with the same channels and rate.
+        spec: the geometry in samples.
+    """
+
+    def __init__(self, recordings: Sequence[Recording], spec: WindowSpec) -> None:
+        assert len({(r.channels, r.rate_hz) for r in recordings}) <= 1
+        self.recordings = tuple(recordings)
+        self.spec = spec
+        self.subject_names = tuple(sorted({r.subject for r in recordings}))
+        # np.memmap pays for each slice; a plain view of the same pages does not.
+        self._values = [np.asarray(r.values) for r in recordings]
+        self._origin_s = np.array([_seconds_since_epoch(r.start) for r in recordings], float)
+        counts = [_count(r.samples, spec) for r in recordings]
+        self._ends = np.cumsum(counts, dtype=np.int64)  # (R,) windows up to each recording's last
+        self._firsts = self._ends - np.array(counts, dtype=np.int64)
+        self._picked: IntArray | None = None  # positions in the whole list; None = all of it
+
+    def __len__(self) -> int:
+        if self._picked is not None:
+            return len(self._picked)
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    @property
+    def recording(self) -> IntArray:
+        """Each window's recording, an index into `recordings`, (N,)."""
+        return self._locate(np.arange(len(self)))[0]
+
+    @property
+    def start(self) -> IntArray:
+        """Each window's first context sample, counted in its recording, (N,)."""
+        return self._locate(np.arange(len(self)))[1]
+
+    @property
+    def subjects(self) -> IntArray:
+        """Each window's subject, an index into `subject_names`, (N,)."""
+        number = {name: index for index, name in enumerate(self.subject_names)}
+        of_recording = np.array([number[r.subject] for r in self.recordings], dtype=np.int64)
+        return of_recording[self.recording]
+
+    def take(self, indices: Sequence[int] | IntArray) -> Windows:
+        """The windows at `indices`, in that order, over the same recordings."""
+        view = copy.copy(self)
+        view._picked = self._positions(indices)
+        return view
+
+    def evenly_spaced(self, n: int) -> Windows:
+        """At most `n` windows, evenly spaced over the list."""
+        assert n > 0, n
+        if len(self) <= n:
+            return self
+        return self.take(np.arange(n) * len(self) // n)
+
+    def gather(self, indices: Sequence[int] | IntArray) -> WindowArrays:
+        """Copies the values of B windows.
+
+        Raises:
+            IndexError: an index is negative or not below the number of windows.
+        """
+        recording, start = self._locate(indices)
+        context, horizon = self.spec.context, self.spec.horizon
+        first = self.recordings[0]
+        values, observed = self._copied(recording, start, context)
+        target, target_observed = (
+            self._copied(recording, start + context, horizon) if horizon else (None, None)
+        )
+        return WindowArrays(
+            values=values,
+            observed=observed,
+            target=target,
+            target_observed=target_observed,
+            start_s=self._origin_s[recording] + start / first.rate_hz,
+            rate_hz=first.rate_hz,
+            channels=first.channels,
+            subjects=tuple(self.recordings[r].subject for r in recording),
+        )
+
+    def origins_sha256(self) -> str:
+        """Which windows these are: sha256 over a line `recording id, tab, start sample` each."""
+        digest = hashlib.sha256()
+        for recording, start in zip(self.recording, self.start, strict=True):
+            digest.update(f"{self.recordings[recording].id}\t{start}\n".encode())
+        return digest.hexdigest()
+
+    def _positions(self, indices: Sequence[int] | IntArray) -> IntArray:
+        index = np.asarray(indices, dtype=np.int64)
+        if index.size and not (index.min() >= 0 and index.max() < len(self)):
+            raise IndexError(f"window index {index.min()}..{index.max()} of {len(self)} windows")
+        return index if self._picked is None else self._picked[index]
+
+    def _locate(self, indices: Sequence[int] | IntArray) -> tuple[IntArray, IntArray]:
+        position = self._positions(indices)
+        recording = np.searchsorted(self._ends, position, side="right")
+        return recording, (position - self._firsts[recording]) * self.spec.stride
+
+    def _copied(
+        self, recording: IntArray, start: IntArray, length: int
+    ) -> tuple[FloatArray, BoolArray]:
+        channels = len(self.recordings[0].channels)
+        values = np.empty((len(recording), channels, length), dtype=np.float32)
+        with np.errstate(over="ignore"):  # beyond float32 becomes inf, which is not observed
+            for row, (r, s) in enumerate(zip(recording.tolist(), start.tolist(), strict=True)):
+                values[row] = self._values[r][:, s : s + length]
+        observed = np.isfinite(values)
+        # As integers, 0 x the bits of NaN is the bits of 0.0: 6 times faster than a masked copy.
+        bits = values.view(np.int32)
+        np.multiply(bits, observed, out=bits)
+        return values, observed
+
+
+def step_indices(n: int, batch_size: int, seed: int, step: int) -> IntArray:
+    """The windows of training step `step`: a pure function, so that a resumed run repeats it.
+
+    The steps read one endless sequence of shuffled epochs: any n consecutive draws that begin at
+    a multiple of n hold every window once, and a batch may reach over an epoch's end.
+
+    Returns:
+        (batch_size,) indices below `n`.
+    """
+    assert n > 0, "no windows to draw from"
+    epoch, within = np.divmod(np.arange(step * batch_size, (step + 1) * batch_size), n)
+    orders = {int(e): _shuffled(n, seed, int(e)) for e in np.unique(epoch)}
+    return np.array([orders[e][w] for e, w in zip(epoch.tolist(), within.tolist(), strict=True)])
+
+
+@lru_cache(maxsize=2)  # a batch reads one epoch, or two at its end; longer lists are large
+def _shuffled(n: int, seed: int, epoch: int) -> IntArray:
+    order = np.random.default_rng([seed, epoch]).permutation(n)
+    order.flags.writeable = False
+    return order
+
+
+def _count(samples: int, spec: WindowSpec) -> int:
+    return max(0, (samples - spec.context - spec.horizon) // spec.stride + 1)
+
+
+def _seconds_since_epoch(start: np.datetime64 | None) -> float:
+    if start is None or np.isnat(start):
+        return np.nan
+    return float((start - np.datetime64(0, "s")) / np.timedelta64(1, "s"))
