@@ -67,7 +67,8 @@ class Recording:
 class Events:
     """Irregular readings of one subject, before they are binned to a clock.
 
-    Several readings may share a time; the order is that of the file.
+    Several readings may share a time; the order is that of the file. Readings before `start` or
+    at or after `duration_s` belong to no bin.
     """
 
     id: str
@@ -78,6 +79,7 @@ class Events:
     channels: tuple[str, ...]
     units: tuple[str, ...]
     start: np.datetime64 | None = None
+    duration_s: float | None = None  # where the source states it: 48 h however few the readings
     spans: tuple[Span, ...] = ()
     attributes: Mapping[str, str | float] = field(default_factory=lambda: MappingProxyType({}))
     labels: Mapping[str, str | int | float] = field(default_factory=lambda: _EMPTY)
