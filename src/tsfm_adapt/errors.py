@@ -29,7 +29,7 @@ class DataError(TsfmAdaptError):
 
 
 class EnvironmentProblem(TsfmAdaptError):
-    """Something outside recipe and data is missing: an extra, a checkpoint, a device, disk space."""
+    """Something around the run is missing: an extra, a checkpoint, a device, disk space."""
 
     exit_code = 4
 

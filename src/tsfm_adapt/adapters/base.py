@@ -1,0 +1,80 @@
+"""What an adapter may do: change weights, or act on a batch at five stages of its way."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from tsfm_adapt.errors import CannotMerge
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.batches import Batch
+    from tsfm_adapt.forecasts import Forecast
+
+
+class Adapter(ABC):
+    """A small trainable part. Override only the stages it touches.
+
+    Guarantees, tested by `tests/contracts/adapter.py` for every adapter:
+
+    - after `attach`, exactly the adapter's own tensors have `requires_grad`;
+    - every one of them receives a gradient from the first loss;
+    - training leaves the base weights bit-identical, unless the adapter trains base weights.
+    """
+
+    name: str
+    injects = False  # True = attach goes through peft, which freezes everything else: runs first
+    changes_channels = False  # True = `signal` and `restore` map channels to others and back
+    identity_at_start = True  # True = untrained, it changes no output
+    module: nn.Module | None = None  # parts of our own, created by `attach`
+
+    @abstractmethod
+    def attach(self, backbone: Backbone) -> None:
+        """Puts the adapter's parameters in place.
+
+        Raises:
+            RecipeError: the adapter does not fit this backbone, or would train nothing.
+        """
+
+    def signal(self, batch: Batch) -> Batch:
+        """The batch as the backbone will see it."""
+        return batch
+
+    def prefix(self, batch: Batch, layer: int) -> Tensor | None:  # noqa: ARG002
+        """Prompt tokens before a block; see `backbones.base.Through`."""
+        return None
+
+    def tokens(self, tokens: Tensor, layer: int) -> Tensor:  # noqa: ARG002
+        """Data tokens (B, C, P, D) before a block."""
+        return tokens
+
+    def restore(self, forecast: Forecast) -> Forecast:
+        """Undoes on the forecast what `signal` did to the channels."""
+        return forecast
+
+    def merge(self, backbone: Backbone) -> None:  # noqa: ARG002
+        """Folds the adapter into the base weights, equal to a relative 1e-4.
+
+        Raises:
+            CannotMerge: no change of the base weights is equivalent.
+        """
+        raise CannotMerge(
+            f"adapter '{self.name}' acts on activations: no change of the base weights is "
+            "equivalent. Export the bundle instead."
+        )
+
+
+class AdapterConfig(BaseModel, ABC):
+    """One entry of the recipe's `adapters`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+
+    @abstractmethod
+    def build(self) -> Adapter:
+        """The adapter, not yet attached."""

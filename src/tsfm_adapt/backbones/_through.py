@@ -1,0 +1,119 @@
+"""Hooks that let adapters act on the tokens of an encoder made of blocks.
+
+Registered once when a backbone is built, and inert unless a pass is active. The active pass is a
+context variable, so threads and nested forwards do not see each other's. Hooks sit on the encoder
+and its blocks only, never inside a block: under gradient checkpointing those would run again in
+the backward pass, when no pass is active.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tsfm_adapt.backbones.base import per_series
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from tsfm_adapt.backbones.base import Through
+    from tsfm_adapt.batches import Batch
+
+
+@dataclass(frozen=True)
+class _Pass:
+    site: Site
+    through: Through
+    batch: Batch
+    data_tokens: int  # P, the leading tokens of the encoder's input that belong to the context
+    prompts: list[int]  # [N] once layer 0 has inserted its prompts
+
+
+_ACTIVE: ContextVar[_Pass | None] = ContextVar("active pass", default=None)
+
+# Extends the encoder's keyword arguments (masks, positions) by N leading prompt tokens.
+Extend = Callable[[dict[str, Any], int], dict[str, Any]]
+
+
+class Site:
+    """Where prompts enter and leave an encoder, and where data tokens can be mixed.
+
+    The encoder takes its tokens (B*C, L, D) as `inputs_embeds`, and its blocks take them as first
+    argument; rows are ordered by window, then by channel.
+    """
+
+    def __init__(self, encoder: nn.Module, blocks: Sequence[nn.Module], extend: Extend) -> None:
+        self._extend = extend
+        encoder.register_forward_pre_hook(self._enter, with_kwargs=True)
+        encoder.register_forward_hook(self._leave)
+        for layer, block in enumerate(blocks):
+            block.register_forward_pre_hook(_BlockHook(self, layer))
+
+    @contextmanager
+    def run(self, through: Through, batch: Batch, data_tokens: int) -> Iterator[None]:
+        """Activates `through` for the forwards inside the block."""
+        token = _ACTIVE.set(_Pass(self, through, batch, data_tokens, []))
+        try:
+            yield
+        finally:
+            _ACTIVE.reset(token)
+
+    def active(self) -> _Pass | None:
+        """The pass that runs through this site now."""
+        current = _ACTIVE.get()
+        return current if current is not None and current.site is self else None
+
+    def _enter(
+        self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        import torch
+
+        current = self.active()
+        if current is None:
+            return None
+        embeddings = kwargs["inputs_embeds"]
+        prompts = current.through.prefix(current.batch, 0)
+        if prompts is None:
+            return None
+        rows = per_series(prompts, current.batch).flatten(0, 1).to(embeddings.dtype)
+        current.prompts.append(rows.shape[1])
+        extended = self._extend(dict(kwargs), rows.shape[1])
+        return args, extended | {"inputs_embeds": torch.cat([rows, embeddings], dim=1)}
+
+    def _leave(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
+        current = self.active()
+        if current is None or not current.prompts:
+            return None
+        output.last_hidden_state = output.last_hidden_state[:, current.prompts[0] :]
+        return output
+
+
+class _BlockHook:
+    """Before block `layer`: deep prompts overwrite the first N tokens, data tokens are mixed."""
+
+    def __init__(self, site: Site, layer: int) -> None:
+        self._site = site
+        self._layer = layer
+
+    def __call__(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        import torch
+
+        current = self._site.active()
+        if current is None:
+            return None
+        hidden: Tensor = args[0]  # (B*C, N+L, D)
+        inserted = current.prompts[0] if current.prompts else 0
+        head, tail = hidden[:, :inserted], hidden[:, inserted + current.data_tokens :]
+        data = hidden[:, inserted : inserted + current.data_tokens]
+        if self._layer > 0 and inserted:
+            deep = current.through.prefix(current.batch, self._layer)
+            if deep is not None:
+                head = per_series(deep, current.batch).flatten(0, 1).to(hidden.dtype)
+        grid = data.unflatten(0, current.batch.values.shape[:2])  # (B, C, P, D)
+        mixed = current.through.tokens(grid, self._layer)
+        if mixed is grid and head.shape[1] == 0:
+            return None
+        return torch.cat([head, mixed.flatten(0, 1), tail], dim=1), *args[1:]

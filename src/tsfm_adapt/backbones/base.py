@@ -1,0 +1,195 @@
+"""What every backbone guarantees, and how adapters take part while a batch passes through it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tsfm_adapt.errors import EnvironmentProblem, RecipeError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from tsfm_adapt.batches import Batch
+    from tsfm_adapt.forecasts import Forecast
+
+EMBEDDED = Path(__file__).parent / "embedded"
+
+
+class Through(Protocol):
+    """What adapters do to tokens inside a backbone. Layers count the blocks of its encoder."""
+
+    def prefix(self, batch: Batch, layer: int) -> Tensor | None:
+        """Prompt tokens before block `layer`; None = leave as it is.
+
+        Layer 0 inserts N tokens, deeper layers overwrite those N: (N, D), (B, N, D) or
+        (B, C, N, D).
+        """
+
+    def tokens(self, tokens: Tensor, layer: int) -> Tensor:
+        """The data tokens (B, C, P, D) before block `layer`, changed or as they are.
+
+        Prompts, registers, padding and tokens of the future are withheld and put back.
+        """
+
+
+def per_series(prompts: Tensor, batch: Batch) -> Tensor:
+    """Prompts (N, D), (B, N, D) or (B, C, N, D) as (B, C, N, D)."""
+    windows, channels = batch.values.shape[:2]
+    if prompts.ndim == 2:
+        return prompts.expand(windows, channels, -1, -1)
+    return prompts if prompts.ndim == 4 else prompts[:, None].expand(-1, channels, -1, -1)
+
+
+class _Plain:
+    """Leaves everything as it is."""
+
+    def prefix(self, batch: Batch, layer: int) -> Tensor | None:  # noqa: ARG002
+        return None
+
+    def tokens(self, tokens: Tensor, layer: int) -> Tensor:  # noqa: ARG002
+        return tokens
+
+
+PLAIN: Through = _Plain()
+
+Role = Literal["attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out"]
+NativeTask = Literal["forecast", "impute"]
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """What a loaded backbone is and can do; lengths in samples."""
+
+    name: str
+    checkpoint: str  # Hub id, folder, or 'embedded'
+    licence: str
+    width: int  # D
+    layers: int  # blocks of the encoder, the layers of `Through`
+    patch: int
+    max_context: int
+    joint_channels: bool  # True = one window's channels see each other
+    causal: bool
+    native_tasks: frozenset[NativeTask]  # tasks with a pretrained head
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Hidden states of the context, with gradients."""
+
+    tokens: Tensor  # (B, C, P, D)
+    token_observed: Tensor  # (B, C, P) bool: at least one sample of the token was measured
+
+
+class Backbone(ABC):
+    """A pretrained model behind one contract.
+
+    Guarantees, tested by `tests/contracts/backbone.py` for every backbone:
+
+    - values that are not observed cannot change any output;
+    - scaling is internal and undone: batches and forecasts are in the data's units;
+    - base weights change only through an adapter;
+    - the same input and seed give the same output in eval mode;
+    - gaps, all-missing and constant channels and short contexts give finite outputs and gradients.
+
+    `network` holds the upstream model under the name `model`, in a plain module: peft then injects
+    into every family the same way, and the saved names are those of upstream's own class.
+    """
+
+    spec: BackboneSpec
+    network: nn.Module
+
+    @classmethod
+    @abstractmethod
+    def tiny(cls, seed: int = 0) -> Backbone:
+        """A model of at most 200 000 random parameters, for tests and dry runs."""
+
+    @abstractmethod
+    def sites(self) -> Mapping[Role, str]:
+        """Role -> regular expression over the module names of `network`, for weight adapters."""
+
+    @abstractmethod
+    def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
+        """Scalar native training loss in scaled space, only where targets are observed.
+
+        A target longer than one pass of the model is cut to it.
+        """
+
+    @abstractmethod
+    def forecast(self, batch: Batch, steps: int, through: Through = PLAIN) -> Forecast:
+        """The native head's forecast of any number of steps.
+
+        Differentiable in the parameters; what an autoregressive model feeds back is detached.
+        """
+
+    @abstractmethod
+    def encode(self, batch: Batch, through: Through = PLAIN) -> Encoded:
+        """Tokens of the context only, with gradients."""
+
+
+class BackboneConfig(BaseModel, ABC):
+    """The recipe's `backbone`: which model and which weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    checkpoint: str = Field(
+        default="embedded",
+        description="'embedded' (small, trained on synthetic series), a Hub id, or a folder",
+    )
+    revision: str | None = Field(default=None, description="Hub revision; None = the newest")
+
+    @abstractmethod
+    def build(self, *, weights: bool = True) -> Backbone:
+        """Loads the backbone in eval mode, float32, on the CPU.
+
+        Args:
+            weights: False builds the architecture on the meta device, to count parameters.
+
+        Raises:
+            RecipeError: the checkpoint does not exist or is not of this family.
+        """
+
+
+def locate(name: str, checkpoint: str) -> str:
+    """What upstream's `from_pretrained` is given: an absolute folder or a Hub id.
+
+    Raises:
+        RecipeError: the folder does not exist or lacks a file.
+    """
+    if checkpoint == "embedded":
+        folder = EMBEDDED / name
+    elif Path(checkpoint).expanduser().is_dir():
+        folder = Path(checkpoint).expanduser().resolve()
+    elif checkpoint.count("/") == 1 and not checkpoint.startswith((".", "/", "~")):
+        return checkpoint
+    else:
+        raise RecipeError(
+            f"backbone.checkpoint: '{checkpoint}' is neither 'embedded', nor a folder that "
+            "exists, nor a Hub id of the form 'organisation/name'."
+        )
+    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    missing = [] if "config.json" in present else ["config.json"]
+    if not any(name.endswith((".safetensors", ".safetensors.index.json")) for name in present):
+        missing.append("model.safetensors")
+    if missing:
+        raise RecipeError(
+            f"backbone.checkpoint: '{checkpoint}' lacks {' and '.join(missing)} "
+            f"(found: {', '.join(sorted(present)) or 'nothing'}). "
+            "Give a folder in upstream's own layout, as written by save_pretrained."
+        )
+    return str(folder)
+
+
+def unavailable(name: str, checkpoint: str, error: Exception) -> EnvironmentProblem:
+    """The error for a Hub checkpoint that cannot be fetched."""
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return EnvironmentProblem(
+        f"backbone.checkpoint: '{checkpoint}' could not be loaded as {name}: {reason[0]} "
+        "Check the id and the connection (HF_HUB_OFFLINE must be unset), download it beforehand, "
+        "or use checkpoint: embedded."
+    )

@@ -1,0 +1,270 @@
+"""Chronos-2: quantile forecasts, one window's channels attend to each other.
+
+Ansari et al., "Chronos-2: From Univariate to Universal Forecasting", arXiv 2510.15821. Runs on the
+classes of `chronos-forecasting`; the windows of a batch are its groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from math import ceil
+from typing import TYPE_CHECKING, Any, Literal
+
+from tsfm_adapt.backbones.base import (
+    PLAIN,
+    Backbone,
+    BackboneConfig,
+    BackboneSpec,
+    Encoded,
+    Role,
+    Through,
+    locate,
+    unavailable,
+)
+from tsfm_adapt.errors import RecipeError
+
+if TYPE_CHECKING:
+    from chronos.chronos2 import Chronos2Model
+    from torch import Tensor
+
+    from tsfm_adapt.batches import Batch
+    from tsfm_adapt.forecasts import Forecast
+
+LICENCES: Mapping[str, str] = {
+    "embedded": "apache-2.0",
+    "amazon/chronos-2": "apache-2.0",
+    "autogluon/chronos-2-small": "apache-2.0",
+    "autogluon/chronos-2-synth": "apache-2.0",
+}
+
+# Levels that carry the paths of a forecast beyond one pass, as in Chronos2Pipeline.predict.
+_UNROLLED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+class Config(BackboneConfig):
+    """`backbone: {name: chronos2}`."""
+
+    name: Literal["chronos2"] = "chronos2"
+
+    def build(self, *, weights: bool = True) -> Chronos2:
+        """Loads the checkpoint through upstream's own class."""
+        import torch
+        from chronos.chronos2 import Chronos2Model
+        from chronos.chronos2.config import Chronos2CoreConfig
+
+        source = locate(self.name, self.checkpoint)
+        try:
+            config = Chronos2CoreConfig.from_pretrained(source, revision=self.revision)
+            if not hasattr(config, "chronos_config"):
+                raise RecipeError(
+                    f"backbone.checkpoint: '{self.checkpoint}' is not a Chronos-2 model: its "
+                    "config.json has no chronos_config."
+                )
+            if weights:
+                model = Chronos2Model.from_pretrained(
+                    source, revision=self.revision, dtype=torch.float32
+                )
+            else:
+                with torch.device("meta"):
+                    model = Chronos2Model(config)
+        except OSError as error:
+            raise unavailable(self.name, self.checkpoint, error) from error
+        return Chronos2(model, checkpoint=self.checkpoint)
+
+
+class Chronos2(Backbone):
+    """Chronos-2 with the channels of one window as one group."""
+
+    def __init__(self, model: Chronos2Model, checkpoint: str) -> None:
+        from torch import nn
+
+        from tsfm_adapt.backbones._through import Site
+
+        self.model = model.eval()
+        self.network = nn.ModuleDict({"model": model})
+        settings = model.chronos_config
+        self.spec = BackboneSpec(
+            name="chronos2",
+            checkpoint=checkpoint,
+            licence=LICENCES.get(checkpoint, "unknown"),
+            width=model.model_dim,
+            layers=len(model.encoder.block),
+            patch=settings.input_patch_size,
+            max_context=settings.context_length,
+            joint_channels=True,
+            causal=False,
+            native_tasks=frozenset({"forecast"}),
+        )
+        self._levels = tuple(float(level) for level in settings.quantiles)
+        self._max_patches = int(settings.max_output_patches)
+        self._site = Site(model.encoder, model.encoder.block, _extend)
+
+    @classmethod
+    def tiny(cls, seed: int = 0) -> Chronos2:
+        """Two layers of width 32; nine quantiles, four output patches of 16."""
+        import torch
+        from chronos.chronos2 import Chronos2Model
+        from chronos.chronos2.config import Chronos2CoreConfig
+
+        config = Chronos2CoreConfig(
+            d_model=32,
+            d_kv=8,
+            d_ff=64,
+            num_layers=2,
+            num_heads=4,
+            architectures=["Chronos2Model"],
+            chronos_pipeline_class="Chronos2Pipeline",
+            chronos_config={
+                "context_length": 256,
+                "output_patch_size": 16,
+                "input_patch_size": 16,
+                "input_patch_stride": 16,
+                "quantiles": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9],
+                "use_reg_token": True,
+                "use_arcsinh": True,
+                "max_output_patches": 4,
+                "time_encoding_scale": 256,
+            },
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(Chronos2Model(config), checkpoint="tiny")
+
+    def sites(self) -> Mapping[Role, str]:
+        """Time and group attention alike; layer.0 is time, layer.1 is group.
+
+        The names match with and without our `model.`, so that a saved adapter fits upstream's
+        own class too.
+        """
+        attention = r"(?:model\.)?encoder\.block\.\d+\.layer\.[01]\.self_attention\."
+        feed_forward = r"(?:model\.)?encoder\.block\.\d+\.layer\.2\.mlp\."
+        return {
+            "attn.q": attention + "q",
+            "attn.k": attention + "k",
+            "attn.v": attention + "v",
+            "attn.out": attention + "o",
+            "mlp.in": feed_forward + "wi",
+            "mlp.out": feed_forward + "wo",
+        }
+
+    def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
+        """Upstream's pinball loss: sum over levels, mean over series and padded horizon."""
+        assert batch.target is not None
+        assert batch.target_observed is not None
+        target = batch.target.masked_fill(~batch.target_observed, float("nan")).flatten(0, 1)
+        target = target[:, : self._max_patches * self.spec.patch]
+        with self._running(through, batch):
+            loss: Tensor = self.model(
+                context=_rows(batch),
+                group_ids=_groups(batch),
+                future_target=target,
+                num_output_patches=ceil(target.shape[1] / self.spec.patch),
+            ).loss
+        return loss
+
+    def forecast(self, batch: Batch, steps: int, through: Through = PLAIN) -> Forecast:
+        """Quantiles at the model's levels.
+
+        Beyond one pass, nine quantiles are fed back as nine paths, whose predictions are pooled by
+        probability mass: the recursion of `Chronos2Pipeline.predict`.
+        """
+        import torch
+        from chronos.utils import interpolate_quantiles, weighted_quantile
+
+        from tsfm_adapt.forecasts import QuantileForecast
+
+        windows, paths = batch.size, len(_UNROLLED)
+        pieces = [self._one_pass(batch, steps, through)]  # (B, C, Q, h) each
+        weights = torch.outer(_mass(_UNROLLED), _mass(self._levels)).flatten()
+        unrolled = batch
+        while (remaining := steps - sum(piece.shape[-1] for piece in pieces)) > 0:
+            last = pieces[-1].detach().transpose(-1, -2)  # (B, C, h, Q)
+            fed_back = interpolate_quantiles(list(_UNROLLED), list(self._levels), last)
+            unrolled = self._append(unrolled, fed_back.permute(0, 3, 1, 2))
+            quantiles = self._one_pass(unrolled, remaining, through)  # (B*paths, C, Q, h)
+            samples = quantiles.unflatten(0, (windows, paths)).permute(0, 2, 4, 1, 3)
+            pooled = weighted_quantile(list(self._levels), weights, samples.flatten(-2))
+            pieces.append(pooled.transpose(-1, -2))
+        return QuantileForecast(torch.cat(pieces, dim=-1)[..., :steps], self._levels)
+
+    def encode(self, batch: Batch, through: Through = PLAIN) -> Encoded:
+        """Context tokens after the last block; one output patch is appended, as upstream does."""
+        with self._running(through, batch):
+            hidden, _, _, tokens = self.model.encode(
+                context=_rows(batch), group_ids=_groups(batch), num_output_patches=1
+            )
+        states = hidden.last_hidden_state[:, :tokens].unflatten(0, batch.values.shape[:2])
+        observed = batch.observed[..., -self.spec.max_context :]
+        padded = observed.new_zeros(*observed.shape[:2], tokens * self.spec.patch)
+        padded[..., padded.shape[-1] - observed.shape[-1] :] = observed
+        return Encoded(states, padded.unflatten(-1, (tokens, self.spec.patch)).any(-1))
+
+    def _one_pass(self, batch: Batch, remaining: int, through: Through) -> Tensor:
+        """Quantiles (B, C, Q, h) of at most one pass of output patches."""
+        patches = min(ceil(remaining / self.spec.patch), self._max_patches)
+        with self._running(through, batch):
+            quantiles: Tensor = self.model(
+                context=_rows(batch), group_ids=_groups(batch), num_output_patches=patches
+            ).quantile_preds
+        return quantiles.reshape(*batch.values.shape[:2], *quantiles.shape[1:])
+
+    def _append(self, batch: Batch, fed_back: Tensor) -> Batch:
+        """Windows repeated once a path, each continued by its own path (B, paths, C, h)."""
+        import torch
+
+        windows, paths, channels, _ = fed_back.shape
+        repeats = 1 if batch.size == windows * paths else paths
+        added = fed_back.reshape(windows * paths, channels, -1)
+        values = torch.cat([batch.values.repeat_interleave(repeats, dim=0), added], dim=-1)
+        observed = torch.cat(
+            [
+                batch.observed.repeat_interleave(repeats, dim=0),
+                torch.ones_like(added, dtype=torch.bool),
+            ],
+            dim=-1,
+        )
+        cut = max(0, values.shape[-1] - self.spec.max_context)
+        return replace(
+            batch,
+            values=values[..., cut:],
+            observed=observed[..., cut:],
+            start_s=batch.start_s.repeat_interleave(repeats) + cut / batch.rate_hz,
+            subjects=tuple(subject for subject in batch.subjects for _ in range(repeats)),
+        )
+
+    def _running(self, through: Through, batch: Batch) -> AbstractContextManager[None]:
+        samples = min(batch.values.shape[-1], self.spec.max_context)
+        return self._site.run(through, batch, ceil(samples / self.spec.patch))
+
+
+def _rows(batch: Batch) -> Tensor:
+    """One row a series (B*C, T), NaN where not observed: upstream's own notation."""
+    return batch.values.masked_fill(~batch.observed, float("nan")).flatten(0, 1)
+
+
+def _groups(batch: Batch) -> Tensor:
+    """The window that each row belongs to (B*C,)."""
+    import torch
+
+    windows, channels = batch.values.shape[:2]
+    return torch.arange(windows, device=batch.values.device).repeat_interleave(channels)
+
+
+def _mass(levels: tuple[float, ...]) -> Tensor:
+    """Probability mass next to each level, by the trapezoidal rule; sums to 1."""
+    import torch
+
+    edges = torch.tensor([0.0, *levels, 1.0])
+    mass = (edges[2:] - edges[:-2]) / 2
+    return mass / mass.sum()
+
+
+def _extend(arguments: dict[str, Any], prompts: int) -> dict[str, Any]:
+    """The encoder's arguments for `prompts` leading tokens; positions default to a range."""
+    import torch
+
+    mask = arguments["attention_mask"]
+    visible = mask.new_ones(mask.shape[0], prompts)
+    return arguments | {"attention_mask": torch.cat([visible, mask], dim=1)}
