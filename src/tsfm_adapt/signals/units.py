@@ -1,0 +1,110 @@
+"""Units: aliases under one name, and the conversions that are safe to make.
+
+A conversion is `value * scale + offset`. Pairs that are not listed are refused: a wrong unit is
+invisible after the backbone's own scaling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tsfm_adapt.errors import DataError, closest
+
+Quantity = Literal["glucose"]
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """In units of its dimension's base: `value * scale + offset`."""
+
+    dimension: str
+    scale: float
+    offset: float
+    aliases: tuple[str, ...]
+
+
+_MMHG_IN_KPA = 0.133322387415
+_GLUCOSE_MG_PER_MMOL = 180.156  # molar mass of C6H12O6, g/mol
+
+_UNITS: Mapping[str, _Unit] = {
+    "1/min": _Unit(
+        "rate",
+        1.0,
+        0.0,
+        # `pm`, per minute, is what WFDB numerics write for breaths and sometimes for beats
+        ("pm", "bpm", "BPM", "/min", "min-1", "beats/min", "breaths/min", "brpm", "rpm"),
+    ),
+    "%": _Unit("percentage", 1.0, 0.0, ("percent", "pct")),
+    "mmHg": _Unit("pressure", _MMHG_IN_KPA, 0.0, ("mmhg", "MMHG", "mm Hg")),
+    "kPa": _Unit("pressure", 1.0, 0.0, ("kpa", "KPA")),
+    "degC": _Unit("temperature", 1.0, 0.0, ("°C", "C", "deg C", "celsius", "Celsius")),
+    "degF": _Unit(
+        "temperature", 5 / 9, -160 / 9, ("°F", "F", "deg F", "fahrenheit", "Fahrenheit")
+    ),
+    "mg/dL": _Unit("mass concentration", 1.0, 0.0, ("mg/dl", "mg/DL")),
+    "mmol/L": _Unit("amount concentration", 1.0, 0.0, ("mmol/l", "mM")),
+    "V": _Unit("voltage", 1.0, 0.0, ("volt", "volts")),
+    "mV": _Unit("voltage", 1e-3, 0.0, ("mv",)),
+    "uV": _Unit("voltage", 1e-6, 0.0, ("µV", "μV", "uv")),
+    "s": _Unit("time", 1.0, 0.0, ("sec", "second", "seconds")),
+    "ms": _Unit("time", 1e-3, 0.0, ("msec", "millisecond", "milliseconds")),
+    "uS": _Unit("conductance", 1.0, 0.0, ("µS", "μS", "microsiemens")),
+    "NU": _Unit("no dimension", 1.0, 0.0, ("nu", "dimensionless", "unitless", "nd", "1")),
+    "L/min": _Unit("flow", 1.0, 0.0, ("l/min", "lpm")),
+    "mL": _Unit("volume", 1.0, 0.0, ("ml",)),
+}
+
+_CANONICAL: Mapping[str, str] = {
+    spelling: name for name, unit in _UNITS.items() for spelling in (name, *unit.aliases)
+}
+
+
+def canonical(unit: str) -> str | None:
+    """The one name of a unit's many spellings; None where the unit is unknown."""
+    return _CANONICAL.get(unit.strip())
+
+
+def convert(unit_from: str, unit_to: str, quantity: Quantity | None = None) -> tuple[float, float]:
+    """Scale and offset that turn values in `unit_from` into values in `unit_to`.
+
+    Args:
+        unit_from: any spelling of a listed unit, or any text equal to `unit_to`.
+        unit_to: the same.
+        quantity: what is measured; mg/dL and mmol/L convert for a known substance only.
+
+    Raises:
+        DataError: the pair has no conversion that is right for whatever was measured.
+    """
+    if unit_from.strip() == unit_to.strip():
+        return 1.0, 0.0
+    source, target = _lookup(unit_from), _lookup(unit_to)
+    if source.dimension == target.dimension:
+        return source.scale / target.scale, (source.offset - target.offset) / target.scale
+    if {source.dimension, target.dimension} == {"mass concentration", "amount concentration"}:
+        if quantity != "glucose":
+            raise DataError(
+                f"'{unit_from}' converts to '{unit_to}' only for a known substance, and only "
+                f"glucose is known here. Keep the recording's unit, or name the channel 'glucose'."
+            )
+        mg_per_dl_in_mmol = 10 / _GLUCOSE_MG_PER_MMOL
+        to_amount = target.dimension == "amount concentration"
+        return (mg_per_dl_in_mmol if to_amount else 1 / mg_per_dl_in_mmol), 0.0
+    raise DataError(
+        f"'{unit_from}' is a unit of {source.dimension}, '{unit_to}' of {target.dimension}: "
+        f"they do not convert. Correct the unit in the recipe, or say with from_unit what the "
+        f"recording holds."
+    )
+
+
+def _lookup(unit: str) -> _Unit:
+    name = canonical(unit)
+    if name is None:
+        shown = f"unit '{unit}' is unknown" if unit.strip() else "the unit is not stated"
+        raise DataError(
+            f"{shown}.{closest(unit, _CANONICAL)} Known: {', '.join(_UNITS)} and their usual "
+            f"spellings; others are accepted only where recording and recipe agree. Write one of "
+            f"these in the recipe, with from_unit for what the recording holds."
+        )
+    return _UNITS[name]
