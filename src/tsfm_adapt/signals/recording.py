@@ -6,7 +6,7 @@ NaN at this border means *not measured*; `observed` masks appear only from windo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -26,6 +26,10 @@ class Span:
     start_s: float
     stop_s: float
     label: str
+
+    def overlaps(self, start_s: float, stop_s: float) -> bool:
+        """Whether the stretch from `start_s` to before `stop_s` holds some of it; marks too."""
+        return self.start_s < stop_s and (self.stop_s > start_s or self.start_s >= start_s)
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,20 @@ class Recording:
     def duration_s(self) -> float:
         """Length in seconds."""
         return self.samples / self.rate_hz
+
+    def between(self, first: int, stop: int, id: str) -> Recording:
+        """The samples from `first` to before `stop` as a recording of its own; values are a view.
+
+        The new `start` is rounded to its second precision; spans are clipped and keep theirs.
+        """
+        first_s, stop_s = first / self.rate_hz, stop / self.rate_hz
+        return replace(
+            self,
+            id=id,
+            values=self.values[:, first:stop],
+            start=later(self.start, first_s),
+            spans=spans_between(self.spans, first_s, stop_s),
+        )
 
 
 @dataclass(frozen=True)
@@ -110,3 +128,17 @@ class RecordingSet:
     def subjects(self) -> tuple[str, ...]:
         """The distinct subjects, sorted."""
         return tuple(sorted({r.subject for r in self.recordings}))
+
+
+def later(start: np.datetime64 | None, seconds: float) -> np.datetime64 | None:
+    """`start` moved by whole seconds, the nearest; None stays unknown."""
+    return None if start is None else start + np.timedelta64(round(seconds), "s")
+
+
+def spans_between(spans: tuple[Span, ...], start_s: float, stop_s: float) -> tuple[Span, ...]:
+    """The spans between two times, clipped to them and counted from the first."""
+    return tuple(
+        Span(max(s.start_s, start_s) - start_s, min(s.stop_s, stop_s) - start_s, s.label)
+        for s in spans
+        if s.overlaps(start_s, stop_s)
+    )
