@@ -1,0 +1,37 @@
+"""Files that are either the old version or the new one, never half of either."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from tsfm_adapt.errors import EnvironmentProblem
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a sibling file, flushes it to disk and renames it over `path`.
+
+    Raises:
+        EnvironmentProblem: the disk is full or not writable; the previous file is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        kept = " The previous version is kept." if path.exists() else ""
+        cause = "the disk is full" if error.errno == errno.ENOSPC else str(error)
+        raise EnvironmentProblem(
+            f"cannot write '{path}': {cause}.{kept} Free space or give another folder."
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` in UTF-8."""
+    write_bytes(path, text.encode("utf-8"))

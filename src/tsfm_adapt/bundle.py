@@ -1,0 +1,214 @@
+"""The saved form of an adapted model: only what differs from the base, and what it needs to run.
+
+Format version 1, a folder:
+
+- `adapter_config.json`, `adapter_model.safetensors`: peft's layout, loadable by peft onto
+  upstream's own class;
+- `modules.safetensors`: every other trained tensor;
+- `fitted.safetensors`: numbers fitted on train;
+- `bundle.json`: channels, units, rate, geometry and the hash of the base weights;
+- `recipe.yaml`, `scores.json`, `README.md`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tsfm_adapt import atomic
+from tsfm_adapt.errors import DataError, EnvironmentProblem
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from tsfm_adapt.model import AdaptedModel
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Card:
+    """`bundle.json`: what a bundle takes, gives, and rests on. Lengths in samples."""
+
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    rate_hz: float
+    context: int
+    horizon: int
+    quantiles: tuple[float, ...]
+    backbone: str
+    checkpoint: str
+    revision: str | None
+    base_sha256: str
+    licence: str  # of the base weights
+    synthetic: bool  # trained on simulated recordings
+    versions: Mapping[str, str]
+    format_version: int = FORMAT_VERSION
+
+
+def write(folder: Path, model: AdaptedModel, card: Card, texts: Mapping[str, str]) -> None:
+    """Writes a bundle; `texts` are further files by name (recipe, scores, README)."""
+    from safetensors.torch import save
+
+    peft_state = _peft_state(model)
+    if peft_state:
+        peft_configs: Any = model.network.peft_config  # set by peft's injection
+        config = peft_configs["default"].to_dict()
+        config |= {"base_model_name_or_path": card.checkpoint, "revision": card.revision}
+        atomic.write_text(folder / "adapter_config.json", _json(config))
+        renamed = {f"base_model.{name}": tensor for name, tensor in peft_state.items()}
+        atomic.write_bytes(folder / "adapter_model.safetensors", save(renamed))
+    own = {n: p.detach().contiguous() for n, p in _own(model, peft_state).items()}
+    if own:
+        atomic.write_bytes(folder / "modules.safetensors", save(own))
+    fitted = {"deviation": model.deviation.contiguous()}
+    atomic.write_bytes(folder / "fitted.safetensors", save(fitted))
+    for name, text in texts.items():
+        atomic.write_text(folder / name, text)
+    atomic.write_text(folder / "bundle.json", _json(asdict(card)))  # last: it makes the bundle
+
+
+def readme(
+    card: Card, name: str, sentences: Sequence[str], models: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """The model card, Markdown."""
+    rows = "".join(
+        f"| {model} | {_score(s['overall'], 'mase')} | {_score(s['overall'], 'wql')} |\n"
+        for model, s in models.items()
+    )
+    channels = ", ".join(f"{c} ({u})" for c, u in zip(card.channels, card.units, strict=True))
+    data = "SYNTHETIC (simulated) recordings" if card.synthetic else "the recipe's recordings"
+    return f"""---
+library_name: tsfm-adapt
+base_model: {card.checkpoint}
+license: {card.licence}
+---
+# {name}
+
+{card.backbone} (weights `{card.checkpoint}`) adapted on {data}.
+Research software, no medical device.
+
+- Channels: {channels}, {card.rate_hz:g} Hz
+- Context {card.context} samples, horizon {card.horizon} samples
+- Needs the base weights with sha256 `{card.base_sha256}`
+- The licence is that of the base weights
+
+Scores on the test part:
+
+| model | MASE | WQL |
+|---|---|---|
+{rows}
+{" ".join(f"{sentence}." for sentence in sentences)}
+"""
+
+
+def _score(overall: Mapping[str, Any], metric: str) -> str:
+    value = overall.get(metric)
+    return "-" if value is None else f"{value:.4f}"
+
+
+def read_card(folder: Path) -> Card:
+    """The card of a bundle.
+
+    Raises:
+        DataError: the folder is no bundle, or of a newer format.
+    """
+    path = folder / "bundle.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content["format_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"'{folder}' is no bundle: bundle.json {_reason(error)}.") from error
+    if version != FORMAT_VERSION:
+        raise DataError(
+            f"'{folder}' has bundle format {version}; this version reads {FORMAT_VERSION}. "
+            "Update tsfm-adapt."
+        )
+    known = {field.name for field in fields(Card)}
+    tuples = {"channels", "units", "quantiles"}
+    values: dict[str, Any] = {
+        key: tuple(value) if key in tuples else value
+        for key, value in content.items()
+        if key in known
+    }
+    return Card(**values)
+
+
+def fitted(folder: Path) -> dict[str, Tensor]:
+    """The numbers fitted on train."""
+    return _tensors(folder / "fitted.safetensors")
+
+
+def restore(folder: Path, model: AdaptedModel) -> None:
+    """Puts the saved tensors into a model built from the bundle's recipe.
+
+    Raises:
+        EnvironmentProblem: the base weights are not those that the bundle was trained on.
+        RecipeError: the tensors do not fit the model.
+    """
+    card = read_card(folder)
+    if model.base_sha256 != card.base_sha256:
+        raise EnvironmentProblem(
+            f"'{folder}' was trained on {card.backbone} weights '{card.checkpoint}' "
+            f"(revision {card.revision}, sha256 {card.base_sha256[:12]}), but those found have "
+            f"sha256 {model.base_sha256[:12]}. Fetch that base."
+        )
+    expected = _peft_state(model)
+    state = dict(_tensors(folder / "modules.safetensors")) if _own(model, expected) else {}
+    if expected:
+        saved = _tensors(folder / "adapter_model.safetensors")
+        names = _parameter_names(model.network)
+        for name, tensor in saved.items():
+            state["network." + names.get(name.removeprefix("base_model."), name)] = tensor
+    model.load_trainable(state)
+
+
+def _peft_state(model: AdaptedModel) -> dict[str, Tensor]:
+    """What peft would save of the network, under peft's names; empty without peft adapters."""
+    if not hasattr(model.network, "peft_config"):
+        return {}
+    from peft import get_peft_model_state_dict
+
+    state: dict[str, Tensor] = get_peft_model_state_dict(model.network)
+    return {name: tensor.detach().contiguous() for name, tensor in state.items()}
+
+
+def _own(model: AdaptedModel, peft_state: Mapping[str, Tensor]) -> dict[str, nn.Parameter]:
+    """The trainable parameters that peft does not save."""
+    saved = {f"network.{_parameter_names(model.network)[name]}" for name in peft_state}
+    return {name: p for name, p in model.trainable().items() if name not in saved}
+
+
+def _parameter_names(network: nn.Module) -> dict[str, str]:
+    """Name in peft's files -> the parameter's name; peft leaves the adapter's own name out."""
+    return {
+        name.replace(".default.", ".").removesuffix(".default"): name
+        for name, _ in network.named_parameters()
+    }
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"'{path}' is missing or broken: {_reason(error)}.") from error
+    return tensors
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=1, default=_plain, ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """Sets and enums of peft's configuration as JSON."""
+    return sorted(value) if isinstance(value, set) else getattr(value, "value", str(value))
+
+
+def _reason(error: Exception) -> str:
+    return "is missing" if isinstance(error, FileNotFoundError) else f"is unreadable ({error})"

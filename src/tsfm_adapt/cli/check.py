@@ -1,0 +1,64 @@
+"""`check`: what a recipe would do, before anything heavy happens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tsfm_adapt.cli.options import Json, RecipeFile, Sets, print_json
+
+if TYPE_CHECKING:
+    from tsfm_adapt.recipe.schema import Recipe
+
+
+def command(
+    recipe: RecipeFile,
+    sets: Sets = None,
+    schema_only: Annotated[
+        bool, typer.Option("--schema-only", help="Check the recipe's text; read no data.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check a recipe: resolve it, count windows and trainable parameters, train nothing."""
+    from tsfm_adapt.recipe.files import dumps, load
+
+    resolved = load(recipe, sets or ())
+    found = {} if schema_only else _counted(resolved)
+    if as_json:
+        print_json({"recipe": resolved.model_dump(mode="json"), **found})
+        return
+    print(dumps(resolved), end="")
+    for part, counts in found.get("parts", {}).items():
+        print(f"{part}: {counts['windows']} windows of {counts['subjects']} subjects")
+    for id, reason in found.get("left_out", {}).items():
+        print(f"left out: {id}: {reason}")
+    if found:
+        share = found["trainable_parameters"] / found["total_parameters"]
+        print(
+            f"trains {found['trainable_parameters']:,} of {found['total_parameters']:,} "
+            f"parameters ({share:.2%})"
+        )
+    print("ok")
+
+
+def _counted(recipe: Recipe) -> dict[str, Any]:
+    from tsfm_adapt.recipe.parts import PARTS, prepare
+
+    parts = prepare(recipe)
+
+    from tsfm_adapt.model import AdaptedModel
+
+    backbone = recipe.backbone.build(weights=False)
+    recipe.task.build().check(backbone.spec, recipe.data.rate_hz)
+    total = sum(parameter.numel() for parameter in backbone.network.parameters())
+    model = AdaptedModel(backbone, [adapter.build() for adapter in recipe.adapters])
+    return {
+        "parts": {
+            part: {"windows": len(parts.windows[part]), "subjects": parts.subjects(part)}
+            for part in PARTS
+        },
+        "left_out": dict(parts.left_out),
+        "trainable_parameters": sum(p.numel() for p in model.trainable().values()),
+        "total_parameters": total,
+    }

@@ -1,0 +1,16 @@
+"""`evaluate`: scores a run again."""
+
+from __future__ import annotations
+
+from tsfm_adapt.cli.options import Json, Quiet, RunFolder
+
+
+def command(run: RunFolder, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Score a run's best checkpoint on the test part again."""
+    from tsfm_adapt import runs as work
+    from tsfm_adapt.cli.outcome import show
+    from tsfm_adapt.progress import Progress
+
+    opened = work.Run(run)
+    work.evaluate(opened, Progress(quiet=quiet))
+    show(opened, as_json)

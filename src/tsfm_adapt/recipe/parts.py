@@ -1,0 +1,155 @@
+"""From a recipe to the windows of its parts: read, clean, split, cut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tsfm_adapt.components import require
+from tsfm_adapt.errors import DataError
+from tsfm_adapt.recipe.schema import Channel, Data, Recipe
+from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, clean
+from tsfm_adapt.signals.recording import FloatArray, Recording, RecordingSet
+from tsfm_adapt.signals.splitting import SplitPlan, split
+from tsfm_adapt.signals.windows import Windows
+from tsfm_adapt.tasks.base import Part, Task
+
+PARTS: tuple[Part, ...] = ("train", "val", "test")
+
+# What --smoke leaves of each part.
+_SMOKE_SUBJECTS, _SMOKE_WINDOWS = 3, 4
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The clean recordings and windows of a run."""
+
+    recordings: Mapping[Part, tuple[Recording, ...]]
+    windows: Mapping[Part, Windows]  # test: at most `evaluate.max_windows`, evenly spaced
+    left_out: Mapping[str, str]  # recording id: reason
+    deviation: FloatArray  # (C,) standard deviation in train, data units
+
+    @property
+    def fit(self) -> tuple[Recording, ...]:
+        """Train and validation: what scales and baselines are fitted on."""
+        return (*self.recordings["train"], *self.recordings["val"])
+
+    def subjects(self, part: Part) -> int:
+        """How many subjects a part holds."""
+        return len({recording.subject for recording in self.recordings[part]})
+
+
+def prepare(recipe: Recipe, smoke: bool = False) -> Parts:
+    """Reads, cleans and splits the recipe's data and lays the windows out.
+
+    Args:
+        recipe: validated.
+        smoke: keep three subjects and four windows a part.
+
+    Raises:
+        DataError: nothing usable is left in a part, or a channel is never measured in train.
+        EnvironmentProblem: the reader needs a package that is not installed.
+    """
+    cleaned = read_clean(recipe.data)
+    plan = SplitPlan(**recipe.data.split.model_dump(), seed=recipe.seed)
+    task = recipe.task.build()
+    recordings: dict[Part, tuple[Recording, ...]] = {}
+    windows: dict[Part, Windows] = {}
+    left_out = dict(cleaned.left_out)
+    parts = split(cleaned, plan)
+    for part in PARTS:
+        kept, too_short = _long_enough(parts[part], task, recipe.data.rate_hz, part)
+        left_out |= too_short
+        if smoke:
+            subjects = sorted({r.subject for r in kept})[:_SMOKE_SUBJECTS]
+            kept = tuple(r for r in kept if r.subject in subjects)
+        recordings[part] = kept
+        windows[part] = Windows(kept, task.window(recipe.data.rate_hz, part))
+        if part == "test":
+            windows[part] = windows[part].evenly_spaced(recipe.evaluate.max_windows)
+        if smoke and len(windows[part]):
+            windows[part] = windows[part].evenly_spaced(_SMOKE_WINDOWS)
+        if len(windows[part]) == 0 and (part != "val" or parts[part].recordings):
+            raise DataError(_no_windows(part, parts[part], too_short))
+    deviation = _deviation(recordings["train"])
+    never = [n for n, d in zip(recipe.data.channels, deviation, strict=True) if np.isnan(d)]
+    if never:
+        raise DataError(
+            f"data.channels: {', '.join(never)} has no measured value in the train part "
+            f"({len(recordings['train'])} recordings). Remove it, or check cleaning.ranges and "
+            "cleaning.zero_is_missing."
+        )
+    return Parts(recordings, windows, left_out, deviation)
+
+
+def read_clean(data: Data) -> RecordingSet:
+    """The recipe's recordings, cleaned, on one clock.
+
+    Raises:
+        DataError: a file cannot be read, a channel is absent, a unit does not convert.
+        EnvironmentProblem: the reader needs a package that is not installed.
+    """
+    require("reader", data.reader.name)
+    plan = cleaning_plan(data)
+    return clean(data.reader.read(tuple(c.source for c in plan.channels)), plan)
+
+
+def cleaning_plan(data: Data) -> CleaningPlan:
+    """The recipe's cleaning rules as `signals.cleaning` takes them."""
+    channels = {
+        name: entry if isinstance(entry, Channel) else Channel(unit=entry)
+        for name, entry in data.channels.items()
+    }
+    return CleaningPlan(
+        channels=tuple(
+            ChannelPlan(name, c.unit, c.source or name, c.from_unit)
+            for name, c in channels.items()
+        ),
+        rate_hz=data.rate_hz,
+        resample=data.resample,
+        zero_is_missing=data.cleaning.zero_is_missing,
+        ranges=data.cleaning.ranges,
+        flatline_s=data.cleaning.flatline_s,
+        max_gap_s=data.cleaning.max_gap_s,
+    )
+
+
+def _long_enough(
+    part: RecordingSet, task: Task, rate_hz: float, name: Part
+) -> tuple[tuple[Recording, ...], dict[str, str]]:
+    spec = task.window(rate_hz, name)
+    needed = spec.context + spec.horizon
+    too_short = {
+        r.id: f"{r.samples} samples, a window needs {spec.context} + {spec.horizon}"
+        for r in part
+        if r.samples < needed
+    }
+    return tuple(r for r in part if r.samples >= needed), too_short
+
+
+def _no_windows(part: Part, recordings: RecordingSet, too_short: Mapping[str, str]) -> str:
+    shown = "; ".join(f"{id}: {reason}" for id, reason in list(too_short.items())[:3])
+    return (
+        f"data: the {part} part has no window: none of its {len(recordings)} recordings is long "
+        f"enough ({shown}). Shorten task.context_s or task.horizon_s, or set "
+        "data.cleaning.max_gap_s higher."
+    )
+
+
+def _deviation(recordings: Sequence[Recording]) -> FloatArray:
+    """Standard deviation (C,) over all measured samples; NaN where there is none."""
+    sums = [_moments(r) for r in recordings]
+    count, total, square = (np.sum([s[k] for s in sums], axis=0) for k in range(3))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total / count
+        variance: FloatArray = square / count - mean**2
+    return np.sqrt(np.maximum(variance, 0.0))
+
+
+def _moments(recording: Recording) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Count, sum and sum of squares of the measured samples, (C,) each, double precision."""
+    measured = np.isfinite(recording.values)
+    values = np.where(measured, recording.values, 0.0).astype(np.float64)
+    return measured.sum(1).astype(float), values.sum(1), np.square(values).sum(1)

@@ -1,0 +1,193 @@
+"""The recipe: one validated, frozen object a run.
+
+Every section is a pydantic model that forbids unknown keys; `name:` sections take the `Config` of
+the component file of that name. Reading YAML and explaining errors is the business of `files.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from tsfm_adapt.adapters.base import AdapterConfig
+from tsfm_adapt.backbones.base import BackboneConfig
+from tsfm_adapt.components import Kind, config_class, names
+from tsfm_adapt.signals.readers.base import ReaderConfig
+from tsfm_adapt.tasks.base import TaskConfig
+
+
+def _number(value: Any) -> Any:
+    """'1/60' as a number; anything else is left to the field's own rule."""
+    if isinstance(value, str) and "/" in value:
+        try:
+            return float(Fraction(value.replace(" ", "")))
+        except (ValueError, ZeroDivisionError):
+            return value
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+
+
+def _any_of(kind: Kind) -> Any:
+    """The union of a kind's configs, told apart by `name`."""
+    configs = [config_class(kind, name) for name in names(kind)]
+    if len(configs) == 1:
+        return configs[0]
+    return Annotated[Union[tuple(configs)], Field(discriminator="name")]  # noqa: UP007
+
+
+if TYPE_CHECKING:
+    Reader = ReaderConfig
+    Backbone = BackboneConfig
+    Adapter = AdapterConfig
+    Task = TaskConfig
+else:
+    Reader = _any_of("reader")
+    Backbone = _any_of("backbone")
+    Adapter = _any_of("adapter")
+    Task = _any_of("task")
+
+
+class Section(BaseModel):
+    """A frozen part of the recipe that knows all its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Channel(Section):
+    """A channel whose source has another name or an unstated unit."""
+
+    unit: str
+    source: str | None = Field(default=None, description="its name in the file; default the same")
+    from_unit: str | None = Field(
+        default=None, description="the file's unit, where it states none"
+    )
+
+
+class Cleaning(Section):
+    """Fixed rules; nothing is fitted, interpolated or repeated."""
+
+    ranges: dict[str, tuple[Number, Number]] = Field(
+        default={}, description="channel: [lowest, highest] plausible value; outside = missing"
+    )
+    zero_is_missing: tuple[str, ...] = ()
+    flatline_s: dict[str, Number] = Field(
+        default={}, description="channel: identical values for longer than this are missing, s"
+    )
+    max_gap_s: Number | None = Field(
+        default=None, gt=0, description="cut a recording where nothing is measured for longer, s"
+    )
+
+
+class Split(Section):
+    """Who is learned from, who selects, who judges.
+
+    `train`, `val` and `test` are fractions, counts of subjects, or lists of ids.
+    """
+
+    by: Literal["subject", "record", "time", "predefined", "lists"] = "subject"
+    order: Literal["seed", "name"] = "seed"
+    train: int | float | tuple[str, ...] = 0.7
+    val: int | float | tuple[str, ...] = 0.15
+    test: int | float | tuple[str, ...] = 0.15
+
+
+class Data(Section):
+    """From files to clean recordings in parts."""
+
+    reader: Reader
+    channels: dict[str, str | Channel] = Field(min_length=1, description="name: unit")
+    rate_hz: Number = Field(gt=0)
+    resample: Literal["median", "mean", "last"] = "median"
+    cleaning: Cleaning = Cleaning()
+    split: Split = Split()
+
+    @model_validator(mode="after")
+    def _channels_exist(self) -> Data:
+        named = {
+            "cleaning.ranges": self.cleaning.ranges,
+            "cleaning.zero_is_missing": self.cleaning.zero_is_missing,
+            "cleaning.flatline_s": self.cleaning.flatline_s,
+        }
+        for field, mentioned in named.items():
+            unknown = [name for name in mentioned if name not in self.channels]
+            if unknown:
+                raise ValueError(
+                    f"{field} names {', '.join(unknown)}, which data.channels does not have "
+                    f"(it has {', '.join(self.channels)})"
+                )
+        for name, (low, high) in self.cleaning.ranges.items():
+            if low >= high:
+                raise ValueError(f"cleaning.ranges.{name}: {low:g} is not below {high:g}")
+        return self
+
+
+class Train(Section):
+    """The optimisation: AdamW, linear warm-up, cosine decay."""
+
+    steps: int = Field(default=300, ge=1, description="optimiser steps")
+    batch_size: int = Field(default=32, ge=1, description="windows a step and accumulation")
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps")
+    clip: float | None = Field(default=1.0, gt=0, description="gradient norm")
+    accumulate: int = Field(default=1, ge=1, description="batches a step")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    validate_every: int | None = Field(default=None, ge=1, description="steps; default a tenth")
+    val_windows: int = Field(default=512, ge=1, description="at most, evenly spaced")
+    patience: int | None = Field(
+        default=None, ge=1, description="validations without a better loss before stopping"
+    )
+    checkpoint_every: int = Field(default=50, ge=1, description="steps")
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    devices: int | Literal["auto"] = 1
+    num_nodes: int = Field(default=1, ge=1)
+    strategy: str = "auto"
+
+
+class Evaluate(Section):
+    """The one look at the test part."""
+
+    max_windows: int = Field(default=2000, ge=1, description="evenly spaced over the part")
+    batch_size: int = Field(default=64, ge=1)
+    season_s: Number | None = Field(
+        default=None, gt=0, description="adds the seasonal naive baseline with this period, s"
+    )
+
+
+class Recipe(Section):
+    """One run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
+    seed: int = Field(default=17, ge=0, lt=2**32)
+    data: Data
+    backbone: Backbone
+    adapters: tuple[Adapter, ...] = ()
+    task: Task
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        task = self.task.build()
+        for part in ("train", "val", "test"):
+            task.window(self.data.rate_hz, part)
+        if any(adapter.name == "full" for adapter in self.adapters) and len(self.adapters) > 1:
+            raise ValueError("adapters: full trains every weight, so it stands alone")
+        return self
+
+    def override(self, changes: Mapping[str, Any]) -> Recipe:
+        """A new recipe with dotted keys changed, validated as a whole.
+
+        Entries of a list are found by position or by their `name`: `adapters.lora.rank`.
+
+        Raises:
+            RecipeError: a key does not exist or a value breaks a rule.
+        """
+        from tsfm_adapt.recipe.files import changed, validated
+
+        return validated(changed(self.model_dump(mode="json"), changes))

@@ -1,0 +1,338 @@
+"""A run: one folder that holds a recipe, what came of it, and all that is needed to go on.
+
+recipe.yaml  env.json  metrics.jsonl  tensorboard/  checkpoints/{last,best}.ckpt
+scores.json  predictions/test.parquet  bundle/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tsfm_adapt import atomic, bundle
+from tsfm_adapt.errors import DataError, RecipeError
+from tsfm_adapt.model import AdaptedModel
+from tsfm_adapt.progress import Progress
+from tsfm_adapt.recipe.files import dumps, loads
+from tsfm_adapt.recipe.parts import Parts, cleaning_plan, prepare, read_clean
+from tsfm_adapt.recipe.schema import Recipe
+from tsfm_adapt.signals.recording import Recording
+from tsfm_adapt.signals.windows import Windows, WindowSpec
+from tsfm_adapt.tasks.base import samples
+
+if TYPE_CHECKING:
+    import pyarrow
+
+# Set for the processes that Lightning starts for further devices: they join the first one's run.
+_JOIN = "TSFM_ADAPT_RUN"
+
+_SMOKE = {"train.steps": 2, "train.batch_size": 2, "train.accumulate": 1, "train.warmup": 0.0}
+
+_PACKAGES = ("tsfm-adapt", "torch", "transformers", "peft", "lightning", "numpy", "pandas")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder."""
+
+    folder: Path
+
+    @property
+    def recipe(self) -> Recipe:
+        """The resolved recipe, as it was trained."""
+        path = self.folder / "recipe.yaml"
+        if not path.is_file():
+            raise DataError(f"'{self.folder}' is no run: it holds no recipe.yaml.")
+        return loads(path.read_text(encoding="utf-8"), source=str(path))
+
+    @property
+    def smoke(self) -> bool:
+        """True where the run was cut down to a few steps and windows."""
+        path = self.folder / "env.json"
+        return bool(json.loads(path.read_text(encoding="utf-8")).get("smoke", False))
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """`scores.json`, once the run is scored."""
+        path = self.folder / "scores.json"
+        if not path.is_file():
+            raise DataError(f"'{self.folder}' is not scored yet. Run: tsfm-adapt evaluate RUN")
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return content
+
+
+def train(recipe: Recipe, runs: Path, progress: Progress, smoke: bool = False) -> Run:
+    """Trains, scores and saves.
+
+    Args:
+        recipe: validated.
+        runs: the folder that the new run's folder goes into.
+        progress: where progress is shown.
+        smoke: two steps on a few windows, to see that everything fits; no verdict.
+    """
+    if smoke:
+        recipe = recipe.override(_SMOKE)
+    with progress.step("reading recordings"):
+        parts = prepare(recipe, smoke)
+    task = recipe.task.build()
+    with progress.step(f"loading {recipe.backbone.name}"):
+        model = build(recipe, parts)
+        task.check(model.backbone.spec, recipe.data.rate_hz)
+    run = _created(recipe, runs, smoke)
+    progress.say(f"run folder: {run.folder}")
+    return _finish(run, recipe, parts, model, progress, smoke)
+
+
+def resume(run: Run, progress: Progress) -> Run:
+    """Goes on where a run stopped: at its last checkpoint, or at scoring."""
+    recipe, smoke = run.recipe, run.smoke
+    with progress.step("reading recordings"):
+        parts = prepare(recipe, smoke)
+    with progress.step(f"loading {recipe.backbone.name}"):
+        model = build(recipe, parts)
+    return _finish(run, recipe, parts, model, progress, smoke)
+
+
+def evaluate(run: Run, progress: Progress) -> dict[str, Any]:
+    """Scores the run's best checkpoint on the test part and writes scores.json."""
+    from tsfm_adapt import checkpoints
+
+    recipe, smoke = run.recipe, run.smoke
+    with progress.step("reading recordings"):
+        parts = prepare(recipe, smoke)
+    model = build(recipe, parts)
+    if recipe.adapters:
+        checkpoints.load_best(model, run.folder)
+    return _scored(run, recipe, parts, model, progress, smoke)
+
+
+def build(recipe: Recipe, parts: Parts) -> AdaptedModel:
+    """The untrained model of a recipe; its random parts depend on the seed only."""
+    return _built(recipe, parts.deviation)
+
+
+def load(folder: Path) -> tuple[AdaptedModel, Recipe, bundle.Card | None]:
+    """The trained model of a run or bundle, its recipe, and the bundle's card.
+
+    The card is None for a run without adapters, which has no bundle.
+    """
+    inner = folder / "bundle" if (folder / "bundle" / "bundle.json").is_file() else folder
+    if (inner / "bundle.json").is_file():
+        card = bundle.read_card(inner)
+        recipe = Run(inner).recipe
+        model = _built(recipe, bundle.fitted(inner)["deviation"].numpy())
+        bundle.restore(inner, model)
+        return model, recipe, card
+    recipe = Run(folder).recipe
+    if recipe.adapters:
+        raise DataError(
+            f"'{folder}' holds no trained weights yet. Run: tsfm-adapt resume {folder}"
+        )
+    return _built(recipe, None), recipe, None
+
+
+def predict(
+    folder: Path, source: str, reader: Mapping[str, Any] | None, every_s: float | None
+) -> pyarrow.Table:
+    """Forecasts of recordings that the run need not have seen.
+
+    Args:
+        folder: a run or a bundle.
+        source: a file or folder with recordings, in the format of the recipe's reader.
+        reader: another reader's settings, where the format differs.
+        every_s: one forecast every so many seconds; None = one, from each recording's end.
+
+    Returns:
+        The table of `predictions.table`; `measured` only where the recording goes on.
+
+    Raises:
+        DataError: no recording is as long as the model's context.
+    """
+    from tsfm_adapt.predictions import table
+
+    model, recipe, _ = load(folder)
+    recipe = recipe.override(_reading(recipe, source, reader))
+    recordings = read_clean(recipe.data)
+    task, rate_hz = recipe.task.build(), recipe.data.rate_hz
+    spec = task.window(rate_hz, "test")
+    step = samples(every_s, rate_hz, "every_s") if every_s is not None else spec.context
+    kept = [_whole_steps(r, spec.context, step, every_s) for r in recordings]
+    windows = Windows(
+        [r for r in kept if r is not None], WindowSpec(spec.context, 0, step, spec.min_context)
+    )
+    if len(windows) == 0:
+        longest = max((r.samples for r in recordings), default=0)
+        raise DataError(
+            f"'{source}': the model needs {spec.context} samples of context at {rate_hz:g} Hz; "
+            f"the longest of {len(recordings)} recordings has {longest}. Give longer recordings."
+        )
+    predictor = task.predictor(model)
+    size = recipe.evaluate.batch_size
+    quantiles = [
+        predictor.predict(windows.gather(np.arange(i, min(i + size, len(windows)))), spec.horizon)
+        for i in range(0, len(windows), size)
+    ]
+    units = [channel.unit for channel in cleaning_plan(recipe.data).channels]
+    return table(windows, np.concatenate(quantiles), predictor.levels, units)
+
+
+def _reading(recipe: Recipe, source: str, reader: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The override that makes a recipe read `source`."""
+    known = recipe.data.reader.model_dump(mode="json") if reader is None else dict(reader)
+    if reader is None and "root" not in known:
+        raise RecipeError(
+            f"predict: the run was trained with reader '{known['name']}', which reads no files. "
+            "Say how to read INPUT, e.g. --reader '{name: csv, layout: wide, units: {HR: bpm}}'."
+        )
+    if reader is None and "records" in known:
+        known["records"] = None
+    return {"data.reader": known | {"root": source}}
+
+
+def _whole_steps(
+    recording: Recording, context: int, step: int, every_s: float | None
+) -> Recording | None:
+    """The recording without the samples at its start that keep its end from being forecast."""
+    if recording.samples < context:
+        return None
+    surplus = recording.samples - context
+    cut = surplus if every_s is None else surplus % step
+    start = recording.start
+    if start is not None:
+        start = start + np.timedelta64(round(cut / recording.rate_hz), "s")
+    return replace(recording, values=recording.values[:, cut:], start=start)
+
+
+def _built(recipe: Recipe, deviation: Any) -> AdaptedModel:
+    import torch
+
+    backbone = recipe.backbone.build()
+    known = None if deviation is None else torch.as_tensor(deviation, dtype=torch.float32)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return AdaptedModel(backbone, [entry.build() for entry in recipe.adapters], known)
+
+
+def _finish(
+    run: Run,
+    recipe: Recipe,
+    parts: Parts,
+    model: AdaptedModel,
+    progress: Progress,
+    smoke: bool,
+) -> Run:
+    """Trains what is left to train, scores, saves."""
+    from tsfm_adapt import checkpoints, training
+
+    if recipe.adapters:
+        os.environ[_JOIN] = str(run.folder.absolute())
+        try:
+            training.fit(
+                model,
+                parts.windows["train"],
+                parts.windows["val"],
+                recipe.train,
+                recipe.seed,
+                run.folder,
+                progress,
+            )
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"Go on with: tsfm-adapt resume {run.folder}") from None
+        finally:
+            os.environ.pop(_JOIN, None)
+        if not first_process():
+            raise SystemExit(0)
+        checkpoints.load_best(model, run.folder)
+    scores = _scored(run, recipe, parts, model, progress, smoke)
+    if recipe.adapters:
+        _save_bundle(run, recipe, model, scores)
+    return run
+
+
+def _scored(
+    run: Run, recipe: Recipe, parts: Parts, model: AdaptedModel, progress: Progress, smoke: bool
+) -> dict[str, Any]:
+    from tsfm_adapt.scoring import score
+
+    scores = score(recipe, parts, model, run.folder, progress, smoke)
+    atomic.write_text(run.folder / "scores.json", _json(scores))
+    return scores
+
+
+def _save_bundle(run: Run, recipe: Recipe, model: AdaptedModel, scores: Mapping[str, Any]) -> None:
+    spec = model.backbone.spec
+    window = recipe.task.build().window(recipe.data.rate_hz, "test")
+    plan = cleaning_plan(recipe.data)
+    card = bundle.Card(
+        channels=tuple(channel.name for channel in plan.channels),
+        units=tuple(channel.unit for channel in plan.channels),
+        rate_hz=recipe.data.rate_hz,
+        context=window.context,
+        horizon=window.horizon,
+        quantiles=recipe.task.build().levels,
+        backbone=spec.name,
+        checkpoint=spec.checkpoint,
+        revision=recipe.backbone.revision,
+        base_sha256=model.base_sha256,
+        licence=spec.licence,
+        synthetic=recipe.data.reader.synthetic,
+        versions=_versions(),
+    )
+    texts = {
+        "recipe.yaml": dumps(recipe),
+        "scores.json": _json(scores),
+        "README.md": bundle.readme(card, recipe.name, scores["sentences"], scores["models"]),
+    }
+    bundle.write(run.folder / "bundle", model, card, texts)
+
+
+def _created(recipe: Recipe, runs: Path, smoke: bool) -> Run:
+    """A new folder `<runs>/<recipe name>/<time>-<hash>` with recipe.yaml and env.json."""
+    if _JOIN in os.environ and not first_process():
+        return Run(Path(os.environ[_JOIN]))
+    text = dumps(recipe)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    stem = f"{stamp}-{sha256(text.encode()).hexdigest()[:6]}"
+    names = (stem if n == 1 else f"{stem}-{n}" for n in count(1))
+    folder = next(f for name in names if not (f := runs / recipe.name / name).exists())
+    if first_process():
+        environment = {
+            "smoke": smoke,
+            "started": stamp,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "versions": _versions(),
+        }
+        atomic.write_text(folder / "recipe.yaml", text)
+        atomic.write_text(folder / "env.json", _json(environment))
+    return Run(folder)
+
+
+def first_process() -> bool:
+    """False in the processes that a launcher starts for further devices."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "missing"
+    return found
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

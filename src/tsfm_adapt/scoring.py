@@ -1,0 +1,153 @@
+"""Scores of a model beside zero-shot and baselines, on the same test windows, looked at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tsfm_adapt.baselines import Baseline, default_baselines
+from tsfm_adapt.metrics import ForecastErrors, mase_scale
+from tsfm_adapt.model import AdaptedModel
+from tsfm_adapt.predictions import table, write
+from tsfm_adapt.progress import Progress
+from tsfm_adapt.recipe.parts import Parts, cleaning_plan
+from tsfm_adapt.recipe.schema import Recipe
+from tsfm_adapt.signals.recording import FloatArray
+from tsfm_adapt.signals.windows import WindowArrays, Windows
+from tsfm_adapt.statistics import sentence, verdict
+from tsfm_adapt.tasks.base import Predictor, Scale, Task, samples
+
+
+def score(
+    recipe: Recipe,
+    parts: Parts,
+    model: AdaptedModel,
+    folder: Path,
+    progress: Progress,
+    smoke: bool,
+) -> dict[str, Any]:
+    """The content of scores.json; writes the model's predictions into `folder`.
+
+    Args:
+        recipe: what was run.
+        parts: its recordings and windows.
+        model: adapted, at its best checkpoint; without adapters it is the zero-shot model.
+        folder: the run's.
+        progress: where progress is shown.
+        smoke: the run was cut down, so that there is no verdict.
+    """
+    task, windows = recipe.task.build(), parts.windows["test"]
+    predictors = _predictors(recipe, parts, model, task, progress)
+    main = next(iter(predictors))
+    collected = _Collected(predictors[main])
+    predictors[main] = collected.predictor
+    errors: dict[str, ForecastErrors] = {}
+    with progress.work("score", len(windows) * len(predictors)) as meter:
+        for name, predictor in predictors.items():
+            errors[name] = task.score(
+                predictor, windows, recipe.evaluate.batch_size, meter.advance
+            )
+    units = tuple(plan.unit for plan in cleaning_plan(recipe.data).channels)
+    scale = Scale(tuple(recipe.data.channels), units, mase_scale(parts.fit))
+    scores = _protocol(recipe, parts, smoke) | task.summary(errors, scale, recipe.data.rate_hz)
+    compared = None
+    if recipe.adapters and not smoke:
+        compared = verdict(errors, scale.mase, _overlap(windows), recipe.seed)
+    scores |= {
+        "verdict": compared,
+        "sentences": [sentence(compared)] if compared else [_no_verdict(recipe, smoke)],
+        **_costs(model, folder),
+    }
+    quantiles = np.concatenate(collected.quantiles)
+    rows = table(windows, quantiles, collected.predictor.levels, units)
+    write(folder / "predictions" / "test.parquet", rows)
+    return scores
+
+
+class _Collected:
+    """A predictor that keeps what it predicts."""
+
+    def __init__(self, inner: Predictor) -> None:
+        self.quantiles: list[FloatArray] = []
+        self._inner = inner
+        self.predictor = Predictor(self._predict, inner.levels)
+
+    def _predict(self, arrays: WindowArrays, steps: int) -> FloatArray:
+        self.quantiles.append(self._inner.predict(arrays, steps))
+        return self.quantiles[-1]
+
+
+def _predictors(
+    recipe: Recipe, parts: Parts, model: AdaptedModel, task: Task, progress: Progress
+) -> dict[str, Predictor]:
+    """The model first, then what it is compared with."""
+    found: dict[str, Predictor] = {}
+    if recipe.adapters:
+        found["adapted"] = task.predictor(model)
+        found["zero_shot"] = task.predictor(AdaptedModel(recipe.backbone.build()))
+    else:
+        found["zero_shot"] = task.predictor(model)
+    with progress.step("fitting baselines"):
+        rate_hz, season_s = recipe.data.rate_hz, recipe.evaluate.season_s
+        fit = Windows(parts.fit, task.window(rate_hz, "train"))
+        season = None if season_s is None else samples(season_s, rate_hz, "season_s")
+        for name, baseline in default_baselines(fit, season).items():
+            found[name] = _point(baseline)
+    return found
+
+
+def _point(baseline: Baseline) -> Predictor:
+    def predict(arrays: WindowArrays, steps: int) -> FloatArray:
+        return baseline.predict(arrays.values, arrays.observed, steps)[:, :, None]
+
+    return Predictor(predict, (0.5,))
+
+
+def _protocol(recipe: Recipe, parts: Parts, smoke: bool) -> dict[str, Any]:
+    """What was scored."""
+    windows = parts.windows["test"]
+    return {
+        "part": "test",
+        "task": recipe.task.name,
+        "checkpoint": "best" if recipe.adapters else None,
+        "smoke": smoke,
+        "synthetic": recipe.data.reader.synthetic,
+        "windows": len(windows),
+        "subjects": len(np.unique(windows.subjects)),
+        "left_out": {"recordings": dict(parts.left_out)},
+        "protocol": {
+            "split": recipe.data.split.model_dump(mode="json"),
+            "stride_s": windows.spec.stride / recipe.data.rate_hz,
+            "windows_by_part": {part: len(w) for part, w in parts.windows.items()},
+            "origins_sha256": windows.origins_sha256(),
+            "fitted_on": "train and val: MASE scale, baselines; train: the adapter",
+        },
+    }
+
+
+def _costs(model: AdaptedModel, folder: Path) -> dict[str, Any]:
+    """Parameters, time and memory."""
+    from tsfm_adapt import checkpoints
+
+    fitted = checkpoints.how_it_went(folder)
+    return {
+        "trainable_parameters": sum(p.numel() for p in model.trainable().values()),
+        "total_parameters": sum(p.numel() for p in model.network.parameters()),
+        "best_step": fitted.best_step if fitted else None,
+        "train_seconds": fitted.train_seconds if fitted else 0.0,
+        "seconds_per_step": fitted.train_seconds / fitted.step if fitted else None,
+        "peak_memory_mb": fitted.peak_memory_mb if fitted else None,
+    }
+
+
+def _overlap(windows: Windows) -> int:
+    """Consecutive windows that share samples: the least block of a bootstrap in time."""
+    return -(-(windows.spec.context + windows.spec.horizon) // windows.spec.stride)
+
+
+def _no_verdict(recipe: Recipe, smoke: bool) -> str:
+    if smoke:
+        return "smoke run: everything fits; the scores mean nothing"
+    return f"zero-shot {recipe.backbone.name}: nothing was adapted, so there is no verdict"
