@@ -1,0 +1,221 @@
+"""One WFDB record as it is stored: every sample of every signal, or a DataError."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.recording import FloatArray
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One channel over a whole record."""
+
+    unit: str
+    per_frame: int  # samples a frame
+    values: FloatArray  # (frames * per_frame,); NaN = the format's invalid code, or a gap
+
+
+@dataclass(frozen=True)
+class StoredRecord:
+    """A record's signals by name, in the file's order."""
+
+    signals: dict[str, Signal]
+    frames: int
+    frames_hz: float
+    start: np.datetime64 | None  # whole seconds
+    comments: tuple[str, ...]
+
+
+def read_record(path: Path, channels: tuple[str, ...], verify: bool) -> StoredRecord:
+    """Reads a record behind its header.
+
+    Args:
+        path: the header.
+        channels: signal names to read; empty = all.
+        verify: compare each signal with the header's checksum.
+
+    Raises:
+        DataError: a file is missing, truncated, altered, or not WFDB.
+    """
+    with _naming(path):
+        header = _header(path)
+        signals, frames = _signals(path, header, channels, verify)
+        start = header.base_datetime
+        return StoredRecord(
+            signals=signals,
+            frames=frames,
+            frames_hz=_exact(header.fs),
+            start=None if start is None else np.datetime64(start.replace(microsecond=0), "s"),
+            comments=tuple(header.comments),
+        )
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Whatever the library raises on broken files becomes a DataError that names the record."""
+    try:
+        yield
+    except DataError:
+        raise
+    except FileNotFoundError as problem:
+        raise DataError(
+            f"Every file that a WFDB header names must exist: {problem.filename} does not, and "
+            f"{path} needs it. Fetch the file, or leave the record out with `records`."
+        ) from problem
+    except Exception as problem:  # the library raises IndexError, KeyError and bare Exception too
+        raise DataError(
+            f"{path} and its signal files must be a valid WFDB record: "
+            f"{type(problem).__name__}: {problem}. Fetch the files again, or leave the record "
+            "out with `records`."
+        ) from problem
+
+
+def _header(path: Path) -> Any:  # wfdb has no types: a Record or a MultiRecord
+    import wfdb
+
+    header = wfdb.rdheader(str(path.absolute().with_suffix("")))
+    if header.n_sig is None or not header.fs > 0:
+        raise DataError(
+            f"A WFDB header states a number of signals and a positive rate: {path} has "
+            f"{header.n_sig} and {header.fs} Hz. Correct or fetch it again."
+        )
+    return header
+
+
+def _signals(
+    path: Path, header: Any, channels: tuple[str, ...], verify: bool
+) -> tuple[dict[str, Signal], int]:
+    """The signals asked for over all segments (NaN in gaps), and the number of frames."""
+    if not hasattr(header, "seg_name"):
+        return _segment(path, header, channels, verify)
+    frames = sum(header.seg_len)
+    joined: dict[str, Signal] = {}
+    begin = 0
+    for name, length in zip(header.seg_name, header.seg_len, strict=True):
+        if name != "~" and length > 0:  # a layout segment has no samples
+            segment = path.with_name(f"{name}.hea")
+            own = _header(segment)
+            parts, found = _segment(segment, own, channels, verify)
+            if (found, own.fs) != (length, header.fs):
+                raise DataError(
+                    f"Segments have the length and rate that the master header states: {segment} "
+                    f"has {found} frames at {own.fs} Hz, {path.name} states {length} at "
+                    f"{header.fs} Hz. Fetch both again."
+                )
+            for channel, part in parts.items():
+                _join(joined, channel, part, begin, frames, segment)
+        begin += length
+    return joined, frames
+
+
+def _join(
+    joined: dict[str, Signal], channel: str, part: Signal, begin: int, frames: int, path: Path
+) -> None:
+    whole = joined.setdefault(
+        channel,
+        Signal(part.unit, part.per_frame, np.full(frames * part.per_frame, np.nan)),
+    )
+    if (whole.unit, whole.per_frame) != (part.unit, part.per_frame):
+        raise DataError(
+            f"A channel keeps unit and rate over a record: '{channel}' in {path} is in "
+            f"{part.unit} with {part.per_frame} samples a frame, before it was in {whole.unit} "
+            f"with {whole.per_frame}. Read the segments as records of their own."
+        )
+    first = begin * part.per_frame
+    whole.values[first : first + len(part.values)] = part.values
+
+
+def _segment(
+    path: Path, header: Any, channels: tuple[str, ...], verify: bool
+) -> tuple[dict[str, Signal], int]:
+    """The signals asked for of one segment, in the file's order, and its number of frames."""
+    import wfdb
+
+    names = _distinct(header.sig_name or [])
+    if len(names) != header.n_sig:
+        raise DataError(
+            f"A WFDB header describes each signal in a line: {path} announces {header.n_sig} and "
+            f"describes {len(names)}. Fetch it again."
+        )
+    wanted = [index for index, name in enumerate(names) if not channels or name in channels]
+    _check_sizes(path, header, {header.file_name[index] for index in wanted})
+    if not wanted:
+        return {}, int(header.sig_len or 0)
+    record = wfdb.rdrecord(
+        str(path.absolute().with_suffix("")),
+        channels=wanted,
+        physical=False,
+        smooth_frames=False,
+        ignore_skew=True,  # the library fails on two different skews in one file
+    )
+    for row, index in enumerate(wanted):
+        stated, samples = header.checksum[index], record.e_d_signal[row]
+        if verify and stated is not None and (int(samples.sum(dtype=np.int64)) - stated) % 65536:
+            raise DataError(
+                f"A WFDB signal adds up to its header's checksum: '{names[index]}' of {path} "
+                "does not, so the signal file was altered. Fetch it again, or set "
+                "verify_checksums: false if the header is known to be wrong."
+            )
+    record.dac(expanded=True, inplace=True)
+    signals = {}
+    for row, index in enumerate(wanted):
+        per_frame, values = record.samps_per_frame[row], record.e_p_signal[row]
+        skew = (header.skew[index] or 0) * per_frame  # sample t is stored at t + skew
+        if skew:
+            values = np.concatenate([values[skew:], np.full(min(skew, len(values)), np.nan)])
+        signals[names[index]] = Signal(record.units[row], per_frame, values)
+    return signals, int(record.sig_len)
+
+
+_BYTES = {"8": 1, "16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2} | {
+    "212": Fraction(3, 2),
+    "310": Fraction(4, 3),
+    "311": Fraction(4, 3),
+}  # per sample; compressed formats have no fixed size
+
+
+def _check_sizes(path: Path, header: Any, files: set[str]) -> None:
+    """Stops at truncated signal files; the library pads some formats instead."""
+    for file in sorted(files):
+        mine = [index for index, name in enumerate(header.file_name) if name == file]
+        size = _BYTES.get(header.fmt[mine[0]])
+        if size is None or header.sig_len is None:
+            continue
+        samples = header.sig_len * sum(header.samps_per_frame[index] for index in mine)
+        needed = (header.byte_offset[mine[0]] or 0) + math.ceil(samples * size)
+        found = path.with_name(file).stat().st_size
+        if found < needed:
+            raise DataError(
+                f"A signal file holds all the samples that its header announces: "
+                f"{path.with_name(file)} has {found} bytes, {header.sig_len} frames in format "
+                f"{header.fmt[mine[0]]} need {needed}. Fetch the file again."
+            )
+
+
+def _distinct(names: list[str | None]) -> list[str]:
+    """Names for all signals: 'signal 0' where none is given, 'ECG#2' for a second ECG."""
+    seen: dict[str, int] = {}
+    distinct = []
+    for index, given in enumerate(names):
+        name = (given or "").strip() or f"signal {index}"
+        seen[name] = seen.get(name, 0) + 1
+        distinct.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return distinct
+
+
+def _exact(rate_hz: float) -> float:
+    """The header's rate; a decimal approximation of one sample in n seconds becomes 1/n."""
+    seconds = round(1 / rate_hz)
+    if seconds > 0 and math.isclose(rate_hz * seconds, 1.0, rel_tol=1e-6):
+        return 1 / seconds
+    return float(rate_hz)

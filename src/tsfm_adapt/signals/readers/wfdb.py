@@ -1,0 +1,176 @@
+"""WFDB records on disk: PhysioNet's headers with signal files, one segment or many.
+
+Every sample is kept. Where the channels asked for have several rates (several samples a frame),
+a record becomes one recording per rate, `<id>/<rate>Hz`. Skewed signals are shifted into place.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from tsfm_adapt.components import require
+from tsfm_adapt.errors import DataError, closest
+from tsfm_adapt.signals.readers._wfdb_record import StoredRecord, read_record
+from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
+from tsfm_adapt.signals.recording import Recording
+
+REQUIRES = ("wfdb",)
+EXTRA = "wfdb"
+
+
+class Config(ReaderConfig):
+    """Local records; a segment of a multi-segment record is read as a part of it only."""
+
+    name: Literal["wfdb"] = "wfdb"
+    root: str = Field(description="a folder, searched for headers, or one record (its header)")
+    records: tuple[str, ...] | None = Field(None, description="ids or names to read; null = all")
+    subject_pattern: str | None = Field(
+        None, description="regular expression; its one group in the id is the subject; null = id"
+    )
+    verify_checksums: bool = Field(True, description="compare signals with the header's checksums")
+
+    @field_validator("subject_pattern")
+    @classmethod
+    def _has_one_group(cls, pattern: str | None) -> str | None:
+        try:
+            groups = 1 if pattern is None else re.compile(pattern).groups
+        except re.error as problem:
+            raise ValueError(f"not a regular expression: {problem}") from None
+        if groups != 1:
+            raise ValueError(f"has {groups} groups, needs one, for example '^(s[0-9]+)-'")
+        return pattern
+
+    def read(self, channels: tuple[str, ...]) -> Iterator[Recording]:
+        """Yields the records sorted by id, every signal at its own rate."""
+        require("reader", "wfdb")
+        headers = _find(self.root)
+        for identity in _picked(headers, self.records, self.root):
+            subject = _subject(identity, self.subject_pattern)
+            stored = read_record(headers[identity], channels, self.verify_checksums)
+            yield from _recordings(stored, identity, subject, channels)
+
+
+def _find(root: str) -> dict[str, Path]:
+    """Headers by id: the path below the root, or the name of the one record."""
+    try:
+        path = resolve_root(root)
+    except DataError as problem:
+        try:
+            path = resolve_root(f"{root}.hea")
+        except DataError:
+            raise problem from None
+    if path.is_file():
+        header = path.with_suffix(".hea")
+        if not header.exists():
+            raise DataError(
+                f"A WFDB record needs its header: {header} does not exist beside {path.name}. "
+                "Fetch it, or name another record."
+            )
+        return {header.stem: header}
+    headers = sorted(path.rglob("*.hea"))
+    segments: set[Path] = set()
+    without_signals: set[Path] = set()
+    for header in headers:
+        lines = [line.split() for line in _header_lines(header)]
+        if lines and "/" in lines[0][0]:
+            segments.update(header.parent / f"{line[0]}.hea" for line in lines[1:])
+        if lines and lines[0][1:2] == ["0"]:
+            without_signals.add(header)
+    found = [header for header in headers if header not in segments | without_signals]
+    if not found:
+        files = sum(1 for file in path.rglob("*") if file.is_file())
+        raise DataError(
+            f"A WFDB folder holds at least one header (.hea) with signals: {path} has none among "
+            f"its {files} files. Set data.reader.root to the folder with the records."
+        )
+    return {header.relative_to(path).with_suffix("").as_posix(): header for header in found}
+
+
+def _header_lines(header: Path) -> list[str]:
+    text = header.read_text(encoding="ascii", errors="ignore")
+    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def _picked(headers: Mapping[str, Path], records: tuple[str, ...] | None, root: str) -> list[str]:
+    if records is None:
+        return sorted(headers)
+    picked = set()
+    for record in records:
+        matches = [key for key, path in headers.items() if record in (key, path.stem)]
+        if len(matches) != 1:
+            raise DataError(
+                f"data.reader.records: '{record}' names {len(matches)} of the {len(headers)} "
+                f"records below {root}, not one.{closest(record, headers)} "
+                "Use the path below the root, without .hea."
+            )
+        picked.update(matches)
+    return sorted(picked)
+
+
+def _subject(identity: str, pattern: str | None) -> str:
+    if pattern is None:
+        return identity
+    match = re.search(pattern, identity)
+    if match is None or not match.group(1):
+        raise DataError(
+            f"data.reader.subject_pattern: '{pattern}' finds no subject in the record "
+            f"'{identity}'. Change the pattern, or leave the record out with `records`."
+        )
+    return match.group(1)
+
+
+def _recordings(
+    stored: StoredRecord, identity: str, subject: str, channels: tuple[str, ...]
+) -> Iterator[Recording]:
+    """One recording per rate among the channels asked for, slowest first."""
+    signals = stored.signals
+    names = [name for name in channels or signals if name in signals]
+    rates = sorted({signals[name].per_frame for name in names}) or [1]
+    for per_frame in rates:
+        alike = [name for name in names if signals[name].per_frame == per_frame]
+        rate_hz = stored.frames_hz * per_frame
+        values = np.empty((len(alike), stored.frames * per_frame))
+        for row, name in enumerate(alike):
+            values[row] = signals[name].values
+        yield Recording(
+            id=identity if len(rates) == 1 else f"{identity}/{rate_hz:g}Hz",
+            subject=subject,
+            values=values,
+            channels=tuple(alike),
+            units=tuple(signals[name].unit for name in alike),
+            rate_hz=rate_hz,
+            start=stored.start,
+            attributes=_attributes(stored.comments),
+        )
+
+
+def _attributes(comments: tuple[str, ...]) -> dict[str, str | float]:
+    """`<age>: 60 <sex>: F` or `age: 60` as attributes; question marks mean unknown."""
+    found: dict[str, str | float] = {}
+    for comment in comments:
+        pairs = re.findall(r"<([^<>]+)>:\s*([^<]*)", comment) or re.findall(
+            r"^([A-Za-z][\w ()-]*):\s*(.*)$", comment
+        )
+        for key, text in pairs:
+            name, value = key.strip().lower().replace(" ", "_"), text.strip()
+            if value.strip("?") in ("", "n/a"):
+                continue
+            if name in ("sex", "gender") and value.lower() in ("f", "m", "female", "male"):
+                name, value = "sex", value[0].upper()
+            found[name] = _number(value)
+    return found
+
+
+def _number(text: str) -> str | float:
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text

@@ -1,0 +1,100 @@
+"""The laws that every reader obeys; inherit and supply `config`."""
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from tsfm_adapt.components import component, config_class
+from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.recording import Events, Recording
+
+
+def same(first, second):
+    """Whether two recordings, or two streams of events, hold the same."""
+    assert type(first) is type(second)
+    for name in first.__dataclass_fields__:
+        one, other = getattr(first, name), getattr(second, name)
+        if isinstance(one, np.ndarray):
+            if not np.array_equal(one, other, equal_nan=True):
+                return False
+        elif one != other:
+            return False
+    return True
+
+
+def channel_of(item, name):
+    """What was read of one channel: its samples, or the times and values of its events."""
+    index = item.channels.index(name)
+    if isinstance(item, Recording):
+        return item.values[index]
+    own = item.channel == index
+    return np.stack([item.time_s[own], item.value[own]])
+
+
+class ReaderContract:
+    """A subclass is a test class for one reader; its `config` reads at least two records."""
+
+    @pytest.fixture
+    def config(self, tmp_path):
+        raise NotImplementedError
+
+    def test_the_config_is_found_by_its_name(self, config):
+        assert config_class("reader", config.name) is type(config)
+        assert component("reader", config.name).summary
+
+    def test_reading_twice_gives_the_same(self, config):
+        first, second = list(config.read(())), list(config.read(()))
+        assert len(first) == len(second) >= 2
+        assert all(same(one, other) for one, other in zip(first, second, strict=True))
+
+    def test_ids_are_unique(self, config):
+        ids = [item.id for item in config.read(())]
+        assert len(set(ids)) == len(ids)
+
+    def test_channels_asked_for_come_alone_in_that_order_and_unchanged(self, config):
+        whole = {item.id: item for item in config.read(())}
+        names = sorted({name for item in whole.values() for name in item.channels}, reverse=True)
+        for wanted in [(name,) for name in names] + [tuple(names)]:
+            read = list(config.read(wanted))
+            assert [item.id for item in read] == list(whole)
+            for item in read:
+                full = whole[item.id]
+                assert item.channels == tuple(n for n in wanted if n in full.channels)
+                for name in item.channels:
+                    np.testing.assert_array_equal(channel_of(item, name), channel_of(full, name))
+                    unit = full.units[full.channels.index(name)]
+                    assert item.units[item.channels.index(name)] == unit
+
+    def test_a_channel_that_no_record_has_is_left_to_the_caller(self, config):
+        assert all(item.channels == () for item in config.read(("no such channel",)))
+
+    def test_values_are_finite_or_nan_and_events_in_order(self, config):
+        for item in config.read(()):
+            if isinstance(item, Recording):
+                assert not np.isinf(item.values).any()
+                assert item.values.shape == (len(item.channels), item.samples)
+            else:
+                assert np.isfinite(item.value).all()
+                assert np.isfinite(item.time_s).all()
+                assert (np.diff(item.time_s) >= 0).all()
+                assert set(item.channel.tolist()) <= set(range(len(item.channels)))
+
+    def test_every_channel_has_a_unit(self, config):
+        for item in config.read(()):
+            assert item.channels
+            assert len(item.units) == len(item.channels)
+            assert all(unit.strip() for unit in item.units)
+
+    def test_the_start_is_in_whole_seconds_or_unknown(self, config):
+        for item in config.read(()):
+            assert isinstance(item, Recording | Events)
+            assert item.start is None or item.start.dtype == np.dtype("datetime64[s]")
+
+    def test_an_unknown_field_is_refused(self, config):
+        with pytest.raises(ValidationError, match="nonsense"):
+            type(config)(**config.model_dump(), nonsense=1)
+
+    def test_a_missing_root_is_named(self, config, tmp_path):
+        absent = config.model_copy(update={"root": str(tmp_path / "absent")})
+        with pytest.raises(DataError, match="absent"):
+            list(absent.read(()))

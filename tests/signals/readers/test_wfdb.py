@@ -1,0 +1,328 @@
+import datetime
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from contracts.reader import ReaderContract
+from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.readers.wfdb import Config
+
+wfdb = pytest.importorskip("wfdb", reason="the extra 'wfdb' is not installed")
+
+
+def write(folder, name, values, channels=("HR", "RESP"), units=("bpm", "pm"), fmt="16", **fields):
+    """A record of whole numbers (C, T), NaN = invalid code, with gain 1."""
+    folder.mkdir(exist_ok=True, parents=True)
+    wfdb.wrsamp(
+        name,
+        fs=fields.pop("fs", 1),
+        units=list(units),
+        sig_name=list(channels),
+        p_signal=np.asarray(values, dtype=float).T,
+        fmt=[fmt] * len(channels),
+        adc_gain=[1.0] * len(channels),
+        baseline=[0] * len(channels),
+        write_dir=str(folder),
+        **fields,
+    )
+    return folder / f"{name}.hea"
+
+
+def rewrite(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def ramp(samples=30, channels=2):
+    return np.arange(channels * samples).reshape(channels, samples) % 50
+
+
+def read(root, channels=(), **fields):
+    return list(Config(root=str(root), **fields).read(channels))
+
+
+class TestWfdbContract(ReaderContract):
+    @pytest.fixture
+    def config(self, tmp_path):
+        values = ramp().astype(float)
+        values[0, 3:5] = np.nan
+        write(tmp_path / "records", "a", values)
+        start = datetime.datetime(2896, 10, 10, 0, 31, 25, 894000)
+        write(tmp_path / "records" / "deep", "a", ramp(12), base_datetime=start)
+        return Config(root=str(tmp_path / "records"))
+
+
+def test_values_units_and_missing_ones_are_those_of_the_file(tmp_path):
+    values = ramp().astype(float)
+    values[0, 3:5] = np.nan
+    write(tmp_path, "a", values)
+    (recording,) = read(tmp_path)
+    np.testing.assert_array_equal(recording.values, values)
+    assert recording.channels == ("HR", "RESP")
+    assert recording.units == ("bpm", "pm")
+    assert (recording.id, recording.subject, recording.start) == ("a", "a", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate_hz"),
+    [("0.0166666666667/125", 1 / 60), ("360", 360.0), ("0.0166", 0.0166), ("0.4", 0.4)],
+)
+def test_only_a_rounded_fraction_of_one_becomes_exact(tmp_path, text, rate_hz):
+    rewrite(write(tmp_path, "a", ramp()), "a 2 1 30", f"a 2 {text} 30")
+    assert read(tmp_path)[0].rate_hz == rate_hz
+
+
+@given(seconds=st.integers(1, 7 * 24 * 3600))
+@settings(deadline=None, max_examples=50)
+def test_one_sample_in_n_seconds_is_read_exactly(tmp_path_factory, seconds):
+    folder = tmp_path_factory.mktemp("rate")
+    rewrite(write(folder, "a", ramp(3)), "a 2 1 3", f"a 2 {1 / seconds:.12f} 3")
+    exact = abs(round(1 / seconds, 12) * seconds - 1) < 1e-7
+    assert not exact or read(folder)[0].rate_hz == 1 / seconds
+
+
+def test_a_start_beyond_nanosecond_time_keeps_its_second(tmp_path):
+    start = datetime.datetime(2896, 10, 10, 0, 31, 25, 894000)
+    write(tmp_path, "a", ramp(), base_datetime=start)
+    assert read(tmp_path)[0].start == np.datetime64("2896-10-10T00:31:25", "s")
+
+
+@pytest.mark.parametrize(
+    ("comment", "attributes"),
+    [
+        ("<age>: 60 <sex>: F", {"age": 60.0, "sex": "F"}),
+        ("<age>: ?? <sex>: ?", {}),
+        ("age: 81", {"age": 81.0}),
+        ("sex: female", {"sex": "F"}),
+        ("Reason for admission: n/a", {}),
+        ("69 M 1085 1629 x1", {}),
+    ],
+)
+def test_comments_become_attributes_where_they_name_one(tmp_path, comment, attributes):
+    write(tmp_path, "a", ramp(), comments=[comment])
+    assert read(tmp_path)[0].attributes == attributes
+
+
+def test_the_group_of_the_pattern_is_the_subject(tmp_path):
+    write(tmp_path, "s00001-2896-10", ramp())
+    write(tmp_path, "s00001-2896-11", ramp())
+    recordings = read(tmp_path, subject_pattern="^(s[0-9]+)-")
+    assert [r.subject for r in recordings] == ["s00001", "s00001"]
+    with pytest.raises(DataError, match=r"finds no subject in the record 's00001-2896-10'"):
+        read(tmp_path, subject_pattern="^(p[0-9]+)-")
+
+
+@pytest.mark.parametrize("pattern", ["^s[0-9]+", "^(s)([0-9]+)", "(s"])
+def test_a_pattern_without_exactly_one_group_is_refused(pattern):
+    with pytest.raises(ValidationError, match=r"groups, needs one|not a regular expression"):
+        Config(root=".", subject_pattern=pattern)
+
+
+def test_records_are_picked_by_name(tmp_path):
+    for name in ("a100", "a101", "a102"):
+        write(tmp_path, name, ramp())
+    assert [r.id for r in read(tmp_path, records=("a102", "a100"))] == ["a100", "a102"]
+    with pytest.raises(DataError, match=r"'a104' names 0 of the 3 records.*Did you mean"):
+        read(tmp_path, records=("a104",))
+
+
+def test_ids_are_paths_below_the_root_and_one_record_goes_by_its_name(tmp_path):
+    write(tmp_path / "p1", "x", ramp())
+    write(tmp_path / "p2", "x", ramp())
+    assert [r.id for r in read(tmp_path)] == ["p1/x", "p2/x"]
+    assert [r.id for r in read(tmp_path / "p2" / "x")] == ["x"]
+    assert [r.id for r in read(tmp_path / "p2" / "x.dat")] == ["x"]
+    with pytest.raises(DataError, match="names 2 of the 2 records"):
+        read(tmp_path, records=("x",))
+
+
+def test_signals_of_one_name_or_none_are_told_apart(tmp_path):
+    header = write(tmp_path, "a", ramp(channels=4), list("abcd"), ["mV"] * 4)
+    lines = header.read_text().splitlines()
+    names = ["ECG", "ECG", "", "V"]
+    signals = [
+        line[:-1] + name
+        for line, name in zip([x for x in lines[1:] if x[0] != "#"], names, strict=True)
+    ]
+    header.write_text("\n".join([lines[0], *signals]) + "\n")
+    (recording,) = read(tmp_path)
+    assert recording.channels == ("ECG", "ECG#2", "signal 2", "V")
+    np.testing.assert_array_equal(recording.values, ramp(channels=4))
+
+
+class TestSeveralRates:
+    @pytest.fixture
+    def root(self, tmp_path):
+        slow = np.arange(20.0)
+        wfdb.wrsamp(
+            "a",
+            fs=125,
+            units=["mV", "mmHg"],
+            sig_name=["ECG", "ABP"],
+            e_p_signal=[np.arange(80.0), slow],
+            samps_per_frame=[4, 1],
+            fmt=["16", "16"],
+            adc_gain=[1.0, 1.0],
+            baseline=[0, 0],
+            write_dir=str(tmp_path),
+        )
+        return tmp_path
+
+    def test_each_rate_is_a_recording_with_every_sample(self, root):
+        slow, fast = read(root)
+        assert [(r.id, r.rate_hz, r.channels) for r in (slow, fast)] == [
+            ("a/125Hz", 125.0, ("ABP",)),
+            ("a/500Hz", 500.0, ("ECG",)),
+        ]
+        assert slow.subject == fast.subject == "a"
+        np.testing.assert_array_equal(slow.values[0], np.arange(20.0))
+        np.testing.assert_array_equal(fast.values[0], np.arange(80.0))
+
+    def test_one_rate_among_the_channels_asked_for_keeps_the_id(self, root):
+        (recording,) = read(root, ("ECG",))
+        assert (recording.id, recording.rate_hz) == ("a", 500.0)
+
+
+def test_skewed_signals_are_shifted_into_place(tmp_path):
+    header = write(tmp_path, "a", ramp(channels=3), ("A", "B", "C"), ("mV",) * 3)
+    lines = header.read_text().splitlines()
+    lines[1:3] = [lines[1].replace(" 16 ", " 16:4 "), lines[2].replace(" 16 ", " 16:2 ")]
+    header.write_text("\n".join(lines) + "\n")
+    a, b, c = read(tmp_path)[0].values
+    for shifted, stored, skew in [(a, ramp(channels=3)[0], 4), (b, ramp(channels=3)[1], 2)]:
+        np.testing.assert_array_equal(shifted[:-skew], stored[skew:])
+        assert np.isnan(shifted[-skew:]).all()
+    np.testing.assert_array_equal(c, ramp(channels=3)[2])
+
+
+def test_signals_in_a_mat_file_are_read_behind_its_head(tmp_path):
+    samples = np.arange(40, dtype="<i2")
+    (tmp_path / "m.mat").write_bytes(bytes(24) + samples.tobytes())
+    (tmp_path / "m.hea").write_text(
+        "m 2 250 20\nm.mat 16+24 2/mV 16 0 0 380 0 II\nm.mat 16+24 2/NU 16 0 1 400 0 PLETH\n"
+    )
+    (recording,) = read(tmp_path)
+    np.testing.assert_array_equal(recording.values, samples.reshape(20, 2).T / 2)
+
+
+class TestSegments:
+    @pytest.fixture
+    def root(self, tmp_path):
+        start = datetime.datetime(2100, 1, 2, 3, 4, 5)
+        write(tmp_path, "a_1", ramp(10))
+        write(tmp_path, "a_2", ramp(5) + 50)
+        (tmp_path / "a.hea").write_text(
+            f"a/3 2 1 25 {start:%H:%M:%S} {start:%d/%m/%Y}\na_1 10\n~ 10\na_2 5\n"
+        )
+        return tmp_path
+
+    def test_they_are_one_recording_with_nan_in_the_gap(self, root):
+        (recording,) = read(root)
+        assert (recording.id, recording.samples) == ("a", 25)
+        assert recording.start == np.datetime64("2100-01-02T03:04:05", "s")
+        np.testing.assert_array_equal(recording.values[:, :10], ramp(10))
+        assert np.isnan(recording.values[:, 10:20]).all()
+        np.testing.assert_array_equal(recording.values[:, 20:], ramp(5) + 50)
+
+    def test_a_channel_may_come_and_go(self, root):
+        write(root, "a_2", ramp(5)[:1] + 50, ("RESP",), ("pm",))
+        (root / "a_0.hea").write_text(
+            "a_0 2 1 0\n~ 0 1/bpm 0 0 0 0 0 HR\n~ 0 1/pm 0 0 0 0 0 RESP\n"
+        )
+        (root / "a.hea").write_text("a/4 2 1 25\na_0 0\na_1 10\n~ 10\na_2 5\n")
+        (recording,) = read(root)
+        assert recording.channels == ("HR", "RESP")
+        assert np.isnan(recording.values[0, 10:]).all()
+        np.testing.assert_array_equal(recording.values[1, 20:], ramp(5)[0] + 50)
+        (one,) = read(root, ("HR",))
+        np.testing.assert_array_equal(one.values[0], recording.values[0])
+
+    def test_a_unit_that_changes_is_refused(self, root):
+        write(root, "a_2", ramp(5), units=("bpm", "mV"))
+        with pytest.raises(DataError, match=r"'RESP' in .*a_2.hea is in mV .* it was in pm"):
+            read(root)
+
+    @pytest.mark.parametrize(
+        ("old", "new"), [("a_2 5", "a_2 6"), ("a/3 2 1 25", "a/3 2 2 25"), ("a_2", "a_9")]
+    )
+    def test_a_master_header_that_disagrees_is_refused(self, root, old, new):
+        rewrite(root / "a.hea", old, new)
+        with pytest.raises(DataError, match=r"a_[129]\.hea"):
+            read(root / "a")
+
+
+class TestBrokenFiles:
+    @pytest.mark.parametrize("fmt", ["16", "24", "32", "80", "212"])
+    @pytest.mark.parametrize("lost", [1, 7])
+    def test_a_truncated_signal_file_is_refused(self, tmp_path, fmt, lost):
+        write(tmp_path, "a", ramp(31), fmt=fmt)
+        assert read(tmp_path)[0].samples == 31
+        signal = tmp_path / "a.dat"
+        whole = signal.read_bytes()
+        signal.write_bytes(whole[:-lost])
+        with pytest.raises(DataError, match=rf"a\.dat has {len(whole) - lost} bytes.*31 frames"):
+            read(tmp_path)
+
+    def test_an_altered_signal_is_refused_unless_checksums_are_off(self, tmp_path):
+        write(tmp_path, "a", ramp())
+        signal = tmp_path / "a.dat"
+        altered = bytearray(signal.read_bytes())
+        altered[8] ^= 4
+        signal.write_bytes(altered)
+        with pytest.raises(DataError, match=r"'HR' of .*a\.hea does not, .*verify_checksums"):
+            read(tmp_path)
+        assert read(tmp_path, ("RESP",))[0].channels == ("RESP",)
+        assert read(tmp_path, verify_checksums=False)[0].values[0, 2] == ramp()[0, 2] ^ 4
+
+    def test_a_missing_signal_file_is_named(self, tmp_path):
+        write(tmp_path, "a", ramp())
+        (tmp_path / "a.dat").unlink()
+        with pytest.raises(DataError, match=r"a\.dat does not, and .*a\.hea needs it"):
+            read(tmp_path)
+
+    def test_a_missing_header_is_named(self, tmp_path):
+        write(tmp_path, "a", ramp()).unlink()
+        with pytest.raises(DataError, match=r"a\.hea does not exist beside a\.dat"):
+            read(tmp_path / "a.dat")
+
+    def test_a_folder_without_records_is_refused(self, tmp_path):
+        (tmp_path / "notes.txt").write_text("no records")
+        (tmp_path / "only_annotations.hea").write_text("only_annotations 0 360 1000\n")
+        with pytest.raises(DataError, match=r"has none among its 2 files"):
+            read(tmp_path)
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            b"",
+            b"\x00\xff\xfe/garbage\n/a/b\n",
+            b"a 2 1 30\n",
+            b"a 2 1 30\na.dat 16 1/bpm 16 0 0 0 0 HR\n",
+            b"a 2 1 30\na.dat 99 1/bpm 16 0 0 0 0 HR\na.dat 99 1/pm 16 0 0 0 0 RESP\n",
+            b"a 2 0 30\na.dat 16 1/bpm 16 0 0 0 0 HR\na.dat 16 1/pm 16 0 0 0 0 RESP\n",
+            b"a 2 1 30 00:00:00 31/02/2000\na.dat 16 1/bpm\na.dat 16 1/pm\n",
+            b"a/2 2 1 30\na 15\na 15\n",
+        ],
+    )
+    def test_a_broken_header_is_refused(self, tmp_path, header):
+        write(tmp_path, "a", ramp()).write_bytes(header)
+        with pytest.raises(DataError, match=r"a\.hea|has none among"):
+            read(tmp_path)
+
+    @given(noise=st.binary(max_size=200))
+    @settings(deadline=None, max_examples=50)
+    def test_no_header_leaves_as_a_library_error(self, tmp_path_factory, noise):
+        folder = tmp_path_factory.mktemp("noise")
+        header = write(folder, "a", ramp())
+        header.write_bytes(header.read_bytes()[: len(noise)] + noise)
+        try:
+            recordings = read(folder)
+        except DataError as error:
+            message = str(error)
+        else:
+            message = "" if recordings else "nothing"
+        assert not message or str(folder) in message
