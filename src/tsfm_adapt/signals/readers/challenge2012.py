@@ -1,0 +1,193 @@
+"""PhysioNet/CinC Challenge 2012: 48 hours of irregular ICU readings, one text file a patient.
+
+A reading that was not taken has no row, and -1 stands for unknown. All 37 parameters belong to
+every patient, so that one without a single reading is a channel without events. Zeros and
+impossible values stay as they are. Several readings may share a minute.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
+from tsfm_adapt.signals.recording import Events
+
+DURATION_S = 48 * 3600.0
+
+UNITS: Mapping[str, str] = {
+    "ALP": "IU/L",
+    "ALT": "IU/L",
+    "AST": "IU/L",
+    "Albumin": "g/dL",
+    "BUN": "mg/dL",
+    "Bilirubin": "mg/dL",
+    "Cholesterol": "mg/dL",
+    "Creatinine": "mg/dL",
+    "DiasABP": "mmHg",
+    "FiO2": "1",
+    "GCS": "1",
+    "Glucose": "mg/dL",
+    "HCO3": "mmol/L",
+    "HCT": "%",
+    "HR": "bpm",
+    "K": "mEq/L",
+    "Lactate": "mmol/L",
+    "MAP": "mmHg",
+    "MechVent": "1",
+    "Mg": "mmol/L",
+    "NIDiasABP": "mmHg",
+    "NIMAP": "mmHg",
+    "NISysABP": "mmHg",
+    "Na": "mEq/L",
+    "PaCO2": "mmHg",
+    "PaO2": "mmHg",
+    "Platelets": "cells/nL",
+    "RespRate": "breaths/min",
+    "SaO2": "%",
+    "SysABP": "mmHg",
+    "Temp": "degC",
+    "TroponinI": "ug/L",
+    "TroponinT": "ug/L",
+    "Urine": "mL",
+    "WBC": "cells/nL",
+    "Weight": "kg",
+    "pH": "1",
+}
+
+_ATTRIBUTES = {"Age": "age", "Height": "height_cm", "ICUType": "icu_type", "Weight": "weight_kg"}
+_STATICS = {"RecordID", "Gender", *_ATTRIBUTES}
+_LABELS = {
+    "SAPS-I": "saps_i",
+    "SOFA": "sofa",
+    "Length_of_stay": "length_of_stay_d",
+    "Survival": "survival_d",
+    "In-hospital_death": "in_hospital_death",
+}
+_UNKNOWN = -1.0
+
+
+class Config(ReaderConfig):
+    """Patients as events over 48 hours; id and subject are the RecordID, statics are attributes.
+
+    Labels come from the `Outcomes-*.txt` in or beside the root, where there are any.
+    """
+
+    name: Literal["challenge2012"] = "challenge2012"
+    root: str = Field(description="the folder that holds set-a, or set-a itself")
+
+    def read(self, channels: tuple[str, ...]) -> Iterator[Events]:
+        """Yields the patients sorted by RecordID, with the parameters asked for."""
+        root = resolve_root(self.root)
+        paths = sorted(root.rglob("[0-9]*.txt"), key=lambda path: path.stem)
+        if not paths:
+            raise DataError(
+                f"A Challenge 2012 folder holds files like set-a/132539.txt: {root} has none. "
+                "Set data.reader.root to the folder that holds set-a."
+            )
+        outcomes = _outcomes(root)
+        wanted = tuple(name for name in channels or UNITS if name in UNITS)
+        for path, following in zip(paths, [*paths[1:], None], strict=True):
+            if following is not None and following.stem == path.stem:
+                raise DataError(
+                    f"A RecordID occurs once below {root}: {path} and {following} share it. "
+                    "Set data.reader.root to the folder of one of them."
+                )
+            yield _patient(path, wanted, outcomes.get(path.stem, {}))
+
+
+def _patient(path: Path, channels: tuple[str, ...], labels: Mapping[str, int]) -> Events:
+    index = {name: number for number, name in enumerate(channels)}
+    statics: dict[str, float] = {}
+    readings: list[tuple[float, int, float]] = []
+    for row, (clock, parameter, text) in _rows(path, "Time,Parameter,Value"):
+        try:
+            hours, minutes = clock.split(":")
+            time_s, value = 3600.0 * int(hours) + 60.0 * int(minutes), float(text)
+            if not math.isfinite(value):
+                raise ValueError
+        except ValueError:
+            raise _broken(path, row, f"{clock},{parameter},{text}", "HH:MM,name,number") from None
+        if clock == "00:00" and parameter not in statics and parameter in _STATICS:
+            statics[parameter] = value
+        elif value == _UNKNOWN:
+            continue
+        elif parameter in index:
+            readings.append((time_s, index[parameter], value))
+        elif parameter not in UNITS:
+            raise _broken(path, row, parameter, "one of the 37 parameters")
+    if str(round(statics.get("RecordID", _UNKNOWN))) != path.stem:
+        raise DataError(
+            f"A patient's file is named by its RecordID: {path} holds "
+            f"{statics.get('RecordID', 'none')}. Fetch it again."
+        )
+    table = np.array(sorted(readings, key=lambda reading: reading[0])).reshape(-1, 3)
+    return Events(
+        id=path.stem,
+        subject=path.stem,
+        time_s=table[:, 0],
+        channel=table[:, 1].astype(np.int64),
+        value=table[:, 2],
+        channels=channels,
+        units=tuple(UNITS[name] for name in channels),
+        duration_s=DURATION_S,
+        attributes=_attributes(statics),
+        labels=labels,
+    )
+
+
+def _attributes(statics: Mapping[str, float]) -> dict[str, str | float]:
+    attributes: dict[str, str | float] = {
+        name: statics[parameter]
+        for parameter, name in _ATTRIBUTES.items()
+        if statics.get(parameter, _UNKNOWN) != _UNKNOWN
+    }
+    if statics.get("Gender") in (0.0, 1.0):
+        attributes["sex"] = "M" if statics["Gender"] else "F"
+    return attributes
+
+
+def _outcomes(root: Path) -> dict[str, dict[str, int]]:
+    """Labels by RecordID from every outcomes file; what is unknown is left out."""
+    labels: dict[str, dict[str, int]] = {}
+    header = ",".join(["RecordID", *_LABELS])
+    for path in sorted({*root.rglob("Outcomes-*.txt"), *root.parent.glob("Outcomes-*.txt")}):
+        for row, (record, *fields) in _rows(path, header):
+            try:
+                values = [int(field) for field in fields]
+            except ValueError:
+                raise _broken(path, row, ",".join(fields), "whole numbers") from None
+            labels[record] = {
+                name: value
+                for name, value in zip(_LABELS.values(), values, strict=True)
+                if value != _UNKNOWN
+            }
+    return labels
+
+
+def _rows(path: Path, header: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows below the header with their line numbers, split at commas."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise DataError(
+            f"{path} must be a readable text file: {problem}. Fetch it again."
+        ) from problem
+    if not lines or lines[0] != header:
+        raise _broken(path, 1, lines[0] if lines else "nothing", header)
+    columns = header.count(",") + 1
+    for row, line in enumerate(lines[1:], start=2):
+        fields = line.split(",")
+        if len(fields) != columns:
+            raise _broken(path, row, line, header)
+        yield row, fields
+
+
+def _broken(path: Path, row: int, found: str, expected: str) -> DataError:
+    return DataError(f"{path}, row {row}: expected {expected}, found '{found}'. Fetch it again.")
