@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tsfm_adapt.backbones.base import (
@@ -53,8 +54,11 @@ class Config(BackboneConfig):
         import torch
         from chronos.chronos2 import Chronos2Model
         from chronos.chronos2.config import Chronos2CoreConfig
+        from transformers.utils.logging import disable_progress_bar
 
         source = locate(self.name, self.checkpoint)
+        if Path(source).is_dir():
+            disable_progress_bar()  # a bar is for downloads
         try:
             config = Chronos2CoreConfig.from_pretrained(source, revision=self.revision)
             if not hasattr(config, "chronos_config"):

@@ -26,15 +26,11 @@ _SMOKE_SUBJECTS, _SMOKE_WINDOWS = 3, 4
 class Parts:
     """The clean recordings and windows of a run."""
 
-    recordings: Mapping[Part, tuple[Recording, ...]]
+    recordings: Mapping[Part, tuple[Recording, ...]]  # long enough for a window
     windows: Mapping[Part, Windows]  # test: at most `evaluate.max_windows`, evenly spaced
+    fit: tuple[Recording, ...]  # train and val, short ones too: for scales and baselines
     left_out: Mapping[str, str]  # recording id: reason
     deviation: FloatArray  # (C,) standard deviation in train, data units
-
-    @property
-    def fit(self) -> tuple[Recording, ...]:
-        """Train and validation: what scales and baselines are fitted on."""
-        return (*self.recordings["train"], *self.recordings["val"])
 
     def subjects(self, part: Part) -> int:
         """How many subjects a part holds."""
@@ -81,7 +77,8 @@ def prepare(recipe: Recipe, smoke: bool = False) -> Parts:
             f"({len(recordings['train'])} recordings). Remove it, or check cleaning.ranges and "
             "cleaning.zero_is_missing."
         )
-    return Parts(recordings, windows, left_out, deviation)
+    fit = (*parts["train"], *parts["val"])
+    return Parts(recordings, windows, fit, left_out, deviation)
 
 
 def read_clean(data: Data) -> RecordingSet:
@@ -93,7 +90,12 @@ def read_clean(data: Data) -> RecordingSet:
     """
     require("reader", data.reader.name)
     plan = cleaning_plan(data)
-    return clean(data.reader.read(tuple(c.source for c in plan.channels)), plan)
+
+    def all_channels() -> tuple[str, ...]:
+        first = next(iter(data.reader.read(())), None)
+        return first.channels if first is not None else ()
+
+    return clean(data.reader.read(tuple(c.source for c in plan.channels)), plan, all_channels)
 
 
 def cleaning_plan(data: Data) -> CleaningPlan:

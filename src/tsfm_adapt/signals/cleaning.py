@@ -6,7 +6,7 @@ at gaps. No rule looks ahead: altering a value changes nothing in the bins befor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -79,12 +79,21 @@ class CleaningPlan:
         return tuple(channel.unit for channel in self.channels)
 
 
-def clean(source: Iterable[Recording | Events], plan: CleaningPlan) -> RecordingSet:
+def clean(
+    source: Iterable[Recording | Events],
+    plan: CleaningPlan,
+    all_channels: Callable[[], Iterable[str]] = tuple,
+) -> RecordingSet:
     """Recordings with the plan's channels, units and rate.
 
     Values are the reader's own, memory-mapped ones included, wherever nothing has to change. A
     channel that a recording lacks is all missing there. What has no measured value in the named
     channels is left out, and listed with the reason; a stay whose length is stated is kept.
+
+    Args:
+        source: what a reader yields, perhaps of the plan's channels only.
+        plan: the rules.
+        all_channels: the names that the files hold; asked only when one of the plan is absent.
 
     Raises:
         DataError: a channel is in no recording, a unit does not convert, a recording is slower
@@ -104,7 +113,7 @@ def clean(source: Iterable[Recording | Events], plan: CleaningPlan) -> Recording
             )
         kept.extend(pieces)
     if kept or left_out:
-        _require_channels(plan, found)
+        _require_channels(plan, found, all_channels)
     if not any(_measured_at_all(recording) for recording in kept):
         reasons = "".join(f"; {id} {reason}" for id, reason in list(left_out.items())[:3])
         raise DataError(
@@ -114,9 +123,12 @@ def clean(source: Iterable[Recording | Events], plan: CleaningPlan) -> Recording
     return RecordingSet(tuple(kept), MappingProxyType(left_out))
 
 
-def _require_channels(plan: CleaningPlan, found: set[str]) -> None:
+def _require_channels(
+    plan: CleaningPlan, found: set[str], all_channels: Callable[[], Iterable[str]]
+) -> None:
     for channel in plan.channels:
         if channel.source not in found:
+            found = found.union(all_channels())
             raise DataError(
                 f"data.channels.{channel.name}: no recording has a channel '{channel.source}'."
                 f"{closest(channel.source, found)} Found: {_listed(found)}. Name one of these, "
