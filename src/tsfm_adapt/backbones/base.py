@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tsfm_adapt.errors import EnvironmentProblem, RecipeError
+from tsfm_adapt.errors import EnvironmentProblem, RecipeError, TsfmAdaptError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -185,11 +185,32 @@ def locate(name: str, checkpoint: str) -> str:
     return str(folder)
 
 
-def unavailable(name: str, checkpoint: str, error: Exception) -> EnvironmentProblem:
-    """The error for a Hub checkpoint that cannot be fetched."""
-    reason = str(error).strip().splitlines() or [type(error).__name__]
+def complete(checkpoint: str, report: Mapping[str, Any]) -> None:
+    """Stops where upstream would fill weights that the checkpoint lacks with random ones.
+
+    Args:
+        checkpoint: as the recipe has it.
+        report: what `from_pretrained(..., output_loading_info=True)` returned beside the model.
+
+    Raises:
+        RecipeError: weights are missing or have another shape.
+    """
+    lacking = [*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])]
+    if lacking:
+        raise RecipeError(
+            f"backbone.checkpoint: '{checkpoint}' lacks {len(lacking)} of the model's weights, "
+            f"first {lacking[0]}. Its config.json and weights do not belong together; fetch both "
+            "again."
+        )
+
+
+def unavailable(name: str, checkpoint: str, error: Exception) -> TsfmAdaptError:
+    """The error for a checkpoint that upstream's class could not load."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    text = f"backbone.checkpoint: '{checkpoint}' could not be loaded as {name}: {reason} "
+    if checkpoint == "embedded" or Path(checkpoint).expanduser().is_dir():
+        return RecipeError(f"{text}Write the folder again with save_pretrained.")
     return EnvironmentProblem(
-        f"backbone.checkpoint: '{checkpoint}' could not be loaded as {name}: {reason[0]} "
-        "Check the id and the connection (HF_HUB_OFFLINE must be unset), download it beforehand, "
-        "or use checkpoint: embedded."
+        f"{text}Check the id and the connection (HF_HUB_OFFLINE must be unset), download it "
+        "beforehand, or use checkpoint: embedded."
     )

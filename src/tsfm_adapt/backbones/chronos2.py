@@ -21,6 +21,7 @@ from tsfm_adapt.backbones.base import (
     Encoded,
     Role,
     Through,
+    complete,
     locate,
     unavailable,
 )
@@ -54,6 +55,7 @@ class Config(BackboneConfig):
         import torch
         from chronos.chronos2 import Chronos2Model
         from chronos.chronos2.config import Chronos2CoreConfig
+        from safetensors import SafetensorError
         from transformers.utils.logging import disable_progress_bar
 
         source = locate(self.name, self.checkpoint)
@@ -67,13 +69,14 @@ class Config(BackboneConfig):
                     "config.json has no chronos_config."
                 )
             if weights:
-                model = Chronos2Model.from_pretrained(
-                    source, revision=self.revision, dtype=torch.float32
+                model, report = Chronos2Model.from_pretrained(
+                    source, revision=self.revision, dtype=torch.float32, output_loading_info=True
                 )
+                complete(self.checkpoint, report)
             else:
                 with torch.device("meta"):
                     model = Chronos2Model(config)
-        except OSError as error:
+        except (OSError, RuntimeError, SafetensorError) as error:
             raise unavailable(self.name, self.checkpoint, error) from error
         return Chronos2(model, checkpoint=self.checkpoint)
 

@@ -45,7 +45,8 @@ def loads(text: str, sets: Sequence[str] = (), source: str = "recipe") -> Recipe
         key, equals, value = entry.partition("=")
         if not equals or not key.strip():
             raise RecipeError(f"--set {entry}: use the form a.b=value.")
-        changes[key.strip()] = _parse(value, f"--set {key}")
+        plain = value.startswith("%")  # YAML keeps % for itself; here it is a unit
+        changes[key.strip()] = value if plain else _parse(value, f"--set {key}")
     return validated(changed(tree, changes))
 
 
