@@ -1,0 +1,22 @@
+"""Every test runs offline, on one thread, from known seeds."""
+
+import os
+import sys
+
+# Read when torch, numpy and huggingface_hub are first imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
+
+import pytest
+
+pytest.register_assert_rewrite(
+    "contracts.adapter", "contracts.backbone", "contracts.batch", "contracts.through"
+)
+
+
+@pytest.fixture(autouse=True)
+def torch_seed():
+    """Tests that need torch start from seed 0; the others do not pay for its import."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
