@@ -1,0 +1,247 @@
+"""Laws of `through`: what prompts and mixers may do to the tokens inside any backbone."""
+
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+import torch
+
+from contracts.batch import (
+    LEVELS,
+    assert_near,
+    assert_same,
+    outputs,
+    random_batch,
+    reversed_in_time,
+    select,
+)
+
+N_PROMPTS = 3
+
+
+class Acting:
+    """A `Through` that does what a test asks for and records what it was given.
+
+    Args:
+        prompt: (batch, layer) -> prompts or None.
+        mix: (tokens, layer) -> tokens.
+    """
+
+    def __init__(self, prompt=lambda batch, layer: None, mix=lambda tokens, layer: tokens):
+        self._prompt = prompt
+        self._mix = mix
+        self.asked = []  # (batch, layer), one a call of prefix
+        self.given = []  # (tokens, layer), one a call of tokens
+
+    def prefix(self, batch, layer):
+        self.asked.append((batch, layer))
+        return self._prompt(batch, layer)
+
+    def tokens(self, tokens, layer):
+        self.given.append((tokens, layer))
+        return self._mix(tokens, layer)
+
+
+def prompts_at(layer_prompts):
+    """The same prompts for every batch: {layer: prompts}."""
+    return Acting(prompt=lambda batch, layer: layer_prompts.get(layer))
+
+
+def difference(actual, expected):
+    return (actual - expected).detach().abs().max().item()
+
+
+class ThroughContract:
+    """Inherited by `BackboneContract`, which supplies `backbone` and `beyond_one_pass`."""
+
+    @pytest.fixture
+    def prompts(self, backbone):
+        generator = torch.Generator().manual_seed(5)
+        return torch.randn(N_PROMPTS, backbone.spec.width, generator=generator)
+
+    def test_doing_nothing_changes_nothing(self, backbone):
+        batch = random_batch()
+        plain = outputs(backbone, batch)
+        assert_same(outputs(backbone, batch, through=Acting()), plain)
+
+    def test_putting_equal_tokens_back_changes_nothing(self, backbone):
+        batch = random_batch()
+        same_tokens = Acting(mix=lambda tokens, layer: tokens.clone())
+        assert_same(outputs(backbone, batch, through=same_tokens), outputs(backbone, batch))
+
+    @pytest.mark.parametrize("samples", [1, 70, 1000])
+    def test_mixers_receive_the_data_tokens_of_every_layer(self, backbone, samples):
+        batch = random_batch(samples=samples)
+        batch_shape = backbone.encode(batch).tokens.shape
+        for call in (
+            lambda through: backbone.encode(batch, through),
+            lambda through: backbone.loss(batch, through),
+            lambda through: backbone.forecast(batch, 2, through),
+        ):
+            through = Acting()
+            call(through)
+            assert [layer for _, layer in through.given] == list(range(backbone.spec.layers))
+            assert {tokens.shape for tokens, _ in through.given} == {batch_shape}
+
+    def test_mixers_never_see_the_prompts(self, backbone, prompts):
+        batch = random_batch()
+        without, with_prompts = Acting(), prompts_at({0: prompts})
+        backbone.encode(batch, without)
+        backbone.encode(batch, with_prompts)
+        assert torch.equal(with_prompts.given[0][0], without.given[0][0])
+        later = zip(with_prompts.given[1:], without.given[1:], strict=True)
+        assert all(a.shape == b.shape for (a, _), (b, _) in later)
+
+    def test_a_mixer_behind_a_closed_gate_changes_nothing(self, backbone):
+        batch = random_batch()
+        gate = torch.zeros((), requires_grad=True)
+        gated = Acting(mix=lambda tokens, layer: tokens + gate * tokens.roll(1, dims=1))
+        result = outputs(backbone, batch, through=gated)
+        assert_same(result, outputs(backbone, batch))
+        (gradient,) = torch.autograd.grad(result["loss"], gate)
+        assert gradient.abs() > 0
+
+    def test_a_mixer_carries_one_channel_into_another(self, backbone):
+        batch = random_batch(channels=2)
+        turned = reversed_in_time(batch, channels=0)
+
+        def influence(through):
+            """What channel 0 does to the tokens and the forecast of channel 1."""
+            before = outputs(backbone, batch, 8, through)
+            after = outputs(backbone, turned, 8, through)
+            return [difference(after[p][:, 1], before[p][:, 1]) for p in ("tokens", "forecast")]
+
+        mixer = Acting(mix=lambda tokens, layer: tokens + tokens.flip(1))
+        (tokens, forecast), (tokens_plain, forecast_plain) = influence(mixer), influence(Acting())
+        assert tokens > 2 * tokens_plain
+        assert forecast > forecast_plain
+
+    def test_prompts_change_every_output_and_no_shape(self, backbone, prompts):
+        batch = random_batch()
+        base, prompted = (
+            outputs(backbone, batch),
+            outputs(backbone, batch, through=prompts_at({0: prompts})),
+        )
+        for name in ("loss", "forecast", "tokens"):
+            assert prompted[name].shape == base[name].shape
+            assert difference(prompted[name], base[name]) > 1e-5
+        assert torch.equal(prompted["token_observed"], base["token_observed"])
+
+    def test_prompts_for_all_or_for_each_window_or_series_mean_the_same(self, backbone, prompts):
+        batch = random_batch()
+        windows, channels = batch.values.shape[:2]
+        shared = outputs(backbone, batch, through=prompts_at({0: prompts}))
+        for each in (
+            prompts.repeat(windows, 1, 1),
+            prompts.repeat(windows, channels, 1, 1),
+        ):
+            assert_same(outputs(backbone, batch, through=prompts_at({0: each})), shared)
+
+    def test_prompts_of_one_window_do_not_reach_another(self, backbone, prompts):
+        batch = random_batch(windows=2)
+        each = torch.stack([prompts, 2 * prompts])
+        both = backbone.encode(batch, prompts_at({0: each}))
+        for window in (0, 1):
+            alone = select(batch, [window])
+            single = backbone.encode(alone, prompts_at({0: each[window]}))
+            seen = single.token_observed
+            assert_near(both.tokens[window : window + 1][seen], single.tokens[seen])
+
+    def test_gradients_reach_every_prompt_of_every_layer(self, backbone, prompts):
+        batch = random_batch()
+        layers = range(backbone.spec.layers)
+        deep = {layer: prompts.clone().requires_grad_() for layer in layers}
+        result = outputs(backbone, batch, through=prompts_at(deep))
+        for part in ("loss", "forecast", "tokens"):
+            gradients = torch.autograd.grad(
+                result[part].square().sum(), deep.values(), retain_graph=True, allow_unused=True
+            )
+            # What layer 0 made of its prompts is overwritten in layer 1 but seen inside layer 0.
+            for layer, gradient in zip(layers, gradients, strict=True):
+                assert gradient is not None, (part, layer)
+                assert gradient.isfinite().all()
+                assert (gradient.abs().amax(dim=1) > 0).all(), (part, layer)
+
+    def test_deeper_prompts_take_the_place_of_what_the_first_became(self, backbone, prompts):
+        batch = random_batch()
+        first = prompts_at({0: prompts})
+        deep = prompts_at({0: prompts, 1: 3 * prompts})
+        shallow, deeper = backbone.encode(batch, first).tokens, backbone.encode(batch, deep).tokens
+        assert shallow.shape == deeper.shape
+        assert difference(deeper, shallow) > 1e-5
+
+    def test_prompts_follow_the_model_beyond_one_pass(self, backbone):
+        """The batch handed to `prefix` is the one that is passing through, whatever its size."""
+        batch, steps = random_batch(windows=2, channels=2), self.beyond_one_pass
+        width = backbone.spec.width
+        direction = torch.linspace(-1, 1, width)
+
+        def prompt(batch, layer):
+            recent = batch.values[..., -4:].mean(-1, keepdim=True) / 100  # (B, C, 1)
+            return (recent * direction)[:, :, None] if layer == 0 else None
+
+        through = Acting(prompt=prompt)
+        quantiles = backbone.forecast(batch, steps, through).quantiles(LEVELS)
+        assert quantiles.shape == (2, 2, len(LEVELS), steps)
+        assert quantiles.isfinite().all()
+        assert difference(quantiles, backbone.forecast(batch, steps).quantiles(LEVELS)) > 1e-5
+        rows = [asked.values.shape[:2] for asked, layer in through.asked if layer == 0]
+        given = [tokens.shape[:2] for tokens, layer in through.given if layer == 0]
+        assert rows == given
+        for asked, _ in through.asked:
+            assert len(asked.subjects) == len(asked.start_s) == asked.size
+
+    def test_prompts_may_be_computed_by_the_backbone_itself(self, backbone):
+        batch = random_batch()
+
+        def summary(batch, layer):
+            return backbone.encode(batch).tokens.mean(2, keepdim=True) if layer == 0 else None
+
+        nested = Acting(prompt=summary)
+        beforehand = prompts_at({0: summary(batch, 0)})
+        assert_same(
+            outputs(backbone, batch, through=nested), outputs(backbone, batch, through=beforehand)
+        )
+
+    def test_an_error_inside_leaves_the_backbone_plain(self, backbone, prompts):
+        batch = random_batch()
+        before = outputs(backbone, batch)
+
+        def fail(tokens, layer):
+            raise ArithmeticError("from inside")
+
+        failing = Acting(prompt=lambda batch, layer: prompts, mix=fail)
+        with pytest.raises(ArithmeticError, match="from inside"):
+            backbone.encode(batch, failing)
+        assert_same(outputs(backbone, batch), before)
+
+    def test_two_threads_do_not_see_each_others_prompts(self, backbone, prompts):
+        batch = random_batch()
+        both_inside = Barrier(2, timeout=60)
+
+        def encode(own):
+            def prompt(batch, layer):
+                if layer == 0:
+                    both_inside.wait()
+                return own if layer == 0 else None
+
+            return backbone.encode(batch, Acting(prompt=prompt)).tokens.detach()
+
+        different = [prompts, -2 * prompts]
+        with ThreadPoolExecutor(2) as pool:
+            together = list(pool.map(encode, different))
+        for own, result in zip(different, together, strict=True):
+            alone = backbone.encode(batch, prompts_at({0: own})).tokens
+            assert_near(result, alone, relative=1e-6)
+        assert difference(*together) > 1e-5
+
+    def test_a_copy_takes_prompts_of_its_own_and_shares_no_weights(self, backbone, prompts):
+        batch, through = random_batch(), prompts_at({0: prompts})
+        before = outputs(backbone, batch, through=through)
+        twin = copy.deepcopy(backbone)
+        assert_same(outputs(twin, batch, through=through), before)
+        with torch.no_grad():
+            for parameter in twin.network.parameters():
+                parameter.zero_()
+        assert_same(outputs(backbone, batch, through=through), before)
