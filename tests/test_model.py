@@ -1,0 +1,351 @@
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from contracts.adapter import quantiles, train
+from contracts.batch import assert_near, assert_same, random_batch, roughened, select
+from tsfm_adapt.adapters import full, lora
+from tsfm_adapt.adapters.base import Adapter
+from tsfm_adapt.backbones.chronos2 import Chronos2
+from tsfm_adapt.errors import CannotMerge, RecipeError
+from tsfm_adapt.forecasts import QuantileForecast
+from tsfm_adapt.model import AdaptedModel, weights_sha256
+
+
+@pytest.fixture
+def backbone():
+    return roughened(Chronos2.tiny())
+
+
+class Prompt(Adapter):
+    """N trainable prompts in front of the first block."""
+
+    name = "prompt"
+    identity_at_start = False
+
+    def __init__(self, n, value=1.0):
+        self.n, self.value = n, value
+
+    def attach(self, backbone):
+        width = backbone.spec.width
+        self.module = nn.ParameterList([torch.full((self.n, width), self.value)])
+
+    def prefix(self, batch, layer):
+        return self.module[0] if layer == 0 else None
+
+
+class Scaling(Adapter):
+    """Multiplies data tokens, and notes who comes when."""
+
+    name = "scaling"
+
+    def __init__(self, factor, log):
+        self.factor, self.log = factor, log
+
+    def attach(self, backbone):
+        self.log.append(f"attach {self.factor}")
+        self.module = nn.ParameterList([torch.ones(())])
+
+    def signal(self, batch):
+        self.log.append(f"signal {self.factor}")
+        return batch
+
+    def tokens(self, tokens, layer):
+        self.log.append(f"tokens {self.factor} at {layer}")
+        return tokens * self.factor * self.module[0]
+
+    def restore(self, forecast):
+        self.log.append(f"restore {self.factor}")
+        return forecast
+
+
+class Projector(Adapter):
+    """C channels to two sums of channels and back, by a trainable matrix on the way back."""
+
+    name = "projector"
+    changes_channels = True
+
+    def attach(self, backbone):
+        self.forth = torch.tensor([[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]])  # (C', C)
+        back = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.1, 0.9], [0.0, 1.0]])  # (C, C')
+        self.module = nn.ParameterList([back])
+
+    def signal(self, batch):
+        return replace(
+            batch,
+            values=torch.einsum("dc,bct->bdt", self.forth, batch.values),
+            observed=batch.observed.unflatten(1, (2, 2)).all(2),
+            target=None,
+            target_observed=None,
+            channels=("sum0", "sum1"),
+        )
+
+    def restore(self, forecast):
+        values = torch.einsum("cd,bdqh->bcqh", self.module[0], forecast.values)
+        return QuantileForecast(values, forecast.levels)
+
+
+class Nothing(Adapter):
+    """Attaches and trains nothing."""
+
+    name = "nothing"
+
+    def attach(self, backbone):
+        """There is nothing to put in place."""
+
+
+# Order and state
+
+
+def test_without_adapters_it_is_the_backbone_zero_shot(backbone):
+    batch, bare = random_batch(), copy.deepcopy(backbone)
+    model = AdaptedModel(backbone)
+    assert model.trainable() == {}
+    assert not any(p.requires_grad for p in model.parameters())
+    assert not any(module.training for module in model.modules())
+    assert torch.equal(
+        quantiles(model, batch), bare.forecast(batch, 20).quantiles((0.1, 0.5, 0.9))
+    )
+    assert torch.equal(model(batch), bare.loss(batch))
+
+
+def test_adapters_act_in_the_order_of_the_recipe_and_are_undone_in_reverse(backbone):
+    log = []
+    model = AdaptedModel(backbone, [Scaling(2, log), Scaling(3, log)])
+    log.clear()
+    model.forecast(random_batch(), 4)
+    assert log == [
+        "signal 2",
+        "signal 3",
+        "tokens 2 at 0",
+        "tokens 3 at 0",
+        "tokens 2 at 1",
+        "tokens 3 at 1",
+        "restore 3",
+        "restore 2",
+    ]
+
+
+def test_injection_runs_first_so_that_it_freezes_no_other_adapter(backbone):
+    log = []
+    adapters = [Scaling(1, log), lora.Config(rank=2).build(), Prompt(3)]
+    model = AdaptedModel(backbone, adapters)
+    names = set(model.trainable())
+    assert {"modules_of_adapters.0.0", "modules_of_adapters.1.0"} <= names
+    assert sum("lora_" in name for name in names) == len(names) - 2 == 16
+    assert model.adapters == tuple(adapters)
+    model(random_batch()).backward()
+    assert [n for n, p in model.trainable().items() if p.grad is None] == []
+
+
+def test_prompts_of_several_adapters_stand_one_after_another(backbone):
+    batch, other = random_batch(), copy.deepcopy(backbone)
+    model = AdaptedModel(backbone, [Prompt(2, 1.0), Nothing(), Prompt(1, -2.0)])
+    prompts = model.prefix(batch, 0)
+    assert prompts.shape == (3, 4, 3, 32)
+    assert torch.equal(prompts[0, 0, :, 0], torch.tensor([1.0, 1.0, -2.0]))
+    assert model.prefix(batch, 1) is None
+    one = AdaptedModel(other, [Prompt(3)])
+    one.load_trainable({"modules_of_adapters.0.0": prompts[0, 0].detach()})
+    assert_near(quantiles(model, batch), quantiles(one, batch), relative=1e-6)
+
+
+def test_the_forecast_does_not_look_at_the_target(backbone):
+    model, batch = AdaptedModel(backbone, [Prompt(2)]), random_batch()
+    wrong = replace(batch, target=batch.target + 1e6)
+    for other in (wrong, batch.without_target()):
+        assert torch.equal(quantiles(model, other), quantiles(model, batch))
+
+
+def test_a_copy_uses_its_own_prompts(backbone):
+    batch = random_batch()
+    model = AdaptedModel(backbone, [Prompt(2)])
+    before = quantiles(model, batch)
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in twin.trainable().values():
+            parameter.mul_(-3)
+    assert torch.equal(quantiles(model, batch), before)
+    assert not torch.equal(quantiles(twin, batch), before)
+
+
+def test_adapters_that_train_nothing_are_refused_by_name(backbone):
+    with pytest.raises(RecipeError, match=r"\[nothing, nothing\] trains zero parameters of chron"):
+        AdaptedModel(backbone, [Nothing(), Nothing()])
+
+
+def test_what_acts_on_activations_cannot_be_merged(backbone):
+    adapter = Prompt(2)
+    AdaptedModel(backbone, [adapter])
+    with pytest.raises(CannotMerge, match="adapter 'prompt' acts on activations"):
+        adapter.merge(backbone)
+
+
+# Saved weights
+
+
+def test_saved_weights_of_another_shape_or_name_are_refused(backbone):
+    model = AdaptedModel(backbone, [Prompt(2)])
+    name = "modules_of_adapters.0.0"
+    before = model.trainable()[name].detach().clone()
+    for state in (
+        {},
+        {name: torch.zeros(3, 32)},
+        {"other": torch.zeros(2, 32)},
+        {name: torch.zeros(2, 32), "other": torch.zeros(1)},
+    ):
+        with pytest.raises(RecipeError, match="the saved weights do not fit this model"):
+            model.load_trainable(state)
+    assert torch.equal(model.trainable()[name], before)
+    model.load_trainable({name: torch.zeros(2, 32)})
+    assert not model.trainable()[name].any()
+    assert model.trainable()[name].requires_grad
+
+
+def test_the_base_is_known_by_its_weights_and_not_by_its_adapters(backbone):
+    before = weights_sha256(backbone.network)
+    again = roughened(Chronos2.tiny())
+    adapted = AdaptedModel(backbone, [lora.Config(rank=2).build()])
+    assert adapted.base_sha256 == before == AdaptedModel(again).base_sha256
+    assert len(before) == 64
+    train(adapted, random_batch(), steps=1)
+    assert adapted.base_sha256 == before
+
+
+@pytest.mark.parametrize("change", ["value", "name", "shape", "precision"])
+def test_any_other_weights_have_another_hash(change):
+    layer = nn.Linear(4, 4)
+    before = weights_sha256(layer)
+    assert weights_sha256(copy.deepcopy(layer)) == before
+    if change == "value":
+        with torch.no_grad():
+            layer.weight[3, 3] = torch.nextafter(layer.weight[3, 3], torch.tensor(9.0))
+    elif change == "name":
+        layer = nn.Sequential(layer)
+    elif change == "shape":
+        layer.weight = nn.Parameter(layer.weight.detach().reshape(2, 8))
+    else:
+        layer = layer.bfloat16()
+    assert weights_sha256(layer) != before
+
+
+# Flat contexts
+
+
+@pytest.mark.parametrize("level", [0.0, 36.6, 97.0, -1234.567])
+@pytest.mark.parametrize("deviation", [None, float("nan"), 0.0, 1.0])
+def test_a_constant_context_is_flat_whatever_its_level(backbone, level, deviation):
+    """The mean of equal numbers is rounded, so that their deviation is not exactly zero."""
+    batch = random_batch()
+    batch.values[:] = level
+    known = None if deviation is None else torch.full((4,), deviation)
+    model = AdaptedModel(backbone, [Prompt(2)], known)
+    loss = model(batch)
+    loss.backward()
+    assert loss == 0
+    assert not any(p.grad.any() for p in model.trainable().values())
+
+
+def test_flat_means_less_than_a_thousandth_of_the_deviation_in_train(backbone):
+    batch = random_batch(channels=1, missing=0.0)
+    wave = torch.sin(torch.arange(70.0))
+    wave = (wave - wave.mean()) / wave.std(correction=0)
+    model = AdaptedModel(backbone, [Prompt(2)], torch.tensor([2.0]))
+
+    def loss_at(deviation):
+        batch.values[:] = 5.0 + deviation * wave
+        return model(batch).item()
+
+    assert loss_at(0.0019) == 0
+    assert loss_at(0.0021) > 0
+
+
+def test_a_flat_series_counts_as_if_its_target_were_unobserved(backbone):
+    batch = random_batch()
+    batch.values[1, 2] = 0.0
+    blind = select(batch)
+    blind.target_observed[1, 2] = False
+    model = AdaptedModel(backbone, [Prompt(2)])
+    assert torch.equal(model(batch), model(blind))
+    assert not torch.equal(model(batch), backbone.loss(batch, model))
+
+
+def test_a_flat_context_is_forecast_all_the_same(backbone):
+    batch = random_batch()
+    batch.values[:] = 36.6
+    forecast = quantiles(AdaptedModel(backbone, [Prompt(2)]), batch)
+    assert forecast.isfinite().all()
+    assert (forecast - 36.6).abs().max() < 0.01
+
+
+# Adapters that change the channels
+
+
+def test_where_channels_change_the_restored_forecast_is_scored_in_context_deviations(backbone):
+    batch, adapter = random_batch(horizon=20), Projector()
+    model = AdaptedModel(backbone, [adapter])
+    loss = model(batch)
+
+    restored = model.forecast(batch, 20)
+    assert restored.values.shape == (3, 4, 9, 20)
+    visible = batch.values.double().where(batch.observed, torch.nan)
+    mean = visible.nanmean(-1, keepdim=True)
+    deviation = (visible - mean).square().nanmean(-1, keepdim=True).sqrt()
+    error = (batch.target[:, :, None] - restored.values).double() / deviation[:, :, None]
+    levels = torch.tensor(restored.levels, dtype=torch.float64)[:, None]
+    pinball = 2 * torch.maximum(levels * error, (levels - 1) * error).sum(2)
+    assert loss.item() == pytest.approx(pinball[batch.target_observed].mean().item(), rel=1e-5)
+
+    loss.backward()
+    assert adapter.module[0].grad.abs().amax(1).all()
+
+
+def test_where_channels_change_training_still_ignores_what_is_not_observed(backbone):
+    batch = random_batch()
+    model = AdaptedModel(backbone, [Projector()])
+    hidden = replace(batch, target=batch.target.masked_fill(~batch.target_observed, 1e30))
+    assert torch.equal(model(hidden), model(batch))
+    gradients = [
+        torch.autograd.grad(model(each), list(model.trainable().values()))
+        for each in (batch, hidden)
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_where_channels_change_a_flat_one_teaches_nothing(backbone):
+    batch = random_batch()
+    batch.values[:, 3] = 0.0
+    model = AdaptedModel(backbone, [Projector()])
+    model(batch).backward()
+    gradient = model.trainable()["modules_of_adapters.0.0"].grad
+    assert gradient[:3].any(1).all()
+    assert not gradient[3].any()
+
+
+def test_where_channels_change_training_lowers_the_loss(backbone):
+    batch = random_batch()
+    losses = train(AdaptedModel(backbone, [Projector()]), batch)
+    assert losses[-1] < losses[0]
+
+
+# Devices and workers
+
+
+def test_calling_the_model_is_its_training_loss(backbone):
+    model, batch = AdaptedModel(backbone, [full.Config().build()]), random_batch()
+    assert model(batch).shape == ()
+    assert torch.equal(model(batch), backbone.loss(batch, model))
+
+
+def test_its_state_holds_the_base_once(backbone):
+    """A checkpoint of the trainable part and the base together are the whole state."""
+    plain = {f"network.{name}" for name in backbone.network.state_dict()}
+    model = AdaptedModel(backbone, [Prompt(2)], torch.ones(4))
+    assert set(model.state_dict()) == plain | set(model.trainable())
+    assert_same(
+        {n: w for n, w in model.state_dict().items() if n in plain},
+        {f"network.{n}": w for n, w in backbone.network.state_dict().items()},
+    )
