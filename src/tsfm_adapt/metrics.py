@@ -1,0 +1,225 @@
+"""Forecast scores, from sufficient statistics that add up over batches of windows.
+
+MASE is Hyndman & Koehler's (2006) with a scale fitted on the fit parts; WQL is the weighted
+quantile loss of the M5 and GluonTS tradition. CRPS is approximated by the levels asked for: twice
+their mean pinball loss (Gneiting & Ranjan 2011).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from tsfm_adapt.signals.recording import BoolArray, FloatArray, Recording
+
+_CHUNK = 1 << 20  # samples of a recording read at once
+
+
+@dataclass(frozen=True)
+class ForecastErrors:
+    """What one model predicted on W windows, and what came."""
+
+    subjects: tuple[str, ...]  # (W,)
+    target: FloatArray  # (W, C, H) data units
+    scored: BoolArray  # (W, C, H) measured, in a pair that counts
+    point: FloatArray  # (W, C, H) the median
+    pinball: FloatArray  # (W, C, H) twice the pinball loss, mean over levels
+    low: FloatArray  # (W, C, H) the 0.1 quantile; NaN without it
+    high: FloatArray  # (W, C, H) the 0.9 quantile; NaN without it
+
+    def until(self, steps: int | None) -> ForecastErrors:
+        """The errors of the first `steps` steps; all for None."""
+        if steps is None or steps == self.target.shape[-1]:
+            return self
+        cut = {name: getattr(self, name)[..., :steps] for name in _ARRAYS}
+        return ForecastErrors(self.subjects, **cut)
+
+    @property
+    def absolute(self) -> FloatArray:
+        """|target - point| (W, C, H), 0 where not scored."""
+        error: FloatArray = np.where(self.scored, np.abs(self.target - self.point), 0.0)
+        return error
+
+    def sums(self) -> tuple[FloatArray, FloatArray]:
+        """Sum of absolute errors and number of scored targets, (W, C) each."""
+        return self.absolute.sum(-1, dtype=np.float64), self.scored.sum(-1).astype(np.float64)
+
+
+_ARRAYS = tuple(field.name for field in fields(ForecastErrors) if field.name != "subjects")
+
+
+def forecast_errors(
+    quantiles: FloatArray,
+    levels: Sequence[float],
+    target: FloatArray,
+    observed: BoolArray,
+    counted: BoolArray,
+    subjects: Sequence[str],
+) -> ForecastErrors:
+    """The errors of one batch.
+
+    Args:
+        quantiles: (W, C, Q, H) in data units.
+        levels: Q levels, 0.5 among them; a single level is a point forecast.
+        target: (W, C, H); arbitrary where not observed.
+        observed: (W, C, H).
+        counted: (W, C) the pairs that are scored.
+        subjects: (W,).
+    """
+    scored = observed & counted[..., None]
+    safe = np.where(scored, target, 0.0).astype(np.float32)
+    error = safe[:, :, None] - quantiles  # (W, C, Q, H)
+    q = np.asarray(levels, dtype=np.float32)[:, None]
+    pinball = 2 * np.maximum(q * error, (q - 1) * error).mean(axis=2)
+
+    def at(level: float) -> FloatArray:
+        found = np.flatnonzero(np.isclose(levels, level))
+        if len(found) == 0:
+            return np.full(target.shape, np.nan, dtype=np.float32)
+        column: FloatArray = quantiles[:, :, found[0]]
+        return column
+
+    return ForecastErrors(tuple(subjects), safe, scored, at(0.5), pinball, at(0.1), at(0.9))
+
+
+def concatenate(pieces: Sequence[ForecastErrors]) -> ForecastErrors:
+    """The errors of several batches as if of one."""
+    joined = {name: np.concatenate([getattr(p, name) for p in pieces]) for name in _ARRAYS}
+    return ForecastErrors(tuple(s for piece in pieces for s in piece.subjects), **joined)
+
+
+def mase_scale(recordings: Iterable[Recording]) -> FloatArray:
+    """Mean |x_t - x_(t-1)| over pairs both measured, pooled over recordings, (C,) data units.
+
+    A channel without such a pair, or that never moves, has NaN: its MASE is undefined.
+    """
+    total: FloatArray | None = None
+    for recording in recordings:
+        sums = np.zeros((2, len(recording.channels)))
+        for first in range(0, recording.samples - 1, _CHUNK):
+            piece = np.asarray(recording.values[:, first : first + _CHUNK + 1], dtype=np.float64)
+            step = np.abs(np.diff(piece, axis=1))
+            sums += [np.nansum(step, axis=1), np.isfinite(step).sum(axis=1)]
+        total = sums if total is None else total + sums
+    assert total is not None, "no recordings"
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scale: FloatArray = total[0] / total[1]
+    return np.where(scale > 0, scale, np.nan)
+
+
+def mase(absolute: FloatArray, count: FloatArray, scale: FloatArray) -> FloatArray:
+    """Overall MASE (...) of sums (..., C): the mean over channels that have one, NaN for none."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scaled = absolute / count / scale
+        defined = np.isfinite(scaled)
+        mean: FloatArray = np.where(defined, scaled, 0.0).sum(-1) / defined.sum(-1)
+    return mean
+
+
+def summarise(
+    errors: ForecastErrors,
+    channels: Sequence[str],
+    units: Sequence[str],
+    scale: FloatArray,
+    steps: int | None = None,
+) -> dict[str, Any]:
+    """Scores as scores.json holds them; null where undefined.
+
+    Args:
+        errors: of one model.
+        channels: C names.
+        units: C units; errors in units have an overall value only where all are one.
+        scale: (C,) MASE scale in data units, NaN = undefined.
+        steps: pool the steps 1..steps; None = all.
+    """
+    part = errors.until(steps)
+    by_channel = {
+        name: _channel(part, index, float(scale[index])) for index, name in enumerate(channels)
+    }
+    absolute, count = part.sums()
+    subjects = np.array(part.subjects)
+    by_subject = {
+        str(name): {"mase": _plain(mase(absolute[of].sum(0), count[of].sum(0), scale))}
+        for name in np.unique(subjects)
+        for of in [subjects == name]
+    }
+    with np.errstate(invalid="ignore", divide="ignore"):
+        curves = part.absolute.sum(0) / part.scored.sum(0)  # (C, H)
+    unit_free = ("mase", "wql", "crps_scaled", "coverage80")
+    in_units = ("mae", "rmse", "mape", "width80", "dtw")
+    one_unit = len(set(units)) == 1
+    return {
+        "overall": {
+            **{name: _over_channels(by_channel, name) for name in unit_free},
+            **{name: _over_channels(by_channel, name) if one_unit else None for name in in_units},
+        },
+        "channels": by_channel,
+        "by_subject": by_subject,
+        "by_step": {
+            name: {"mae": [_plain(v) for v in curve]}
+            for name, curve in zip(channels, curves, strict=True)
+        },
+    }
+
+
+def dtw(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Dynamic time warping distance of N pairs (N, H), absolute cost, (N,)."""
+    cost = np.abs(a[:, :, None] - b[:, None, :])  # (N, H, H)
+    steps = cost.shape[1]
+    best = np.full((cost.shape[0], steps + 1, steps + 1), np.inf)
+    best[:, 0, 0] = 0.0
+    for i in range(steps):
+        for j in range(steps):
+            before = np.minimum(best[:, i, j], np.minimum(best[:, i, j + 1], best[:, i + 1, j]))
+            best[:, i + 1, j + 1] = cost[:, i, j] + before
+    distance: FloatArray = best[:, -1, -1]
+    return distance
+
+
+def _channel(errors: ForecastErrors, index: int, scale: float) -> dict[str, float | int | None]:
+    scored = errors.scored[:, index]
+    target = errors.target[:, index][scored].astype(np.float64)
+    error = target - errors.point[:, index][scored]
+    pinball = errors.pinball[:, index][scored].astype(np.float64)
+    low, high = errors.low[:, index][scored], errors.high[:, index][scored]
+    magnitude = np.abs(target)
+    whole = scored.all(axis=1)
+    warped = dtw(errors.target[whole, index], errors.point[whole, index])
+    relative = np.abs(error[magnitude > 1e-8]) / magnitude[magnitude > 1e-8]
+    mae, crps = _mean(np.abs(error)), _mean(pinball)
+    banded = not np.isnan(low).any()
+    return {
+        "n": int(scored.sum()),
+        "mae": mae,
+        "rmse": None if mae is None else float(np.sqrt(np.mean(error**2))),
+        "mape": _mean(relative),
+        "mase": _ratio(mae, scale),
+        "wql": _ratio(float(pinball.sum()), float(magnitude.sum())),
+        "crps": crps,
+        "crps_scaled": _ratio(crps, scale),
+        "coverage80": _mean((target >= low) & (target <= high)) if banded else None,
+        "width80": _mean(high - low) if banded else None,
+        "dtw": _mean(warped),
+        "dtw_n": int(whole.sum()),
+    }
+
+
+def _over_channels(by_channel: dict[str, dict[str, Any]], name: str) -> float | None:
+    """Unweighted mean over the channels where the score is defined."""
+    values = [scores[name] for scores in by_channel.values() if scores[name] is not None]
+    return float(np.mean(values)) if values else None
+
+
+def _mean(values: FloatArray | BoolArray) -> float | None:
+    return float(np.mean(values, dtype=np.float64)) if values.size else None
+
+
+def _ratio(value: float | None, by: float) -> float | None:
+    return value / by if value is not None and np.isfinite(by) and by > 0 else None
+
+
+def _plain(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
