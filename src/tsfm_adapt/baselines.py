@@ -200,8 +200,9 @@ def _solve(folds: list[_Normal]) -> FloatArray:
     for fold in folds[1:]:
         whole = whole + fold
 
+    others = [_Normal(whole.xx - f.xx, whole.xy - f.xy, whole.yy - f.yy) for f in folds]
+
     def left_out(penalty: float) -> float:
-        others = [_Normal(whole.xx - f.xx, whole.xy - f.xy, whole.yy - f.yy) for f in folds]
         return sum(f.squared_error(o.weights(penalty)) for f, o in zip(folds, others, strict=True))
 
     return whole.weights(min(_PENALTIES, key=left_out)).T

@@ -11,7 +11,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
@@ -27,7 +27,6 @@ from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.files import dumps, loads
 from tsfm_adapt.recipe.parts import Parts, cleaning_plan, prepare, read_clean
 from tsfm_adapt.recipe.schema import Recipe
-from tsfm_adapt.signals.recording import Recording
 from tsfm_adapt.signals.windows import Windows, WindowSpec
 from tsfm_adapt.tasks.base import samples
 
@@ -154,7 +153,7 @@ def predict(
         every_s: one forecast every so many seconds; None = one, from each recording's end.
 
     Returns:
-        The table of `predictions.table`; `measured` only where the recording goes on.
+        The table of `predictions.table`.
 
     Raises:
         DataError: no recording is as long as the model's context.
@@ -166,11 +165,11 @@ def predict(
     recordings = read_clean(recipe.data)
     task, rate_hz = recipe.task.build(), recipe.data.rate_hz
     spec = task.window(rate_hz, "test")
-    step = samples(every_s, rate_hz, "every_s") if every_s is not None else spec.context
-    kept = [_whole_steps(r, spec.context, step, every_s) for r in recordings]
-    windows = Windows(
-        [r for r in kept if r is not None], WindowSpec(spec.context, 0, step, spec.min_context)
-    )
+    every = Windows(recordings.recordings, WindowSpec(spec.context, 0, 1, spec.min_context))
+    length = np.array([recording.samples for recording in recordings])
+    left = length[every.recording] - every.start - spec.context  # samples after each context
+    step = 0 if every_s is None else samples(every_s, rate_hz, "every_s")
+    windows = every.take(np.flatnonzero(left % step == 0 if step else left == 0))
     if len(windows) == 0:
         longest = max((r.samples for r in recordings), default=0)
         raise DataError(
@@ -198,20 +197,6 @@ def _reading(recipe: Recipe, source: str, reader: Mapping[str, Any] | None) -> d
     if reader is None and "records" in known:
         known["records"] = None
     return {"data.reader": known | {"root": source}}
-
-
-def _whole_steps(
-    recording: Recording, context: int, step: int, every_s: float | None
-) -> Recording | None:
-    """The recording without the samples at its start that keep its end from being forecast."""
-    if recording.samples < context:
-        return None
-    surplus = recording.samples - context
-    cut = surplus if every_s is None else surplus % step
-    start = recording.start
-    if start is not None:
-        start = start + np.timedelta64(round(cut / recording.rate_hz), "s")
-    return replace(recording, values=recording.values[:, cut:], start=start)
 
 
 def _built(recipe: Recipe, deviation: Any) -> AdaptedModel:

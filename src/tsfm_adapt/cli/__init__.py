@@ -20,12 +20,10 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except click.Abort:
+    except click.Abort as abort:  # what click makes of Ctrl-C
+        print(f"interrupted. {abort.__cause__ or ''}".rstrip(), file=sys.stderr)
         code = 130
     except TsfmAdaptError as error:
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code
-    except KeyboardInterrupt as interrupt:
-        print(f"interrupted. {interrupt}".rstrip(), file=sys.stderr)
-        code = 130
     sys.exit(code if isinstance(code, int) else 0)
