@@ -68,11 +68,15 @@ check_python = $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit
 	$(pip_install) --no-deps momentfm
 	@touch $@
 
-# Left out: tags of a local build (torch's +cpu) and the CUDA packages that torch itself pins.
+# torch stays at its version unless one is given (make constraints TORCH=2.14.0); all else is the
+# newest that pyproject.toml allows. Left out of the file: tags of a local build (torch's +cpu) and
+# the CUDA packages that torch itself pins.
+torch = $(or $(TORCH),$(shell sed -n 's/^torch==//p' constraints.txt))
 define write_constraints
-fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(PYTHON) -m venv "$$fresh" && \
+fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && trap 'exit 1' HUP INT TERM && \
+$(PYTHON) -m venv "$$fresh" && "$$fresh/bin/pip" install --quiet torch==$(torch) && \
 "$$fresh/bin/pip" install --quiet '.[all,dev]' && \
-"$$fresh/bin/pip" install --quiet --no-deps momentfm==0.1.4 && \
+"$$fresh/bin/pip" install --quiet --no-deps momentfm && \
 { grep '^#' constraints.txt; "$$fresh/bin/pip" freeze | grep -v -E '^(tsfm.adapt|nvidia-|cuda-|triton)' \
 	| sed 's/+[^ ]*$$//'; } > "$$fresh/constraints.txt" && \
 cp "$$fresh/constraints.txt" constraints.txt && { "$$fresh/bin/pip" check || true; }

@@ -40,6 +40,12 @@ class DivergedError(TsfmAdaptError):
     exit_code = 5
 
 
+class Interrupted(TsfmAdaptError):
+    """The user stopped the work; what was finished is saved."""
+
+    exit_code = 130
+
+
 class CannotMerge(TsfmAdaptError):
     """The adapter has no equivalent change of the base weights."""
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsfm_adapt import atomic, bundle
-from tsfm_adapt.errors import DataError, RecipeError
+from tsfm_adapt.errors import DataError, Interrupted, RecipeError
 from tsfm_adapt.model import AdaptedModel
 from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.files import dumps, loads
@@ -233,7 +233,9 @@ def _finish(
                 progress,
             )
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"Go on with: tsfm-adapt resume {run.folder}") from None
+            raise Interrupted(
+                f"stopped; the finished steps are saved. Go on with: tsfm-adapt resume {run.folder}"
+            ) from None
         finally:
             os.environ.pop(_JOIN, None)
         if not first_process():

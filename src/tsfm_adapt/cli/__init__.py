@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from tsfm_adapt.cli.app import app
-from tsfm_adapt.errors import TsfmAdaptError
+from tsfm_adapt.errors import Interrupted, TsfmAdaptError
 
 
 def main() -> None:
@@ -20,9 +20,8 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except click.Abort as abort:  # what click makes of Ctrl-C
-        print(f"interrupted. {abort.__cause__ or ''}".rstrip(), file=sys.stderr)
-        code = 130
+    except click.Abort:
+        code = Interrupted.exit_code
     except TsfmAdaptError as error:
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code
