@@ -234,7 +234,7 @@ def _finish(
             )
         except KeyboardInterrupt:
             raise Interrupted(
-                f"stopped; the finished steps are saved. Go on with: tsfm-adapt resume {run.folder}"
+                f"stopped and saved. Go on with: tsfm-adapt resume {run.folder}"
             ) from None
         finally:
             os.environ.pop(_JOIN, None)
