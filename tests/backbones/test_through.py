@@ -172,6 +172,15 @@ def test_passes_nest_and_end_in_the_order_they_began(site):
     assert site.active() is None
 
 
+def test_an_error_inside_ends_the_pass(site, encoder, embeddings):
+    def fail(tokens, layer):
+        raise ArithmeticError("from inside")
+
+    with pytest.raises(ArithmeticError, match="from inside"):
+        run(site, encoder, embeddings, Acting(mix=fail))
+    assert site.active() is None
+
+
 def test_two_forwards_in_one_pass_insert_the_prompts_once_each(site, encoder, embeddings):
     through = Acting(prompt=lambda batch, layer: prompts(-1, -2))
     with site.run(through, BATCH, P):

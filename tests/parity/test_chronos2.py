@@ -13,15 +13,21 @@ from tsfm_adapt.backbones.chronos2 import Chronos2, Config
 pytestmark = pytest.mark.filterwarnings("ignore:We recommend keeping prediction length")
 
 KNOWN = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+RELEASED = [0.01, *(i / 20 for i in range(1, 20)), 0.99]
 BETWEEN = [0.02, 0.1, 0.25, 0.33, 0.5, 0.875, 0.9, 0.99]
 
 
 @pytest.fixture(scope="module", params=["random", "embedded"])
 def backbone(request):
-    """Random weights with noise on all of them, and the small trained model that we ship."""
+    """Random weights at the uneven levels of the released models, and the trained one we ship."""
+    from chronos.chronos2 import Chronos2Model
+
     if request.param == "embedded":
         return Config().build()
-    return roughened(Chronos2.tiny(seed=3))
+    config = Chronos2.tiny().model.config
+    config.chronos_config["quantiles"] = RELEASED
+    torch.manual_seed(3)
+    return roughened(Chronos2(Chronos2Model(config), checkpoint="random"))
 
 
 @pytest.fixture(scope="module")
