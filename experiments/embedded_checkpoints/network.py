@@ -1,0 +1,55 @@
+"""The embedded network: upstream's own Chronos-2 class at about 1 M parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from corpus import PATCH
+
+
+@dataclass(frozen=True)
+class Size:
+    """Sizes of the network; the defaults make 0.99 M parameters, 4 MB in float32."""
+
+    width: int = 128
+    head_width: int = 32
+    heads: int = 4
+    feed_forward: int = 256
+    layers: int = 4
+    context: int = 512
+    patches: int = 8
+    time_scale: int = 64  # samples a unit of the time feature: patches are a quarter apart
+    initial_scale: float = 0.15  # of every linear map and norm
+    quantiles: tuple[float, ...] = tuple(round(0.05 * i, 2) for i in range(1, 20))
+
+
+def build(size: Size, seed: int) -> torch.nn.Module:
+    """An untrained Chronos-2 of upstream's own class."""
+    from chronos.chronos2 import Chronos2Model
+    from chronos.chronos2.config import Chronos2CoreConfig
+
+    torch.manual_seed(seed)
+    config = Chronos2CoreConfig(
+        d_model=size.width,
+        d_kv=size.head_width,
+        d_ff=size.feed_forward,
+        num_layers=size.layers,
+        num_heads=size.heads,
+        dropout_rate=0.0,
+        initializer_factor=size.initial_scale,
+        architectures=["Chronos2Model"],
+        chronos_pipeline_class="Chronos2Pipeline",
+        chronos_config={
+            "context_length": size.context,
+            "input_patch_size": PATCH,
+            "input_patch_stride": PATCH,
+            "output_patch_size": PATCH,
+            "max_output_patches": size.patches,
+            "quantiles": list(size.quantiles),
+            "use_reg_token": True,
+            "use_arcsinh": True,
+            "time_encoding_scale": size.time_scale,
+        },
+    )
+    return Chronos2Model(config)

@@ -1,0 +1,188 @@
+"""Pretrains the embedded Chronos-2 on the synthetic corpus; a stopped run continues where it was.
+
+Run:  python experiments/embedded_checkpoints/train.py --steps 5000
+Batch k depends only on (seed, k) and the learning rate only on k, so a run that was killed and
+started again ends in the weights of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from corpus import CorpusBatch, Plan, draw_batch
+from network import Size, build
+
+HERE = Path(__file__).parent
+CHECKPOINT = HERE.parents[1] / "src" / "tsfm_adapt" / "backbones" / "embedded" / "chronos2"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the weights are found."""
+
+    steps: int
+    seed: int = 20
+    peak_rate: float = 4e-3
+    warm_up: int = 200
+    falling: float = 0.76  # share of the steps
+    weight_decay: float = 0.02
+    clip: float = 1.0
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step: linear warm-up, level, at last a cosine to a hundredth.
+
+        Until the fall begins the rate does not depend on `steps`: a run may be continued to a
+        later end than it was started for.
+        """
+        rising = min(1.0, (step + 1) / self.warm_up)
+        begin = round(self.steps * (1 - self.falling))
+        done = max(0, step - begin) / max(1, self.steps - begin)
+        return self.peak_rate * rising * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+
+
+@dataclass
+class Progress:
+    """Everything that a stopped run needs beside its arguments."""
+
+    model: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
+
+
+def start(plan: Plan, size: Size, schedule: Schedule, state: Path) -> Progress:
+    """A fresh run, or the one that `state` holds.
+
+    Raises:
+        ValueError: that one is of another corpus, size or seed.
+    """
+    model = build(size, schedule.seed).train()
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    other = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed}, {"params": other, "weight_decay": 0.0}],
+        betas=(0.9, 0.98),
+        weight_decay=schedule.weight_decay,
+    )
+    progress = Progress(model, optimizer)
+    if state.exists():
+        saved: dict[str, Any] = torch.load(state, weights_only=True)
+        if saved["identity"] != _identity(plan, size, schedule):
+            raise ValueError(
+                f"A run continues with the corpus, size and seed it began with: {state} holds "
+                f"{saved['identity']}. Name another --state, or delete it."
+            )
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        progress.step, progress.seconds = saved["step"], saved["seconds"]
+        progress.losses = saved["losses"]
+    return progress
+
+
+def advance(progress: Progress, batch: CorpusBatch, schedule: Schedule) -> float:
+    """One step of the optimiser on the model's own loss, which is returned."""
+    for group in progress.optimizer.param_groups:
+        group["lr"] = schedule.rate(progress.step)
+    loss = progress.model(
+        torch.from_numpy(batch.context),
+        group_ids=torch.from_numpy(batch.groups),
+        future_target=torch.from_numpy(batch.target),
+        num_output_patches=batch.patches,
+    ).loss
+    progress.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(progress.model.parameters(), schedule.clip)
+    progress.optimizer.step()
+    progress.step += 1
+    progress.losses.append(loss.item())
+    return progress.losses[-1]
+
+
+def keep(progress: Progress, identity: str, state: Path) -> None:
+    """Writes the state beside its final name first: a kill leaves the old or the new one."""
+    state.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = state.with_suffix(".unfinished")
+    torch.save(
+        {
+            "identity": identity,
+            "model": progress.model.state_dict(),
+            "optimizer": progress.optimizer.state_dict(),
+            "step": progress.step,
+            "seconds": progress.seconds,
+            "losses": progress.losses,
+        },
+        unfinished,
+    )
+    unfinished.replace(state)
+
+
+def _identity(plan: Plan, size: Size, schedule: Schedule) -> str:
+    """What the weights of a step depend on; the schedule's end is free until the rate falls."""
+    return json.dumps([asdict(plan), asdict(size), asdict(replace(schedule, steps=0))])
+
+
+def train(
+    plan: Plan, size: Size, schedule: Schedule, state: Path, stop_at: int | None = None
+) -> Progress:
+    """Trains to the schedule's end (or `stop_at`), keeping the state every 200 steps."""
+    progress = start(plan, size, schedule, state)
+    last = schedule.steps if stop_at is None else stop_at
+    began = time.perf_counter() - progress.seconds
+    while progress.step < last:
+        loss = advance(progress, draw_batch(plan, schedule.seed, progress.step), schedule)
+        progress.seconds = time.perf_counter() - began
+        if progress.step % 200 == 0 or progress.step == last:
+            keep(progress, _identity(plan, size, schedule), state)
+            recent = progress.losses[-200:]
+            print(
+                f"step {progress.step}/{schedule.steps}  {progress.seconds:.0f} s  "
+                f"loss {sum(recent) / len(recent):.3f} (last {loss:.3f})",
+                flush=True,
+            )
+    return progress
+
+
+def main() -> None:
+    """Trains, writes the checkpoint folder and the record of the run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--state", type=Path, default=Path("runs/embedded_chronos2/state.pt"))
+    parser.add_argument("--out", type=Path, default=CHECKPOINT)
+    parser.add_argument("--plan", type=json.loads, default={}, help="JSON: fields of Plan")
+    parser.add_argument("--size", type=json.loads, default={}, help="JSON: fields of Size")
+    parser.add_argument("--schedule", type=json.loads, default={}, help="JSON: of Schedule")
+    parser.add_argument("--record", type=Path, default=HERE / "results" / "chronos2.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    fields = dict(arguments.plan)
+    for name in {"contexts", "patches"} & set(fields):
+        fields[name] = {int(key): share for key, share in fields[name].items()}
+    plan, size = Plan(**fields), Size(**arguments.size)
+    schedule = Schedule(arguments.steps, arguments.seed, **arguments.schedule)
+    progress = train(plan, size, schedule, arguments.state)
+    progress.model.eval().save_pretrained(arguments.out)
+    curve = [progress.losses[i : i + 100] for i in range(0, len(progress.losses), 100)]
+    record = {
+        "corpus": asdict(plan),
+        "size": asdict(size),
+        "schedule": asdict(schedule),
+        "parameters": sum(p.numel() for p in progress.model.parameters()),
+        "seconds": round(progress.seconds),
+        "threads": arguments.threads,
+        "loss_per_100_steps": [round(sum(part) / len(part), 4) for part in curve],
+    }
+    arguments.record.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
