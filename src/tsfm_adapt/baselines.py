@@ -6,7 +6,8 @@ the fit parts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from tsfm_adapt.signals.windows import Windows
 _FIT_WINDOWS = 20_000  # at most, evenly spaced: enough for some hundred coefficients
 _CHUNK = 1024  # windows gathered at once
 _FOLDS = 5
-_PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # shares of the lags' mean variance
+_PENALTIES = tuple(10.0 ** np.arange(-4, 4.01, 0.25))
 
 
 class Baseline(Protocol):
@@ -113,111 +114,134 @@ class SeasonalNaive:
 class Ridge:
     """Linear autoregression of each channel on its own context, one equation a step.
 
-    Contexts are filled forward (backward before the first value) and centred on their mean.
+    Contexts are centred on their mean and filled forward, with the mean before the first value.
     """
 
     level: FloatArray  # (C,)
-    weights: FloatArray = field(repr=False)  # (C, T + 1, H), the last row is the intercept
+    weights: FloatArray = field(repr=False)  # (C, T, H)
+    intercept: FloatArray = field(repr=False)  # (C, H)
 
     def predict(self, values: FloatArray, observed: BoolArray, horizon: int) -> FloatArray:
         """See `Baseline`; the horizon is at most the one fitted."""
         lags, mean = _lags(values, observed)
         deviation = np.einsum("bct,cth->bch", lags, self.weights[..., :horizon])
         empty = ~observed.any(-1, keepdims=True)
-        return np.where(empty, self.level[:, None], mean + deviation)
+        forecast = mean + deviation + self.intercept[:, :horizon]
+        return np.where(empty, self.level[:, None], forecast)
 
 
 def fit_ridge(fit: Windows, level: FloatArray) -> Ridge:
     """Ridge regression of every channel, its penalty chosen by blocked cross-validation.
 
-    Only measured targets count, after contexts with a measured value. The windows are kept as
-    normal equations, by fold; a fold is a run of consecutive windows, so that few patients and
-    little time are shared between folds.
+    Learns from windows whose targets are all measured. Only sums over windows are kept. A fold is
+    a run of consecutive windows; those of other folds that share samples with it are not learned
+    from while it is left out.
     """
     some = fit.evenly_spaced(_FIT_WINDOWS)
-    folds = [
-        _normal_equations(some, part) for part in np.array_split(np.arange(len(some)), _FOLDS)
+    folds = np.array_split(np.arange(len(some)), _FOLDS)
+    own = [_sums(some, fold) for fold in folds]
+    near = [_sums(some, _overlapping(some, fold)) for fold in folds]
+    solved = [
+        _solve(o, n) for o, n in zip(zip(*own, strict=True), zip(*near, strict=True), strict=True)
     ]
-    channels = len(level)
-    return Ridge(level, np.stack([_solve([fold[c] for fold in folds]) for c in range(channels)]))
+    return Ridge(level, np.stack([w for w, _ in solved]), np.stack([i for _, i in solved]))
 
 
 @dataclass(frozen=True)
-class _Normal:
-    """Sums over windows with lags x (T + 1) and target y, at each of H steps."""
+class _Sums:
+    """Sums over windows of lags x (T,) and targets y (H,)."""
 
-    xx: FloatArray  # (H, T + 1, T + 1)
-    xy: FloatArray  # (H, T + 1)
+    n: float
+    x: FloatArray  # (T,)
+    y: FloatArray  # (H,)
+    xx: FloatArray  # (T, T)
+    xy: FloatArray  # (T, H)
     yy: FloatArray  # (H,)
 
-    def __add__(self, other: _Normal) -> _Normal:
-        return _Normal(self.xx + other.xx, self.xy + other.xy, self.yy + other.yy)
+    def plus(self, other: _Sums, sign: float = 1.0) -> _Sums:
+        """The sums over both sets of windows; `sign` -1 takes the other's out."""
+        return _Sums(
+            *(getattr(self, f.name) + sign * getattr(other, f.name) for f in fields(self))
+        )
 
-    def weights(self, penalty: float) -> FloatArray:
-        """The ridge solution (H, T + 1); the intercept is not penalised."""
-        diagonal = np.full(self.xx.shape[-1], penalty * np.trace(self.xx[0]) / self.xx.shape[-1])
-        diagonal[-1] = 0.0
-        ridge = self.xx + np.diag(diagonal + 1e-9)
-        solved: FloatArray = np.linalg.solve(ridge, self.xy[..., None])[..., 0]
-        return solved
+    def solve(self, penalties: Sequence[float]) -> list[tuple[FloatArray, FloatArray]]:
+        """Weights (T, H) and intercept (H,) for each penalty, a share of the lags' variance."""
+        mean_x, mean_y = self.x / max(self.n, 1), self.y / max(self.n, 1)
+        variance, axes = np.linalg.eigh(self.xx - np.outer(self.x, mean_x))
+        variance = np.maximum(variance, 0.0)
+        projected = axes.T @ (self.xy - np.outer(self.x, mean_y))
+        shrunk = [p * variance.mean() + variance + 1e-12 for p in penalties]
+        weights = [axes @ (projected / s[:, None]) for s in shrunk]
+        return [(w, mean_y - mean_x @ w) for w in weights]
 
-    def squared_error(self, weights: FloatArray) -> float:
-        """Of predictions with other sums' weights."""
-        fitted = np.einsum("ht,htu,hu->h", weights, self.xx, weights)
-        return float((self.yy - 2 * (weights * self.xy).sum(-1) + fitted).sum())
+    def squared_error(self, weights: FloatArray, intercept: FloatArray) -> float:
+        """Of predictions with given weights, summed over windows and steps."""
+        fitted = np.einsum("th,tu,uh->h", weights, self.xx, weights, optimize=True)
+        cross = self.yy - 2 * (weights * self.xy).sum(0) + fitted
+        offset = self.n * intercept**2 - 2 * intercept * (self.y - self.x @ weights)
+        return float((cross + offset).sum())
 
 
-def _normal_equations(windows: Windows, indices: IntArray) -> list[_Normal]:
+def _sums(windows: Windows, indices: IntArray) -> list[_Sums]:
     """The sums of each channel over some windows."""
-    spec, channels = windows.spec, len(windows.recordings[0].channels)
-    size, steps = spec.context + 1, spec.horizon
-    xx = np.zeros((channels, steps, size, size))
-    xy = np.zeros((channels, steps, size))
-    yy = np.zeros((channels, steps))
+    context, horizon = windows.spec.context, windows.spec.horizon
+    totals = [
+        _Sums(
+            0.0,
+            np.zeros(context),
+            np.zeros(horizon),
+            np.zeros((context, context)),
+            np.zeros((context, horizon)),
+            np.zeros(horizon),
+        )
+        for _ in windows.recordings[0].channels
+    ]
     for first in range(0, len(indices), _CHUNK):
         arrays = windows.gather(indices[first : first + _CHUNK])
         assert arrays.target is not None
         assert arrays.target_observed is not None
         lags, mean = _lags(arrays.values, arrays.observed)
-        known = arrays.target_observed & arrays.observed.any(-1, keepdims=True)
-        target = np.where(known, arrays.target - mean, 0.0)
-        for c in range(channels):
-            x, y, o = lags[:, c], target[:, c], known[:, c]
-            whole = o.all(-1)
-            xx[c] += x[whole].T @ x[whole]
-            xy[c] += y.T @ x
-            yy[c] += np.square(y).sum(0)
-            partly = np.flatnonzero(o.any(-1) & ~whole)
-            for step in range(steps if len(partly) else 0):
-                some = x[partly[o[partly, step]]]
-                xx[c, step] += some.T @ some
-    return [_Normal(xx[c], xy[c], yy[c]) for c in range(channels)]
+        learned: BoolArray = arrays.target_observed.all(-1) & arrays.observed.any(-1)  # (B, C)
+        for c, total in enumerate(totals):
+            x = lags[learned[:, c], c]
+            y = (arrays.target - mean)[learned[:, c], c]
+            added = _Sums(len(x), x.sum(0), y.sum(0), x.T @ x, x.T @ y, np.square(y).sum(0))
+            totals[c] = total.plus(added)
+    return totals
 
 
-def _solve(folds: list[_Normal]) -> FloatArray:
-    """Weights (T + 1, H) with the penalty that predicts left-out folds best."""
-    whole = folds[0]
-    for fold in folds[1:]:
-        whole = whole + fold
+def _overlapping(windows: Windows, fold: IntArray) -> IntArray:
+    """The windows outside a fold of consecutive ones that share samples with it."""
+    reach = windows.spec.context + windows.spec.horizon
+    # Recordings laid one after another, further apart than a window reaches.
+    length = max(r.samples for r in windows.recordings) + reach
+    at = windows.recording * length + windows.start
+    near = (at > at[fold[0]] - reach) & (at < at[fold[-1]] + reach) if len(fold) else at < 0
+    near[fold] = False
+    return np.flatnonzero(near)
 
-    others = [_Normal(whole.xx - f.xx, whole.xy - f.xy, whole.yy - f.yy) for f in folds]
 
-    def left_out(penalty: float) -> float:
-        return sum(f.squared_error(o.weights(penalty)) for f, o in zip(folds, others, strict=True))
-
-    return whole.weights(min(_PENALTIES, key=left_out)).T
+def _solve(own: Sequence[_Sums], near: Sequence[_Sums]) -> tuple[FloatArray, FloatArray]:
+    """Weights and intercept with the penalty that predicts left-out folds best."""
+    whole = own[0]
+    for fold in own[1:]:
+        whole = whole.plus(fold)
+    error = np.zeros(len(_PENALTIES))
+    for fold, neighbours in zip(own, near, strict=True):
+        rest = whole.plus(fold, -1.0).plus(neighbours, -1.0)
+        if rest.n > 1:
+            error += [fold.squared_error(*solution) for solution in rest.solve(_PENALTIES)]
+    return whole.solve([_PENALTIES[int(np.argmin(error))]])[0]
 
 
 def _lags(values: FloatArray, observed: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Filled and centred contexts with a 1 behind (B, C, T + 1), and their means (B, C, 1)."""
-    length = values.shape[-1]
-    position = np.where(observed, np.arange(length), -1)
+    """Contexts less their mean, filled forward (B, C, T), and the means (B, C, 1)."""
+    count = np.maximum(observed.sum(-1, keepdims=True), 1)
+    mean: FloatArray = np.where(observed, values, 0.0).sum(-1, keepdims=True, dtype=float) / count
+    position = np.where(observed, np.arange(values.shape[-1]), -1)
     before = np.maximum.accumulate(position, axis=-1)
-    first = np.argmax(observed, axis=-1)[..., None]
-    filled = np.take_along_axis(values, np.where(before >= 0, before, first), axis=-1)
-    mean = filled.mean(-1, keepdims=True, dtype=np.float64)
-    ones = np.ones((*values.shape[:-1], 1))
-    return np.concatenate([filled - mean, ones], axis=-1), mean
+    filled = np.take_along_axis(values, np.maximum(before, 0), axis=-1)
+    return np.where(before >= 0, filled - mean, 0.0), mean
 
 
 def _last(values: FloatArray, observed: BoolArray, level: FloatArray) -> FloatArray:
