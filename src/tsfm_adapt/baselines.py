@@ -201,7 +201,8 @@ def _sums(windows: Windows, indices: IntArray) -> list[_Sums]:
         assert arrays.target is not None
         assert arrays.target_observed is not None
         lags, mean = _lags(arrays.values, arrays.observed)
-        learned: BoolArray = arrays.target_observed.all(-1) & arrays.observed.any(-1)  # (B, C)
+        whole, shown = arrays.target_observed.all(-1), arrays.observed.any(-1)
+        learned = np.logical_and(whole, shown)  # (B, C)
         for c, total in enumerate(totals):
             x = lags[learned[:, c], c]
             y = (arrays.target - mean)[learned[:, c], c]
