@@ -37,6 +37,17 @@ class Prompt(Adapter):
         return self.module[0] if layer == 0 else None
 
 
+class Norms(Adapter):
+    """Trains the norms of the base."""
+
+    name = "norms"
+
+    def attach(self, backbone):
+        for name, parameter in backbone.network.named_parameters():
+            if "layer_norm" in name:
+                parameter.requires_grad_(True)
+
+
 class Scaling(Adapter):
     """Multiplies data tokens, and notes who comes when."""
 
@@ -130,12 +141,13 @@ def test_adapters_act_in_the_order_of_the_recipe_and_are_undone_in_reverse(backb
 
 
 def test_injection_runs_first_so_that_it_freezes_no_other_adapter(backbone):
-    log = []
-    adapters = [Scaling(1, log), lora.Config(rank=2).build(), Prompt(3)]
+    adapters = [Norms(), Prompt(3), lora.Config(rank=2).build()]
     model = AdaptedModel(backbone, adapters)
-    names = set(model.trainable())
-    assert {"modules_of_adapters.0.0", "modules_of_adapters.1.0"} <= names
-    assert sum("lora_" in name for name in names) == len(names) - 2 == 16
+    names = list(model.trainable())
+    assert sum("layer_norm" in name for name in names) == 7
+    assert sum("lora_" in name for name in names) == 16
+    assert "modules_of_adapters.0.0" in names
+    assert len(names) == 7 + 16 + 1
     assert model.adapters == tuple(adapters)
     model(random_batch()).backward()
     assert [n for n, p in model.trainable().items() if p.grad is None] == []
@@ -158,6 +170,14 @@ def test_the_forecast_does_not_look_at_the_target(backbone):
     wrong = replace(batch, target=batch.target + 1e6)
     for other in (wrong, batch.without_target()):
         assert torch.equal(quantiles(model, other), quantiles(model, batch))
+
+
+def test_a_forecast_shows_the_target_to_no_adapter(backbone):
+    model, seen = AdaptedModel(backbone, [Prompt(2)]), []
+    model.adapters[0].signal = lambda batch: seen.append(batch) or batch
+    model.forecast(random_batch(), 4)
+    model(random_batch())
+    assert [batch.target is None for batch in seen] == [True, False]
 
 
 def test_a_copy_uses_its_own_prompts(backbone):
@@ -205,6 +225,14 @@ def test_saved_weights_of_another_shape_or_name_are_refused(backbone):
     assert model.trainable()[name].requires_grad
 
 
+def test_training_on_leaves_the_saved_weights_as_they_were(backbone):
+    model = AdaptedModel(backbone, [Prompt(2)])
+    state = {"modules_of_adapters.0.0": torch.ones(2, 32)}
+    model.load_trainable(state)
+    train(model, random_batch(), steps=1)
+    assert torch.equal(state["modules_of_adapters.0.0"], torch.ones(2, 32))
+
+
 def test_the_base_is_known_by_its_weights_and_not_by_its_adapters(backbone):
     before = weights_sha256(backbone.network)
     again = roughened(Chronos2.tiny())
@@ -217,18 +245,20 @@ def test_the_base_is_known_by_its_weights_and_not_by_its_adapters(backbone):
 
 @pytest.mark.parametrize("change", ["value", "name", "shape", "precision"])
 def test_any_other_weights_have_another_hash(change):
-    layer = nn.Linear(4, 4)
+    layer = nn.Linear(4, 4).half()
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
     before = weights_sha256(layer)
     assert weights_sha256(copy.deepcopy(layer)) == before
     if change == "value":
         with torch.no_grad():
-            layer.weight[3, 3] = torch.nextafter(layer.weight[3, 3], torch.tensor(9.0))
+            layer.weight[3, 3] = 6e-8  # the least number of half precision
     elif change == "name":
         layer = nn.Sequential(layer)
     elif change == "shape":
         layer.weight = nn.Parameter(layer.weight.detach().reshape(2, 8))
     else:
-        layer = layer.bfloat16()
+        layer = layer.bfloat16()  # zeros of the same bytes
     assert weights_sha256(layer) != before
 
 

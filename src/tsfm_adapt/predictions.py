@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tsfm_adapt.signals.recording import FloatArray
+from tsfm_adapt.signals.recording import FloatArray, IntArray
 from tsfm_adapt.signals.windows import Windows
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def table(
     first = windows.recordings[0]
     origin_s = (windows.start + windows.spec.context) / first.rate_hz  # (N,)
     time_s = origin_s[:, None] + np.arange(steps) / first.rate_hz  # (N, H)
-    per_window = np.repeat(np.arange(count), channels * steps)
-    per_channel = np.tile(np.repeat(np.arange(channels), steps), count)
+    per_window = np.repeat(np.arange(count), channels * steps).astype(np.int64)
+    per_channel = np.tile(np.repeat(np.arange(channels), steps), count).astype(np.int64)
     per_step = np.tile(np.arange(steps), count * channels)
     recordings = [windows.recordings[index] for index in windows.recording]
     columns = {
@@ -91,7 +91,7 @@ def _dates(windows: Windows, time_s: FloatArray) -> FloatArray:
     return dates
 
 
-def _repeated(names: list[str], index: FloatArray) -> pyarrow.Array:
+def _repeated(names: list[str], index: IntArray) -> pyarrow.Array:
     import pyarrow
 
     dictionary, codes = np.unique(np.array(names), return_inverse=True)

@@ -89,8 +89,8 @@ class Chronos2(Backbone):
 
         from tsfm_adapt.backbones._through import Site
 
-        self.model = model.eval()
-        self.network = nn.ModuleDict({"model": model})
+        self.model = model
+        self.network = nn.ModuleDict({"model": model}).eval()
         settings = model.chronos_config
         self.spec = BackboneSpec(
             name="chronos2",
