@@ -111,6 +111,7 @@ class _BlockHook:
         if self._layer > 0 and inserted:
             deep = current.through.prefix(current.batch, self._layer)
             if deep is not None:
+                assert deep.shape[-2] == inserted, (self._layer, deep.shape, inserted)
                 head = per_series(deep, current.batch).flatten(0, 1).to(hidden.dtype)
         grid = data.unflatten(0, current.batch.values.shape[:2])  # (B, C, P, D)
         mixed = current.through.tokens(grid, self._layer)

@@ -63,10 +63,11 @@ class Config(BackboneConfig):
             disable_progress_bar()  # a bar is for downloads
         try:
             config = Chronos2CoreConfig.from_pretrained(source, revision=self.revision)
-            if not hasattr(config, "chronos_config"):
+            if "Chronos2Model" not in (config.architectures or ()):
                 raise RecipeError(
-                    f"backbone.checkpoint: '{self.checkpoint}' is not a Chronos-2 model: its "
-                    "config.json has no chronos_config."
+                    f"backbone.checkpoint: '{self.checkpoint}' is no Chronos-2 model: its "
+                    f"config.json has architectures {config.architectures}. Give one that has "
+                    "Chronos2Model, or the backbone that fits it."
                 )
             if weights:
                 model, report = Chronos2Model.from_pretrained(
