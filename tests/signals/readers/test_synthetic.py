@@ -95,7 +95,7 @@ def test_events_are_marked_inside_the_recording_and_can_be_seen():
             before, during = pressure[onset - 20 : onset], pressure[onset + 8 : onset + 24]
             falls.append(np.median(before) - np.median(during))
     assert len(falls) > 100
-    assert np.median(falls) == pytest.approx(13.3, abs=3)
+    assert np.median(falls) == pytest.approx(11.4, abs=2.5)
 
 
 @pytest.mark.parametrize("coupling", COUPLINGS, ids=lambda c: f"{c.driver}-{c.follower}")
@@ -141,7 +141,7 @@ def test_other_channels_improve_the_forecast_of_subjects_not_seen(cohort):
     alone = mase(lambda c: ridge(past[:, c], future[:, c], new[:, c]))
     mean = mase(lambda c: np.zeros_like(truth[:, c]))
     last = mase(lambda c: np.repeat(new[:, c, -1:], horizon, axis=1))
-    assert joint < 0.88 * alone
+    assert joint < 0.75 * alone
     assert alone < 0.95 * min(mean, last)
 
 

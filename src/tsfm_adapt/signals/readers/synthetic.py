@@ -12,9 +12,9 @@ A channel's deviation from baseline and rhythm shows later in another one, so th
 next half hour is already visible elsewhere (the numbers are `COUPLINGS`; they are invented):
 
     driver  follower   lag      gain
-    RESP    SpO2        8 min   +0.6 % per breath/min: hypoventilation ends in desaturation
-    RESP    MAP        25 min   +1.6 mmHg per breath/min
-    MAP     HR         15 min   -0.8 bpm per mmHg: the heart races after hypotension
+    RESP    SpO2       12 min   +0.6 % per breath/min: hypoventilation ends in desaturation
+    RESP    MAP        25 min   +2.2 mmHg per breath/min
+    MAP     HR         20 min   -0.9 bpm per mmHg: the heart races after hypotension
 
 The monitor adds noise, rounds, loses stretches (NaN), reads 0 with the sensor off (HR, PULSE,
 SpO2) and spikes for single samples (RESP, MAP).
@@ -45,9 +45,9 @@ class Coupling:
 
 
 COUPLINGS = (
-    Coupling("RESP", "SpO2", lag_s=480.0, gain=0.6),
-    Coupling("RESP", "MAP", lag_s=1500.0, gain=1.6),
-    Coupling("MAP", "HR", lag_s=900.0, gain=-0.8),  # after RESP -> MAP: the chain is RESP-MAP-HR
+    Coupling("RESP", "SpO2", lag_s=720.0, gain=0.6),
+    Coupling("RESP", "MAP", lag_s=1500.0, gain=2.2),
+    Coupling("MAP", "HR", lag_s=1200.0, gain=-0.9),  # after RESP -> MAP: the chain is RESP-MAP-HR
 )
 
 
@@ -89,9 +89,7 @@ class Config(ReaderConfig):
             yield Recording(
                 id=f"{self.cohort}-{number:04d}",
                 subject=f"{self.cohort}-{number:04d}",
-                values=np.stack([shown[name] for name in wanted])
-                if wanted
-                else np.empty((0, samples)),
+                values=np.array([shown[name] for name in wanted]).reshape(-1, samples),
                 channels=tuple(wanted),
                 units=tuple(_CHANNELS[name].unit for name in wanted),
                 rate_hz=self.rate_hz,
@@ -118,10 +116,10 @@ class _Channel:
 
 
 _CHANNELS = {
-    "HR": _Channel("bpm", 85, 8, 4.0, 1.6, 600, 1.0, 0.8, 1.0),
-    "SpO2": _Channel("%", 95, 0.7, 0.2, 0.35, 900, 0.2, 0.2, 1.0),
-    "RESP": _Channel("breaths/min", 19, 2, 0.8, 1.6, 720, 0.5, 0.5, 1.0),
-    "MAP": _Channel("mmHg", 84, 6, 3.0, 2.0, 1200, 1.2, 0.8, 1.0),
+    "HR": _Channel("bpm", 85, 8, 4.0, 0.7, 600, 0.5, 0.5, 1.0),
+    "SpO2": _Channel("%", 95, 0.7, 0.2, 0.2, 900, 0.1, 0.2, 1.0),
+    "RESP": _Channel("breaths/min", 19, 2, 0.8, 2.0, 1200, 0.5, 0.3, 1.0),
+    "MAP": _Channel("mmHg", 84, 6, 3.0, 1.0, 1200, 0.6, 0.5, 1.0),
     "PULSE": _Channel("bpm", 0, 0, 0.0, 0.0, 600, 0.0, 1.0, 1.0),  # HR, measured elsewhere
     "Temp": _Channel("degC", 37.1, 0.3, 0.3, 0.05, 3600, 0.15, 0.03, 0.1),
 }
@@ -153,7 +151,7 @@ class _Event:
 
 _EVENTS = (
     _Event("hypoventilation", "RESP", 5.0, 0.3, fall_s=240, hold_s=600, recovery_s=300),
-    _Event("hypotension", "MAP", 14.0, 0.2, fall_s=300, hold_s=1500, recovery_s=480),
+    _Event("hypotension", "MAP", 12.0, 0.15, fall_s=300, hold_s=1500, recovery_s=480),
 )
 
 
@@ -170,17 +168,7 @@ def _physiology(
     }
     amplitude, period_s, phase = rng.uniform([0.4, 1500, 0], [2.0, 3600, 2 * np.pi])
     deviation["RESP"] += amplitude * np.sin(2 * np.pi * time_s / period_s + phase)
-    spans = []
-    for event in _EVENTS:
-        length_s = time_s[-1] - time_s[0]
-        for onset_s in rng.uniform(
-            time_s[0], time_s[-1], rng.poisson(event.per_hour * length_s / 3600)
-        ):
-            depth = event.depth * rng.uniform(0.6, 1.3)
-            deviation[event.channel] += depth * event.course(time_s - onset_s)
-            first, last = max(onset_s, 0.0), min(onset_s + event.length_s, samples / rate_hz)
-            if first < last:
-                spans.append(Span(float(first), float(last), event.label))
+    spans = _add_events(rng, time_s, deviation)
     for coupling in COUPLINGS:
         shift = round(coupling.lag_s * rate_hz)
         deviation[coupling.follower][shift:] += (
@@ -189,13 +177,28 @@ def _physiology(
     afternoon_s = rng.normal(16 * 3600, 3600)
     rhythm = np.cos(2 * np.pi * (time_s + start_s - afternoon_s) / 86400)
     true = {
-        name: (rng.normal(c.baseline, c.between_subjects) + c.rhythm * rhythm + deviation[name])
+        name: rng.normal(c.baseline, c.between_subjects) + c.rhythm * rhythm + deviation[name]
         for name, c in _CHANNELS.items()
     }
     true["PULSE"] = true["HR"]
-    return {name: values[lead:] for name, values in true.items()}, tuple(
-        sorted(spans, key=lambda span: span.start_s)
-    )
+    return {name: values[lead:] for name, values in true.items()}, spans
+
+
+def _add_events(
+    rng: np.random.Generator, time_s: FloatArray, deviation: dict[str, FloatArray]
+) -> tuple[Span, ...]:
+    """Adds events at random times to the channels' deviations; those after time 0 as spans."""
+    begin_s, end_s = time_s[0], time_s[-1]
+    spans = []
+    for event in _EVENTS:
+        count = rng.poisson(event.per_hour * (end_s - begin_s) / 3600)
+        for onset_s in rng.uniform(begin_s, end_s, count).tolist():
+            depth = event.depth * rng.uniform(0.6, 1.3)
+            deviation[event.channel] += depth * event.course(time_s - onset_s)
+            first_s, last_s = max(onset_s, 0.0), min(onset_s + event.length_s, float(end_s))
+            if first_s < last_s:
+                spans.append(Span(first_s, last_s, event.label))
+    return tuple(sorted(spans, key=lambda span: span.start_s))
 
 
 def _measured(rng: np.random.Generator, true: FloatArray, name: str, rate_hz: float) -> FloatArray:
