@@ -65,7 +65,7 @@ class Config(BackboneConfig):
             config = Chronos2CoreConfig.from_pretrained(source, revision=self.revision)
             if "Chronos2Model" not in (config.architectures or ()):
                 raise RecipeError(
-                    f"backbone.checkpoint: '{self.checkpoint}' is no Chronos-2 model: its "
+                    f"backbone.checkpoint: '{self.checkpoint}' is not a Chronos-2 model: its "
                     f"config.json has architectures {config.architectures}. Give one that has "
                     "Chronos2Model, or the backbone that fits it."
                 )
