@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from tsfm_adapt.errors import DivergedError
 from tsfm_adapt.signals.recording import BoolArray, FloatArray, Recording
 
-_CHUNK = 1 << 20  # samples of a recording read at once
+_CHUNK = 1 << 16  # samples of a recording read at once
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,17 @@ def forecast_errors(
         observed: (W, C, H).
         counted: (W, C) the pairs that are scored.
         subjects: (W,).
+
+    Raises:
+        DivergedError: a prediction that is scored is not finite.
     """
     scored = observed & counted[..., None]
+    broken = int((scored & ~np.isfinite(quantiles).all(axis=2)).sum())
+    if broken:
+        raise DivergedError(
+            f"Scores need finite predictions; {broken} of {int(scored.sum())} in a batch are not. "
+            "Train again with a lower train.lr, or score another checkpoint."
+        )
     safe = np.where(scored, target, 0.0).astype(np.float32)
     error = safe[:, :, None] - quantiles  # (W, C, Q, H)
     q = np.asarray(levels, dtype=np.float32)[:, None]
@@ -167,15 +177,20 @@ def summarise(
 
 def dtw(a: FloatArray, b: FloatArray) -> FloatArray:
     """Dynamic time warping distance of N pairs (N, H), absolute cost, (N,)."""
-    cost = np.abs(a[:, :, None] - b[:, None, :])  # (N, H, H)
-    steps = cost.shape[1]
-    best = np.full((cost.shape[0], steps + 1, steps + 1), np.inf)
-    best[:, 0, 0] = 0.0
-    for i in range(steps):
-        for j in range(steps):
-            before = np.minimum(best[:, i, j], np.minimum(best[:, i, j + 1], best[:, i + 1, j]))
-            best[:, i + 1, j + 1] = cost[:, i, j] + before
-    distance: FloatArray = best[:, -1, -1]
+    steps = a.shape[1]
+    across, down = a.T, b.T
+    # Cells (i, j) of one antidiagonal i + j depend on the two before it only; i from 0 to H.
+    before = np.full((steps + 1, len(a)), np.inf)
+    before[0] = 0.0
+    last = np.full_like(before, np.inf)
+    for diagonal in range(2, 2 * steps + 1):
+        low, high = max(1, diagonal - steps), min(diagonal - 1, steps)
+        cost = np.abs(across[low - 1 : high] - down[diagonal - high - 1 : diagonal - low][::-1])
+        now = np.full_like(before, np.inf)
+        nearest = np.minimum(last[low - 1 : high], last[low : high + 1])
+        now[low : high + 1] = cost + np.minimum(nearest, before[low - 1 : high])
+        before, last = last, now
+    distance: FloatArray = last[steps]
     return distance
 
 
