@@ -56,9 +56,12 @@ def compare(
         steps: pool the steps 1..steps; None = all.
     """
     assert adapted.subjects == reference.subjects
+    assert np.array_equal(adapted.scored, reference.scored)
     ours, count = adapted.until(steps).sums()
     theirs, _ = reference.until(steps).sums()  # (W, C)
-    names, inverse = np.unique(np.array(adapted.subjects), return_inverse=True)
+    some = count.any(axis=1)  # a patient without a scored target is none
+    ours, theirs, count = ours[some], theirs[some], count[some]
+    names, inverse = np.unique(np.array(adapted.subjects)[some], return_inverse=True)
     subject = inverse.astype(np.int64)
     pooled = float(_gain(ours.sum(0), theirs.sum(0), count.sum(0), scale))
     rng = np.random.default_rng(seed)
@@ -106,22 +109,23 @@ def verdict(
 
 
 def sentence(verdict: Mapping[str, Any]) -> str:
-    """The verdict in words."""
-    baseline = verdict["vs_best_baseline"]
-    label = f" ({verdict['interval']})" if verdict["interval"] != "subjects" else ""
-    first = _clause("zero-shot", verdict["vs_zero_shot"])
-    second = _clause(f"the best baseline ({baseline['name']})", baseline)
+    """The verdict in words; being worse, too, is *not shown* where the interval holds 0."""
+    kind, baseline = verdict["interval"], verdict["vs_best_baseline"]
+    label = f" ({kind})" if kind != "subjects" else ""
+    first = _clause("zero-shot", verdict["vs_zero_shot"], " MASE", kind)
+    second = _clause(f"the best baseline ({baseline['name']})", baseline, "", kind)
     return f"adapted {first}; {second}{label}"
 
 
-def _clause(other: str, result: Mapping[str, Any]) -> str:
-    better = result["difference"] >= 0
-    interval = (
-        "no interval" if result["low"] is None else f"[{result['low']:.1f}, {result['high']:.1f}]"
-    )
-    shown = "" if result["shown"] or not better else ": not shown"
-    verb = "beats" if better else "is worse than"
-    return f"{verb} {other} by {abs(result['difference']):.1f} % MASE {interval}{shown}"
+def _clause(other: str, result: Mapping[str, Any], metric: str, kind: Interval) -> str:
+    difference, low, high = result["difference"], result["low"], result["high"]
+    interval = "without an interval" if low is None else f"[{low:.1f}, {high:.1f}]"
+    worse = kind != "within one patient" and high is not None and high < 0
+    doubt = "" if result["shown"] or worse else ": not shown"
+    if difference == 0:
+        return f"is level with {other} {interval}{doubt}"
+    verb = "beats" if difference > 0 else "is worse than"
+    return f"{verb} {other} by {abs(difference):.1f} %{metric} {interval}{doubt}"
 
 
 def _json(comparison: Comparison) -> dict[str, Any]:
