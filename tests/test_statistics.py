@@ -103,6 +103,13 @@ def test_windows_that_all_share_samples_give_no_interval():
     assert (found.low, found.high) == (None, None)
 
 
+def test_a_test_part_without_any_target_compares_to_nothing():
+    ours, theirs = cohort(3)
+    nothing = [model(e.absolute, e.subjects, np.zeros_like(e.scored)) for e in (ours, theirs)]
+    found = compare(*nothing, SCALE, 1)
+    assert (found.difference, found.low, found.high, found.shown) == (0.0, None, None, False)
+
+
 def test_blocks_widen_the_interval_of_windows_that_resemble_their_neighbours():
     rng = np.random.default_rng(0)
     slow = np.repeat(rng.normal(0.1, 0.2, size=40), 20)  # 40 stretches of 20 equal windows

@@ -67,7 +67,7 @@ def compare(
     rng = np.random.default_rng(seed)
     low: float | None
     high: float | None
-    if len(names) == 1:
+    if len(names) <= 1:
         low, high = _over_blocks(ours, theirs, count, scale, block, rng)
         return Comparison(pooled, low, high, False, "within one patient")
     ours, theirs, count = (_per_subject(v, subject) for v in (ours, theirs, count))
