@@ -15,8 +15,9 @@ import numpy as np
 from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
 from tsfm_adapt.signals.windows import Windows
 
-_FIT_WINDOWS = 20_000  # at most, evenly spaced: enough for some hundred coefficients
+_FIT_WINDOWS = 8_000  # at most, evenly spaced; on glucose 18 656 are 0.5 % better
 _CHUNK = 1024  # windows gathered at once
+_SAMPLES = 1 << 16  # samples of a recording read at once
 _FOLDS = 5
 _PENALTIES = tuple(10.0 ** np.arange(-4, 4.01, 0.25))
 
@@ -52,9 +53,10 @@ def channel_means(fit: Windows) -> FloatArray:
     total = np.zeros(len(fit.recordings[0].channels))
     count = np.zeros_like(total)
     for recording in fit.recordings:
-        measured = np.isfinite(recording.values)
-        total += np.where(measured, recording.values, 0.0).sum(1, dtype=np.float64)
-        count += measured.sum(1)
+        for first in range(0, recording.samples, _SAMPLES):
+            piece = np.asarray(recording.values[:, first : first + _SAMPLES])
+            total += np.nansum(piece, axis=1, dtype=np.float64)
+            count += np.isfinite(piece).sum(axis=1)
     mean: FloatArray = total / np.maximum(count, 1)
     return mean
 
@@ -123,6 +125,7 @@ class Ridge:
 
     def predict(self, values: FloatArray, observed: BoolArray, horizon: int) -> FloatArray:
         """See `Baseline`; the horizon is at most the one fitted."""
+        assert horizon <= self.intercept.shape[1], (horizon, self.intercept.shape)
         lags, mean = _lags(values, observed)
         deviation = np.einsum("bct,cth->bch", lags, self.weights[..., :horizon])
         empty = ~observed.any(-1, keepdims=True)
