@@ -22,7 +22,7 @@ SpO2) and spikes for single samples (RESP, MAP).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -185,7 +185,7 @@ def _physiology(
 
 
 def _add_events(
-    rng: np.random.Generator, time_s: FloatArray, deviation: dict[str, FloatArray]
+    rng: np.random.Generator, time_s: FloatArray, deviation: Mapping[str, FloatArray]
 ) -> tuple[Span, ...]:
     """Adds events at random times to the channels' deviations; those after time 0 as spans."""
     begin_s, end_s = time_s[0], time_s[-1]
