@@ -1,8 +1,8 @@
 """Pretrains the embedded Chronos-2 on the synthetic corpus; a stopped run continues where it was.
 
-Run:  python experiments/embedded_checkpoints/train.py --steps 5000
-Batch k depends only on (seed, k) and the learning rate only on k, so a run that was killed and
-started again ends in the weights of an uninterrupted one.
+Run:  python experiments/embedded_checkpoints/train.py --steps 8000
+Batch k depends only on (seed, k), the learning rate only on k and the schedule: a run that was
+killed and started again ends in the weights of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -31,20 +31,26 @@ class Schedule:
     seed: int = 20
     peak_rate: float = 4e-3
     warm_up: int = 200
-    falling: float = 0.76  # share of the steps
+    level: int = 1200  # steps before the first fall
+    restart: int = 5000  # steps before the second
+    second_rate: float = 1.5e-3
     weight_decay: float = 0.02
     clip: float = 1.0
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step: linear warm-up, level, at last a cosine to a hundredth.
+        """Learning rate of a step: warm-up, then two cosines, each to a hundredth of its start.
 
-        Until the fall begins the rate does not depend on `steps`: a run may be continued to a
-        later end than it was started for.
+        A warm restart (Loshchilov and Hutter 2017). Before it the rate does not depend on
+        `steps`, so a run that proved too short may be given a later end.
         """
+        if step >= self.restart:
+            return self.second_rate * _fallen(step - self.restart, self.steps - self.restart)
         rising = min(1.0, (step + 1) / self.warm_up)
-        begin = round(self.steps * (1 - self.falling))
-        done = max(0, step - begin) / max(1, self.steps - begin)
-        return self.peak_rate * rising * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+        return self.peak_rate * rising * _fallen(step - self.level, self.restart - self.level)
+
+
+def _fallen(step: int, steps: int) -> float:
+    return 0.01 + 0.99 * (1 + math.cos(math.pi * max(0, step) / max(1, steps))) / 2
 
 
 @dataclass
@@ -125,7 +131,7 @@ def keep(progress: Progress, identity: str, state: Path) -> None:
 
 
 def _identity(plan: Plan, size: Size, schedule: Schedule) -> str:
-    """What the weights of a step depend on; the schedule's end is free until the rate falls."""
+    """What the weights of a step depend on; the schedule's end is free until the restart."""
     return json.dumps([asdict(plan), asdict(size), asdict(replace(schedule, steps=0))])
 
 
@@ -153,7 +159,7 @@ def train(
 def main() -> None:
     """Trains, writes the checkpoint folder and the record of the run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--seed", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--state", type=Path, default=Path("runs/embedded_chronos2/state.pt"))

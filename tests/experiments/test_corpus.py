@@ -156,16 +156,18 @@ def test_a_saved_network_is_one_that_upstream_loads(tmp_path):
     torch.testing.assert_close(torch.cat(list(forecast)), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_run_may_be_given_a_later_end_before_its_rate_falls():
-    short, long = train.Schedule(steps=1000, falling=0.4), train.Schedule(steps=5000, falling=0.4)
-    assert [short.rate(step) for step in range(600)] == [long.rate(step) for step in range(600)]
-    assert short.rate(800) < long.rate(800)
-
-
-def test_the_learning_rate_rises_then_falls():
-    schedule = train.Schedule(steps=100, warm_up=10, peak_rate=1.0)
+def test_the_learning_rate_rises_then_falls_twice():
+    schedule = train.Schedule(steps=100, warm_up=10, level=20, restart=60, second_rate=1e-3)
     rates = [schedule.rate(step) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == rates[9] == pytest.approx(1.0)
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert rates[-1] < 0.02
+    assert rates[0] == pytest.approx(4e-4)
+    assert rates[9:21] == [4e-3] * 12
+    assert rates[20:60] == sorted(rates[20:60], reverse=True)
+    assert rates[59] < 1e-4
+    assert rates[60] == 1e-3
+    assert rates[60:] == sorted(rates[60:], reverse=True)
+    assert rates[99] < 2e-5
+
+
+def test_a_later_end_leaves_the_rates_before_the_restart_alone():
+    short, long = train.Schedule(steps=5000), train.Schedule(steps=9000)
+    assert [short.rate(step) for step in range(5000)] == [long.rate(step) for step in range(5000)]
