@@ -138,7 +138,7 @@ def test_few_subjects_have_the_t_interval_of_their_own_differences():
     assert (found.low, found.high) == (pytest.approx(low, rel=1e-5), pytest.approx(high, rel=1e-5))
 
 
-@pytest.mark.parametrize(("subjects", "least"), [(20, 0.88), (5, 0.90)])
+@pytest.mark.parametrize(("subjects", "least"), [(20, 0.93), (5, 0.93)])
 def test_intervals_hold_the_true_difference_about_as_often_as_they_say(subjects, least):
     trials, gain = 300, 0.1
     held = 0
