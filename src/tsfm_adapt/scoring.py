@@ -51,7 +51,9 @@ def score(
             )
     units = tuple(plan.unit for plan in cleaning_plan(recipe.data).channels)
     scale = Scale(tuple(recipe.data.channels), units, mase_scale(parts.fit))
-    scores = _protocol(recipe, parts, smoke) | task.summary(errors, scale, recipe.data.rate_hz)
+    scores = _protocol(recipe, parts, smoke, errors[main]) | task.summary(
+        errors, scale, recipe.data.rate_hz
+    )
     compared = None
     if recipe.adapters and not smoke:
         compared = verdict(errors, scale.mase, _overlap(windows), recipe.seed)
@@ -105,9 +107,10 @@ def _point(baseline: Baseline) -> Predictor:
     return Predictor(predict, (0.5,))
 
 
-def _protocol(recipe: Recipe, parts: Parts, smoke: bool) -> dict[str, Any]:
-    """What was scored."""
+def _protocol(recipe: Recipe, parts: Parts, smoke: bool, errors: ForecastErrors) -> dict[str, Any]:
+    """What was scored, and what was not."""
     windows = parts.windows["test"]
+    scored = errors.scored.any(-1)  # (W, C)
     return {
         "part": "test",
         "task": recipe.task.name,
@@ -116,7 +119,11 @@ def _protocol(recipe: Recipe, parts: Parts, smoke: bool) -> dict[str, Any]:
         "synthetic": recipe.data.reader.synthetic,
         "windows": len(windows),
         "subjects": len(np.unique(windows.subjects)),
-        "left_out": {"recordings": dict(parts.left_out)},
+        "left_out": {
+            "windows": int((~scored.any(-1)).sum()),
+            "pairs": int((~scored).sum()),  # of a window and a channel
+            "recordings": dict(parts.left_out),
+        },
         "protocol": {
             "split": recipe.data.split.model_dump(mode="json"),
             "stride_s": windows.spec.stride / recipe.data.rate_hz,

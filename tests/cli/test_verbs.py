@@ -66,6 +66,7 @@ def test_scores_hold_what_the_reader_of_a_paper_would_ask_for(trained: Path) -> 
     assert scores["windows"] == 2 * 11  # (120 - 40) // 8 + 1 of each test subject
     assert scores["subjects"] == 2
     assert scores["verdict"]["interval"] == "few subjects"
+    assert scores["left_out"] == {"windows": 0, "pairs": 0, "recordings": {}}
     assert len(scores["protocol"]["origins_sha256"]) == 64
     assert 0 < scores["trainable_parameters"] < scores["total_parameters"]
     for model in scores["models"].values():
