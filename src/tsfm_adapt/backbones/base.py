@@ -82,7 +82,7 @@ class BackboneSpec:
 class Encoded:
     """Hidden states of the context, with gradients."""
 
-    tokens: Tensor  # (B, C, P, D)
+    tokens: Tensor  # (B, C, P, D); 0 where not observed
     token_observed: Tensor  # (B, C, P) bool: at least one sample of the token was measured
 
 

@@ -198,7 +198,11 @@ class Chronos2(Backbone):
         return QuantileForecast(torch.cat(pieces, dim=-1)[..., :steps], self._levels)
 
     def encode(self, batch: Batch, through: Through = PLAIN) -> Encoded:
-        """Context tokens after the last block; one output patch is appended, as upstream does."""
+        """Context tokens after the last block; one output patch is appended, as upstream does.
+
+        Tokens without a measured sample are 0: where no channel of a window shows one, upstream's
+        group attention averages over the whole batch.
+        """
         with self._running(through, batch):
             hidden, _, _, tokens = self.model.encode(
                 context=_rows(batch), group_ids=_groups(batch), num_output_patches=1
@@ -207,7 +211,8 @@ class Chronos2(Backbone):
         observed = batch.observed[..., -self.spec.max_context :]
         padded = observed.new_zeros(*observed.shape[:2], tokens * self.spec.patch)
         padded[..., padded.shape[-1] - observed.shape[-1] :] = observed
-        return Encoded(states, padded.unflatten(-1, (tokens, self.spec.patch)).any(-1))
+        shown = padded.unflatten(-1, (tokens, self.spec.patch)).any(-1)
+        return Encoded(states.masked_fill(~shown[..., None], 0.0), shown)
 
     def _one_pass(self, batch: Batch, remaining: int, through: Through) -> Tensor:
         """Quantiles (B, C, Q, h) of at most one pass of output patches."""
