@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from tsfm_adapt.errors import EnvironmentProblem
@@ -24,12 +25,18 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        kept = " The previous version is kept." if path.exists() else ""
-        cause = "the disk is full" if error.errno == errno.ENOSPC else str(error)
-        raise EnvironmentProblem(
-            f"cannot write '{path}': {cause}.{kept} Free space or give another folder."
-        ) from error
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> EnvironmentProblem:
+    """The error for a file that could not be written."""
+    kept = " The previous version is kept." if path.is_file() else ""
+    cause = "the disk is full" if error.errno == errno.ENOSPC else str(error)
+    return EnvironmentProblem(
+        f"cannot write '{path}': {cause}.{kept} Free space or give another folder."
+    )
 
 
 def write_text(path: Path, text: str) -> None:

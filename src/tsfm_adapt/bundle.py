@@ -130,11 +130,14 @@ def read_card(folder: Path) -> Card:
     known = {field.name for field in fields(Card)}
     tuples = {"channels", "units", "quantiles"}
     values: dict[str, Any] = {
-        key: tuple(value) if key in tuples else value
+        key: tuple(value) if key in tuples and isinstance(value, list) else value
         for key, value in content.items()
         if key in known
     }
-    return Card(**values)
+    try:
+        return Card(**values)
+    except TypeError as error:
+        raise DataError(f"'{folder}' is no bundle: {error}.") from error
 
 
 def fitted(folder: Path) -> dict[str, Tensor]:
@@ -184,10 +187,13 @@ def _own(model: AdaptedModel, peft_state: Mapping[str, Tensor]) -> dict[str, nn.
 
 def _parameter_names(network: nn.Module) -> dict[str, str]:
     """Name in peft's files -> the parameter's name; peft leaves the adapter's own name out."""
-    return {
-        name.replace(".default.", ".").removesuffix(".default"): name
-        for name, _ in network.named_parameters()
-    }
+    return {_saved_name(name): name for name, _ in network.named_parameters()}
+
+
+def _saved_name(name: str) -> str:
+    if "lora_magnitude_vector" in name:  # saved as if it were no module
+        return name.partition(".default")[0]
+    return name.replace(".default.", ".").removesuffix(".default")
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

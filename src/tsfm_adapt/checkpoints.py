@@ -10,6 +10,7 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ class Keeper(lightning.Callback):
     ) -> None:
         self.fitted = fitted
         self.meter: Meter | None = None
+        self.listen: Callable[[], None] = lambda: None  # takes the signals over from Lightning
         self.stopped = False  # set by a signal: finish the step, save, leave
         self._model = model
         self._val = val.evenly_spaced(settings.val_windows) if len(val) else None
@@ -90,8 +92,9 @@ class Keeper(lightning.Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Opens the metrics; scores the untrained model, which is the first `best`."""
+        self.listen()
         if trainer.is_global_zero:
-            self._metrics = _Metrics(self._folder, self.fitted.step)
+            self._metrics = _Metrics(self._folder, self.fitted.step or None)
         if self.fitted.step == 0:
             self._validate(trainer, pl_module)
         self._step_start_s = time.perf_counter()
@@ -118,7 +121,7 @@ class Keeper(lightning.Callback):
         ends = step == self._settings.steps
         if step % _LOG_EVERY == 0 or step == 1 or ends:
             self._check_finite(pl_module)
-            loss, rate = float(pl_module.last_loss), trainer.optimizers[0].param_groups[0]["lr"]
+            loss, rate = float(pl_module.last_loss), pl_module.rate
             self._write(step, {"loss": loss, "lr": rate})
             note = f"loss {loss:.4f}, val {self.fitted.best_loss:.4f}"
         else:
@@ -210,21 +213,25 @@ class Keeper(lightning.Callback):
 class _Metrics:
     """`metrics.jsonl` and TensorBoard events, without the lines that a resumed run will repeat."""
 
-    def __init__(self, folder: Path, step: int) -> None:
+    def __init__(self, folder: Path, step: int | None) -> None:
+        """Keeps the lines up to `step`; None = none of them."""
         from torch.utils.tensorboard import SummaryWriter
 
         self._path = folder / "metrics.jsonl"
         if self._path.exists():
             lines = self._path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if _step_of(line) <= step]
+            kept = [line for line in lines if step is not None and _step_of(line) <= step]
             atomic.write_text(self._path, "".join(f"{line}\n" for line in kept))
-        self._events = SummaryWriter(folder / "tensorboard", purge_step=step)
+        self._events = SummaryWriter(folder / "tensorboard", purge_step=step or 0)
 
     def write(self, step: int, values: dict[str, float], seconds: float) -> None:
         """One line; flushed, so that it can be followed."""
         record = {"step": step, **values, "seconds": round(seconds, 3)}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise atomic.unwritable(self._path, error) from error
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
         self._events.flush()

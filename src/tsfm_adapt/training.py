@@ -55,8 +55,10 @@ def fit(
     _quieten()
     state = read(folder / "checkpoints" / "last.ckpt")
     before = Fitted(**state["fitted"]) if state else Fitted(0, 0, float("inf"), 0, 0.0, 0.0)
-    if before.step >= settings.steps:
-        model.load_trainable(state["trainable"] if state else {})
+    patience = settings.patience
+    given_up = patience is not None and before.validations_without_gain >= patience
+    if state and (given_up or before.step >= settings.steps):
+        model.load_trainable(state["trainable"])
         return before
     module = _Module(model, settings, seed, state)
     keeper = Keeper(model, val, settings, seed, folder, before, progress)
@@ -82,6 +84,7 @@ def fit(
             f"train.batch_size: {settings.batch_size} does not divide over "
             f"{trainer.world_size} processes. Use a multiple of it."
         )
+    model.train()  # Lightning leaves the mode as it is, and dropout would not act
     batches = _StepBatches(train, settings, seed, before.step, trainer)
     with (
         progress.work("train", settings.steps, before.step) as keeper.meter,
@@ -97,16 +100,21 @@ def fit(
 @contextmanager
 def _stopping_after_a_step(keeper: Keeper) -> Iterator[None]:
     """Ctrl-C and SIGTERM finish the step and save it; a second one stops at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def stop(number: int, _frame: Any) -> None:
         signal.signal(number, previous[signal.Signals(number)])
         keeper.stopped = True
 
-    signals = (signal.SIGINT, signal.SIGTERM)
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
-    previous = {number: signal.signal(number, stop) for number in signals}
+    def listen() -> None:
+        for number in previous:
+            signal.signal(number, stop)
+
+    keeper.listen = listen  # again once Lightning has set its own
+    listen()
     try:
         yield
     finally:
@@ -157,6 +165,7 @@ class _Module(lightning.LightningModule):
         self._first = (state["fitted"]["step"] if state else 0) * settings.accumulate
         self.last_loss: Tensor | None = None
         self.finite: Tensor | None = None
+        self.rate = settings.lr  # of the step under way
 
     def setup(self, stage: str) -> None:  # noqa: ARG002
         if self._state:
@@ -182,7 +191,8 @@ class _Module(lightning.LightningModule):
         self.finite = finite if self.finite is None else self.finite & finite
         return loss
 
-    def on_before_optimizer_step(self, optimizer: Any) -> None:  # noqa: ARG002
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        self.rate = optimizer.param_groups[0]["lr"]
         if self.trainer.global_step > 0 or self._state:
             return
         dead = [name for name, p in self.model.trainable().items() if p.grad is None]

@@ -72,7 +72,7 @@ class Adapter(ABC):
 class AdapterConfig(BaseModel, ABC):
     """One entry of the recipe's `adapters`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     name: str
 
     @abstractmethod

@@ -135,7 +135,7 @@ class Backbone(ABC):
 class BackboneConfig(BaseModel, ABC):
     """The recipe's `backbone`: which model and which weights."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     name: str
     checkpoint: str = Field(
         default="embedded",

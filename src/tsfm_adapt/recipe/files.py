@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -103,7 +104,8 @@ def validated(tree: dict[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(details, tree, Recipe) for details in error.errors()]
+        faults = _one_a_place(error.errors(), tree)
+        lines = [_explain(details, tree, Recipe) for details in faults]
         raise RecipeError("\n".join(dict.fromkeys(lines))) from error
 
 
@@ -112,17 +114,20 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    loader.flatten_mapping(node)
-    result: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
+    seen = set()
+    for key_node, _ in node.value:  # before merges, which may be overridden
         key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str | int | float | bool) or key in result:
+        if not isinstance(key, str | int | float | bool) or key in seen:
             fault = "appears twice" if isinstance(key, str) else "is not a plain key"
             raise yaml.constructor.ConstructorError(
                 None, None, f"key '{key}' {fault}", key_node.start_mark
             )
-        result[key] = loader.construct_object(value_node, deep=True)
-    return result
+        seen.add(key)
+    loader.flatten_mapping(node)
+    return {
+        loader.construct_object(key, deep=True): loader.construct_object(value, deep=True)
+        for key, value in node.value
+    }
 
 
 def _float(loader: _StrictLoader, node: yaml.ScalarNode) -> float:
@@ -149,7 +154,8 @@ def _parse(text: str, source: str) -> Any:
             problem += " (tags that build objects are refused: a recipe holds plain values only)"
         raise RecipeError(f"{source}{where}: {problem}. Correct the file.") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise RecipeError(f"{source}: not readable as YAML: {error}.") from error
+        reason = " ".join(str(error).split())
+        raise RecipeError(f"{source}: not readable as YAML: {reason}.") from error
 
 
 def _check_names(tree: dict[str, Any]) -> None:
@@ -176,6 +182,16 @@ def _check_names(tree: dict[str, Any]) -> None:
             raise RecipeError(f"{path}.name: {error}") from error
 
 
+def _one_a_place(errors: Sequence[ErrorDetails], tree: Any) -> list[ErrorDetails]:
+    """One error a place: of a union's branches the last, the one that knows the most."""
+    by_path = {_path(details["loc"], tree): details for details in errors}
+    return [
+        details
+        for path, details in by_path.items()
+        if not any(other.startswith(f"{path}.") for other in by_path)
+    ]
+
+
 def _explain(details: ErrorDetails, tree: Any, model: type[BaseModel]) -> str:
     path = _path(details["loc"], tree)
     found = details.get("input")
@@ -186,9 +202,11 @@ def _explain(details: ErrorDetails, tree: Any, model: type[BaseModel]) -> str:
     if details["type"] == "missing":
         return f"{path}: missing. Add it; see `tsfm-adapt schema` for its rule."
     message = details["msg"].removeprefix("Value error, ")
+    if isinstance(found, int) and abs(found) > 1e300:
+        found = "a number of that size"
     if details["type"] in ("value_error", "assertion_error"):
         return f"{path or 'recipe'}: {message}."
-    return f"{path}: {message}, found {found!r:.80}."
+    return f"{path}: {message}, found {reprlib.repr(found)}."
 
 
 def _path(loc: Sequence[int | str], tree: Any) -> str:
@@ -213,6 +231,7 @@ def _path(loc: Sequence[int | str], tree: Any) -> str:
 def _known_keys(loc: Sequence[int | str], tree: Any, model: type[BaseModel]) -> list[str]:
     """The keys that the section at `loc` accepts."""
     from tsfm_adapt.components import config_class
+    from tsfm_adapt.recipe.schema import Channel
 
     kinds: dict[str, Kind] = {
         "reader": "reader",
@@ -235,7 +254,10 @@ def _known_keys(loc: Sequence[int | str], tree: Any, model: type[BaseModel]) -> 
             current = config_class("adapter", node["name"])
             continue
         node = node.get(key) if isinstance(node, dict) else None
-        field = current.model_fields.get(key)
+        if key == "Channel":
+            current = Channel
+            continue
+        field = getattr(current, "model_fields", {}).get(key)
         current = field.annotation if field is not None else current
     return list(getattr(current, "model_fields", {}))
 

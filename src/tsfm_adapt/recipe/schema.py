@@ -24,7 +24,7 @@ def _number(value: Any) -> Any:
     if isinstance(value, str) and "/" in value:
         try:
             return float(Fraction(value.replace(" ", "")))
-        except (ValueError, ZeroDivisionError):
+        except (ValueError, ArithmeticError):
             return value
     return value
 

@@ -80,7 +80,7 @@ class Task(ABC):
 class TaskConfig(BaseModel, ABC):
     """The recipe's `task`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     name: str
 
     @abstractmethod

@@ -21,7 +21,7 @@ class ReaderConfig(BaseModel, ABC):
     it cannot read, and never yields a partial recording instead.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     name: str
 
     @property
