@@ -11,7 +11,12 @@ os.environ["MKL_NUM_THREADS"] = "1"
 import pytest
 
 pytest.register_assert_rewrite(
-    "contracts.adapter", "contracts.backbone", "contracts.batch", "contracts.through"
+    "contracts.adapter",
+    "contracts.backbone",
+    "contracts.batch",
+    "contracts.reader",
+    "contracts.task",
+    "contracts.through",
 )
 
 
