@@ -219,12 +219,13 @@ def _mean_reverting(
     rng: np.random.Generator, samples: int, time_constant: float, deviation: float
 ) -> FloatArray:
     """An Ornstein-Uhlenbeck process in its stationary state; the time constant in samples."""
-    from scipy.signal import lfilter
+    from pandas import Series
 
     kept = np.exp(-1 / time_constant)
     shocks = deviation * rng.standard_normal(samples)
-    shocks[1:] *= np.sqrt(1 - kept**2)
-    return np.asarray(lfilter([1.0], [1.0, -kept], shocks), dtype=np.float64)
+    shocks[1:] *= np.sqrt(1 - kept**2) / (1 - kept)
+    # y_t = kept y_(t-1) + (1 - kept) shock_t: an exponentially weighted mean
+    return np.asarray(Series(shocks).ewm(alpha=1 - kept, adjust=False).mean(), dtype=np.float64)
 
 
 def _stretches(
