@@ -1,6 +1,6 @@
 """Pretrains the embedded Chronos-2 on the synthetic corpus; a stopped run continues where it was.
 
-Run:  python experiments/embedded_checkpoints/train.py --steps 8000
+Run:  python experiments/embedded_checkpoints/train.py --steps 10000
 Batch k depends only on (seed, k), the learning rate only on k and the schedule: a run that was
 killed and started again ends in the weights of an uninterrupted one.
 """
@@ -159,7 +159,7 @@ def train(
 def main() -> None:
     """Trains, writes the checkpoint folder and the record of the run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--state", type=Path, default=Path("runs/embedded_chronos2/state.pt"))
