@@ -172,6 +172,14 @@ def test_a_tag_that_would_run_code_is_refused_and_not_run(
     assert not (tmp_path / "owned").exists()
 
 
+@pytest.mark.parametrize("arguments", [["train"], ["train", "a.yaml", "--stes=1"], ["trian"]])
+def test_a_wrong_command_line_is_explained(cli: Callable[..., Any], arguments: list[str]) -> None:
+    outcome = cli(*arguments)
+    assert outcome.code == RECIPE
+    assert "Usage" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
 def test_a_recipe_that_does_not_exist_is_named(cli: Callable[..., Any]) -> None:
     outcome = cli("train", "nothing.yaml")
     assert outcome.code == RECIPE
