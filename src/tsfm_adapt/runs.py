@@ -59,7 +59,7 @@ class Run:
     def smoke(self) -> bool:
         """True where the run was cut down to a few steps and windows."""
         path = self.folder / "env.json"
-        return bool(json.loads(path.read_text(encoding="utf-8")).get("smoke", False))
+        return path.is_file() and bool(json.loads(path.read_text("utf-8")).get("smoke"))
 
     @property
     def scores(self) -> dict[str, Any]:
@@ -121,24 +121,25 @@ def build(recipe: Recipe, parts: Parts) -> AdaptedModel:
     return _built(recipe, parts.deviation)
 
 
-def load(folder: Path) -> tuple[AdaptedModel, Recipe, bundle.Card | None]:
-    """The trained model of a run or bundle, its recipe, and the bundle's card.
+def load(folder: Path) -> tuple[AdaptedModel, Recipe]:
+    """The trained model of a run or bundle, and its recipe.
 
-    The card is None for a run without adapters, which has no bundle.
+    Raises:
+        DataError: the folder is neither, or holds no trained weights.
+        EnvironmentProblem: the base weights are not those of the training.
     """
     inner = folder / "bundle" if (folder / "bundle" / "bundle.json").is_file() else folder
     if (inner / "bundle.json").is_file():
-        card = bundle.read_card(inner)
         recipe = Run(inner).recipe
         model = _built(recipe, bundle.fitted(inner)["deviation"].numpy())
         bundle.restore(inner, model)
-        return model, recipe, card
+        return model, recipe
     recipe = Run(folder).recipe
     if recipe.adapters:
         raise DataError(
             f"'{folder}' holds no trained weights yet. Run: tsfm-adapt resume {folder}"
         )
-    return _built(recipe, None), recipe, None
+    return _built(recipe, None), recipe
 
 
 def predict(
@@ -160,7 +161,7 @@ def predict(
     """
     from tsfm_adapt.predictions import table
 
-    model, recipe, _ = load(folder)
+    model, recipe = load(folder)
     recipe = recipe.override(_reading(recipe, source, reader))
     recordings = read_clean(recipe.data)
     task, rate_hz = recipe.task.build(), recipe.data.rate_hz
