@@ -12,7 +12,7 @@ from tsfm_adapt.adapters.base import Adapter
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.errors import CannotMerge, RecipeError
 from tsfm_adapt.forecasts import QuantileForecast
-from tsfm_adapt.model import AdaptedModel, weights_sha256
+from tsfm_adapt.model import AdaptedModel, device_for, weights_sha256
 
 
 @pytest.fixture
@@ -379,3 +379,13 @@ def test_its_state_holds_the_base_once(backbone):
         {n: w for n, w in model.state_dict().items() if n in plain},
         {f"network.{n}": w for n, w in backbone.network.state_dict().items()},
     )
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "cuda", "expected"),
+    [("auto", True, "cuda"), ("gpu", True, "cuda"), ("cpu", True, "cpu"), ("auto", False, "cpu")],
+)
+def test_models_score_where_they_train(monkeypatch, accelerator, cuda, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert device_for(accelerator).type == expected

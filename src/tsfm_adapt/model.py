@@ -139,6 +139,15 @@ class AdaptedModel(nn.Module):
         return replace(batch, target_observed=batch.target_observed & ~flat[..., None])
 
 
+def device_for(accelerator: str) -> torch.device:
+    """The device that scores and predicts, for a recipe's `train.accelerator`."""
+    if accelerator in ("auto", "gpu") and torch.cuda.is_available():
+        return torch.device("cuda")
+    if accelerator in ("auto", "mps") and torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
 def weights_sha256(network: nn.Module) -> str:
     """Hash over names, shapes and bytes of all weights; equal for equal weights in any file."""
     digest = sha256()

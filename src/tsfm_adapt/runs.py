@@ -22,7 +22,7 @@ import numpy as np
 
 from tsfm_adapt import atomic, bundle
 from tsfm_adapt.errors import DataError, Interrupted, RecipeError
-from tsfm_adapt.model import AdaptedModel
+from tsfm_adapt.model import AdaptedModel, device_for
 from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.files import dumps, loads
 from tsfm_adapt.recipe.parts import Parts, cleaning_plan, prepare, read_clean
@@ -177,7 +177,7 @@ def predict(
             f"'{source}': the model needs {spec.context} samples of context at {rate_hz:g} Hz; "
             f"the longest of {len(recordings)} recordings has {longest}. Give longer recordings."
         )
-    predictor = task.predictor(model)
+    predictor = task.predictor(model.to(device_for(recipe.train.accelerator)))
     size = recipe.evaluate.batch_size
     quantiles = [
         predictor.predict(windows.gather(np.arange(i, min(i + size, len(windows)))), spec.horizon)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tsfm_adapt.baselines import Baseline, default_baselines
 from tsfm_adapt.metrics import ForecastErrors, mase_scale
-from tsfm_adapt.model import AdaptedModel
+from tsfm_adapt.model import AdaptedModel, device_for
 from tsfm_adapt.predictions import table, write
 from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.parts import Parts, cleaning_plan
@@ -62,6 +62,7 @@ def score(
         "sentences": [sentence(compared)] if compared else [_no_verdict(recipe, smoke)],
         **_costs(model, folder),
     }
+    model.to("cpu")
     quantiles = np.concatenate(collected.quantiles)
     rows = table(windows, quantiles, collected.predictor.levels, units)
     write(folder / "predictions" / "test.parquet", rows)
@@ -86,9 +87,11 @@ def _predictors(
 ) -> dict[str, Predictor]:
     """The model first, then what it is compared with."""
     found: dict[str, Predictor] = {}
+    device = device_for(recipe.train.accelerator)
+    model.to(device)
     if recipe.adapters:
         found["adapted"] = task.predictor(model)
-        found["zero_shot"] = task.predictor(AdaptedModel(recipe.backbone.build()))
+        found["zero_shot"] = task.predictor(AdaptedModel(recipe.backbone.build()).to(device))
     else:
         found["zero_shot"] = task.predictor(model)
     with progress.step("fitting baselines"):
