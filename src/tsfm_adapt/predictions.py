@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tsfm_adapt.signals.recording import FloatArray, IntArray
+from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
 from tsfm_adapt.signals.windows import Windows
 
 if TYPE_CHECKING:
     import pyarrow
+
+
+_CHUNK = 1024  # windows gathered at once
 
 
 def table(
@@ -53,7 +56,11 @@ def table(
         "unit": _repeated(list(units), per_channel),
     }
     ordered = np.moveaxis(quantiles, 2, 0).reshape(len(levels), rows)  # (Q, N*C*H)
-    columns |= {f"q{level:g}": pyarrow.array(q) for level, q in zip(levels, ordered, strict=True)}
+    unfounded = np.repeat(~_founded(windows), steps)  # (N*C*H,)
+    columns |= {
+        f"q{level:g}": pyarrow.array(q, mask=unfounded)
+        for level, q in zip(levels, ordered, strict=True)
+    }
     if windows.spec.horizon:
         arrays = windows.gather(np.arange(count))
         assert arrays.target is not None
@@ -75,6 +82,16 @@ def write(path: Path, predictions: pyarrow.Table) -> None:
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(predictions, buffer)
     atomic.write_bytes(path, buffer.getvalue())
+
+
+def _founded(windows: Windows) -> BoolArray:
+    """Which (window, channel) pairs show enough of the context, (N, C)."""
+    pieces = [
+        windows.gather(np.arange(first, min(first + _CHUNK, len(windows)))).observed.sum(-1)
+        for first in range(0, len(windows), _CHUNK)
+    ]
+    founded: BoolArray = np.concatenate(pieces) >= windows.spec.min_context
+    return founded
 
 
 def _dates(windows: Windows, time_s: FloatArray) -> FloatArray:

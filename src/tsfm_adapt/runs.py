@@ -251,10 +251,15 @@ def _finish(
 def _scored(
     run: Run, recipe: Recipe, parts: Parts, model: AdaptedModel, progress: Progress, smoke: bool
 ) -> dict[str, Any]:
+    from tsfm_adapt.plots import draw
     from tsfm_adapt.scoring import score
 
     scores = score(recipe, parts, model, run.folder, progress, smoke)
     atomic.write_text(run.folder / "scores.json", _json(scores))
+    if not smoke:
+        with progress.step("drawing"):
+            units = [channel.unit for channel in cleaning_plan(recipe.data).channels]
+            draw(run.folder, parts.windows["test"], units, scores)
     return scores
 
 
