@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.readers import challenge2012, csv, wfdb
+from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, clean
+from tsfm_adapt.signals.readers import challenge2012, csv, empatica, wfdb
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 pytestmark = pytest.mark.skipif(
@@ -149,3 +150,49 @@ def test_several_readings_share_an_hour(patients):
     index = patients[0].channels.index("HR")
     hours = [np.floor(e.time_s[e.channel == index] / 3600) for e in patients]
     assert sum(len(h) - len(np.unique(h)) for h in hours) > 10000
+
+
+def sittings(**fields):
+    return list(empatica.Config(root=str(DATA / "wearable_exam_stress"), **fields).read(()))
+
+
+def test_heart_rate_starts_later_than_the_other_signals():
+    whole = sittings(worn_only=False)
+    assert len(whole) == 15
+    assert sorted({events.subject for events in whole}) == ["S1", "S2", "S3", "S4", "S5"]
+    first_s = {
+        name: [float(e.time_s[e.channel == e.channels.index(name)][0]) for e in whole]
+        for name in ("HR", "EDA", "TEMP")
+    }
+    assert first_s["EDA"] == first_s["TEMP"] == [0.0] * 15
+    assert sorted(first_s["HR"]) == [0.0, 2.0, 7.0] + [10.0] * 12
+    minutes = [events.duration_s / 60 for events in whole]
+    assert (min(minutes), max(minutes)) == pytest.approx((170.75, 430.37), abs=0.01)
+    assert sum(len(events.spans) for events in whole) == 12
+
+
+def test_time_off_the_wrist_is_left_out():
+    for worn, whole in zip(sittings(), sittings(worn_only=False), strict=True):
+        assert worn.id == whole.id
+        assert 102 < worn.duration_s / 60 < 199
+        assert 0.22 < 1 - worn.duration_s / whole.duration_s < 0.551
+        median = {
+            name: np.median(worn.value[worn.channel == index])
+            for index, name in enumerate(worn.channels)
+        }
+        assert 26 < median["TEMP"] < 36
+        assert median["EDA"] > 0.05
+        assert whole.start < worn.start
+
+
+def test_sittings_share_a_clock_of_minutes_after_cleaning():
+    names = ("HR", "EDA", "TEMP")
+    units = ("bpm", "uS", "degC")
+    plan = CleaningPlan(tuple(map(ChannelPlan, names, units, names)), rate_hz=1 / 60)
+    cleaned = clean(sittings(), plan)
+    assert len(cleaned) == 15
+    assert len(cleaned.subjects) == 5
+    for recording in cleaned:
+        assert 102 < recording.samples < 200
+        assert np.isfinite(recording.values[1:]).all()
+        assert np.isfinite(recording.values[0]).mean() > 0.99
