@@ -291,7 +291,7 @@ def test_without_adapters_nothing_is_trained(tmp_path, recipe_text):
     recipe = loads(recipe_text, ["adapters=[]"])
     finished = run(recipe, tmp_path / "runs", Progress(quiet=True))
     assert sorted(path.name for path in finished.folder.iterdir()) == [
-        *("env.json", "predictions", "recipe.yaml", "scores.json"),
+        *("env.json", "plots", "predictions", "recipe.yaml", "scores.json"),
     ]
     assert "adapted" not in finished.scores["models"]
     assert finished.scores["models"]["zero_shot"]["overall"]["mase"] > 0
