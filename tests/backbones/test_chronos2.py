@@ -135,7 +135,7 @@ def test_an_empty_folder_lacks_both_files(tmp_path):
 def test_a_model_of_another_family_is_refused_by_name(tmp_path, folder):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5", "d_model": 8}))
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    with pytest.raises(RecipeError, match="is not a Chronos-2 model") as refused:
+    with pytest.raises(RecipeError, match="is not a chronos2 model") as refused:
         Config(checkpoint=str(tmp_path)).build()
     assert str(tmp_path) in str(refused.value)
 
@@ -165,7 +165,7 @@ def test_a_chronos_bolt_model_is_refused_by_name(tmp_path):
     }
     config.architectures = ["ChronosBoltModelForForecasting"]
     ChronosBoltModelForForecasting(config).save_pretrained(tmp_path)
-    with pytest.raises(RecipeError, match="is not a Chronos-2 model"):
+    with pytest.raises(RecipeError, match="is not a chronos2 model"):
         Config(checkpoint=str(tmp_path)).build()
 
 

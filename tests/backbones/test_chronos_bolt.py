@@ -222,7 +222,7 @@ def test_a_folder_that_lacks_a_file_is_refused_with_what_it_holds(tmp_path, miss
 
 def test_a_chronos_2_model_is_refused_by_name(tmp_path):
     chronos2.Chronos2.tiny().model.save_pretrained(tmp_path)
-    with pytest.raises(RecipeError, match="is not a Chronos-Bolt model") as refused:
+    with pytest.raises(RecipeError, match="is not a chronos_bolt model") as refused:
         Config(checkpoint=str(tmp_path)).build()
     assert "Chronos2Model" in str(refused.value)
 

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from math import ceil
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from tsfm_adapt.backbones._chronos import (
+    continued,
+    data_tokens,
+    extend,
+    load,
+    rows,
+    target_rows,
+)
 from tsfm_adapt.backbones.base import (
     PLAIN,
     Backbone,
@@ -21,11 +27,7 @@ from tsfm_adapt.backbones.base import (
     Encoded,
     Role,
     Through,
-    complete,
-    locate,
-    unavailable,
 )
-from tsfm_adapt.errors import RecipeError
 
 if TYPE_CHECKING:
     from chronos.chronos2 import Chronos2Model
@@ -52,33 +54,10 @@ class Config(BackboneConfig):
 
     def build(self, *, weights: bool = True) -> Chronos2:
         """Loads the checkpoint through upstream's own class."""
-        import torch
         from chronos.chronos2 import Chronos2Model
         from chronos.chronos2.config import Chronos2CoreConfig
-        from safetensors import SafetensorError
-        from transformers.utils.logging import disable_progress_bar
 
-        source = locate(self.name, self.checkpoint)
-        if Path(source).is_dir():
-            disable_progress_bar()  # a bar is for downloads
-        try:
-            config = Chronos2CoreConfig.from_pretrained(source, revision=self.revision)
-            if "Chronos2Model" not in (config.architectures or ()):
-                raise RecipeError(
-                    f"backbone.checkpoint: '{self.checkpoint}' is not a Chronos-2 model: its "
-                    f"config.json has architectures {config.architectures}. Give one that has "
-                    "Chronos2Model, or the backbone that fits it."
-                )
-            if weights:
-                model, report = Chronos2Model.from_pretrained(
-                    source, revision=self.revision, dtype=torch.float32, output_loading_info=True
-                )
-                complete(self.checkpoint, report)
-            else:
-                with torch.device("meta"):
-                    model = Chronos2Model(config)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            raise unavailable(self.name, self.checkpoint, error) from error
+        model = load(self, Chronos2CoreConfig, Chronos2Model, "Chronos2Model", weights)
         return Chronos2(model, checkpoint=self.checkpoint)
 
 
@@ -107,7 +86,7 @@ class Chronos2(Backbone):
         )
         self._levels = tuple(float(level) for level in settings.quantiles)
         self._max_patches = int(settings.max_output_patches)
-        self._site = Site(model.encoder, model.encoder.block, _extend)
+        self._site = Site(model.encoder, model.encoder.block, extend)
 
     @classmethod
     def tiny(cls, seed: int = 0) -> Chronos2:
@@ -159,13 +138,10 @@ class Chronos2(Backbone):
 
     def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
         """Upstream's pinball loss: sum over levels, mean over series and padded horizon."""
-        assert batch.target is not None
-        assert batch.target_observed is not None
-        target = batch.target.masked_fill(~batch.target_observed, float("nan")).flatten(0, 1)
-        target = target[:, : self._max_patches * self.spec.patch]
+        target = target_rows(batch, self._max_patches * self.spec.patch)
         with self._running(through, batch):
             loss: Tensor = self.model(
-                context=_rows(batch),
+                context=rows(batch),
                 group_ids=_groups(batch),
                 future_target=target,
                 num_output_patches=ceil(target.shape[1] / self.spec.patch),
@@ -190,7 +166,7 @@ class Chronos2(Backbone):
         while (remaining := steps - sum(piece.shape[-1] for piece in pieces)) > 0:
             last = pieces[-1].detach().transpose(-1, -2)  # (B, C, h, Q)
             fed_back = interpolate_quantiles(list(_UNROLLED), list(self._levels), last)
-            unrolled = self._append(unrolled, fed_back.permute(0, 3, 1, 2))
+            unrolled = continued(unrolled, fed_back.permute(0, 3, 1, 2), self.spec.max_context)
             quantiles = self._one_pass(unrolled, remaining, through)  # (B*paths, C, Q, h)
             samples = quantiles.unflatten(0, (windows, paths)).permute(0, 2, 4, 1, 3)
             pooled = weighted_quantile(list(self._levels), weights, samples.flatten(-2))
@@ -205,7 +181,7 @@ class Chronos2(Backbone):
         """
         with self._running(through, batch):
             hidden, _, _, tokens = self.model.encode(
-                context=_rows(batch), group_ids=_groups(batch), num_output_patches=1
+                context=rows(batch), group_ids=_groups(batch), num_output_patches=1
             )
         states = hidden.last_hidden_state[:, :tokens].unflatten(0, batch.values.shape[:2])
         observed = batch.observed[..., -self.spec.max_context :]
@@ -219,42 +195,12 @@ class Chronos2(Backbone):
         patches = min(ceil(remaining / self.spec.patch), self._max_patches)
         with self._running(through, batch):
             quantiles: Tensor = self.model(
-                context=_rows(batch), group_ids=_groups(batch), num_output_patches=patches
+                context=rows(batch), group_ids=_groups(batch), num_output_patches=patches
             ).quantile_preds
         return quantiles.reshape(*batch.values.shape[:2], *quantiles.shape[1:])
 
-    def _append(self, batch: Batch, fed_back: Tensor) -> Batch:
-        """Windows repeated once a path, each continued by its own path (B, paths, C, h)."""
-        import torch
-
-        windows, paths, channels, _ = fed_back.shape
-        repeats = 1 if batch.size == windows * paths else paths
-        added = fed_back.reshape(windows * paths, channels, -1)
-        values = torch.cat([batch.values.repeat_interleave(repeats, dim=0), added], dim=-1)
-        observed = torch.cat(
-            [
-                batch.observed.repeat_interleave(repeats, dim=0),
-                torch.ones_like(added, dtype=torch.bool),
-            ],
-            dim=-1,
-        )
-        cut = max(0, values.shape[-1] - self.spec.max_context)
-        return replace(
-            batch,
-            values=values[..., cut:],
-            observed=observed[..., cut:],
-            start_s=batch.start_s.repeat_interleave(repeats) + cut / batch.rate_hz,
-            subjects=tuple(subject for subject in batch.subjects for _ in range(repeats)),
-        )
-
     def _running(self, through: Through, batch: Batch) -> AbstractContextManager[None]:
-        samples = min(batch.values.shape[-1], self.spec.max_context)
-        return self._site.run(through, batch, ceil(samples / self.spec.patch))
-
-
-def _rows(batch: Batch) -> Tensor:
-    """One row a series (B*C, T), NaN where not observed: upstream's own notation."""
-    return batch.values.masked_fill(~batch.observed, float("nan")).flatten(0, 1)
+        return self._site.run(through, batch, data_tokens(batch, self.spec))
 
 
 def _groups(batch: Batch) -> Tensor:
@@ -272,12 +218,3 @@ def _mass(levels: tuple[float, ...]) -> Tensor:
     edges = torch.tensor([0.0, *levels, 1.0])
     mass = (edges[2:] - edges[:-2]) / 2
     return mass / mass.sum()
-
-
-def _extend(arguments: dict[str, Any], prompts: int) -> dict[str, Any]:
-    """The encoder's arguments for `prompts` leading tokens; positions default to a range."""
-    import torch
-
-    mask = arguments["attention_mask"]
-    visible = mask.new_ones(mask.shape[0], prompts)
-    return arguments | {"attention_mask": torch.cat([visible, mask], dim=1)}

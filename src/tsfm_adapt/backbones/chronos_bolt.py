@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
-from math import ceil
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from tsfm_adapt.backbones._chronos import (
+    continued,
+    data_tokens,
+    extend,
+    load,
+    rows,
+    target_rows,
+)
 from tsfm_adapt.backbones.base import (
     PLAIN,
     Backbone,
@@ -21,11 +26,7 @@ from tsfm_adapt.backbones.base import (
     Encoded,
     Role,
     Through,
-    complete,
-    locate,
-    unavailable,
 )
-from tsfm_adapt.errors import RecipeError
 
 if TYPE_CHECKING:
     from chronos.chronos_bolt import ChronosBoltModelForForecasting
@@ -50,39 +51,16 @@ class Config(BackboneConfig):
 
     def build(self, *, weights: bool = True) -> ChronosBolt:
         """Loads the checkpoint through upstream's own class."""
-        import torch
         from chronos.chronos_bolt import ChronosBoltModelForForecasting
-        from safetensors import SafetensorError
         from transformers import T5Config
-        from transformers.utils.logging import disable_progress_bar
 
         class Strict(ChronosBoltModelForForecasting):  # type: ignore[misc]  # untyped upstream
             """Upstream does not report missing patch embeddings, it fills in random ones."""
 
             _keys_to_ignore_on_load_missing = None
 
-        source = locate(self.name, self.checkpoint)
-        if Path(source).is_dir():
-            disable_progress_bar()  # a bar is for downloads
-        try:
-            config = T5Config.from_pretrained(source, revision=self.revision)
-            if "ChronosBoltModelForForecasting" not in (config.architectures or ()):
-                raise RecipeError(
-                    f"backbone.checkpoint: '{self.checkpoint}' is not a Chronos-Bolt model: its "
-                    f"config.json has architectures {config.architectures}. Give one that has "
-                    "ChronosBoltModelForForecasting, or the backbone that fits it."
-                )
-            if weights:
-                model, report = Strict.from_pretrained(
-                    source, revision=self.revision, dtype=torch.float32, output_loading_info=True
-                )
-                complete(self.checkpoint, report)
-                model.__class__ = ChronosBoltModelForForecasting  # the name that is saved with it
-            else:
-                with torch.device("meta"):
-                    model = ChronosBoltModelForForecasting(config)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            raise unavailable(self.name, self.checkpoint, error) from error
+        model = load(self, T5Config, Strict, "ChronosBoltModelForForecasting", weights)
+        model.__class__ = ChronosBoltModelForForecasting  # the name that is saved with it
         return ChronosBolt(model, checkpoint=self.checkpoint)
 
 
@@ -111,7 +89,7 @@ class ChronosBolt(Backbone):
         )
         self._levels = tuple(float(level) for level in settings.quantiles)
         self._steps_per_pass = int(settings.prediction_length)
-        self._site = Site(model.encoder, model.encoder.block, _extend)
+        self._site = Site(model.encoder, model.encoder.block, extend)
 
     @classmethod
     def tiny(cls, seed: int = 0) -> ChronosBolt:
@@ -171,13 +149,9 @@ class ChronosBolt(Backbone):
 
     def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
         """Upstream's pinball loss: mean over levels and series, sum over the horizon."""
-        assert batch.target is not None
-        assert batch.target_observed is not None
-        target = batch.target.masked_fill(~batch.target_observed, float("nan")).flatten(0, 1)
+        target = target_rows(batch, self._steps_per_pass)
         with self._running(through, batch):
-            loss: Tensor = self.model(
-                context=_rows(batch), target=target[:, : self._steps_per_pass]
-            ).loss
+            loss: Tensor = self.model(context=rows(batch), target=target).loss
         return loss
 
     def forecast(self, batch: Batch, steps: int, through: Through = PLAIN) -> Forecast:
@@ -195,7 +169,9 @@ class ChronosBolt(Backbone):
         levels = torch.tensor(self._levels, device=batch.values.device)
         unrolled = batch
         while self._steps_per_pass * len(pieces) < steps:
-            unrolled = self._append(unrolled, pieces[-1].detach().transpose(1, 2))
+            unrolled = continued(
+                unrolled, pieces[-1].detach().transpose(1, 2), self.spec.max_context
+            )
             quantiles = self._one_pass(unrolled, through)  # (B*paths, C, Q, h)
             samples = quantiles.unflatten(0, (windows, paths)).transpose(1, 2).flatten(2, 3)
             pieces.append(torch.quantile(samples, levels, dim=2).movedim(0, 2))
@@ -207,8 +183,8 @@ class ChronosBolt(Backbone):
         Tokens without a measured sample are 0: upstream computes them but lets no other see them.
         """
         with self._running(through, batch):
-            hidden, _, _, visible = self.model.encode(context=_rows(batch))
-        tokens, shape = self._data_tokens(batch), batch.values.shape[:2]
+            hidden, _, _, visible = self.model.encode(context=rows(batch))
+        tokens, shape = data_tokens(batch, self.spec), batch.values.shape[:2]
         states = hidden[:, :tokens].unflatten(0, shape)
         shown = visible[:, :tokens].bool().unflatten(0, shape)
         return Encoded(states.masked_fill(~shown[..., None], 0.0), shown)
@@ -216,47 +192,8 @@ class ChronosBolt(Backbone):
     def _one_pass(self, batch: Batch, through: Through) -> Tensor:
         """Quantiles (B, C, Q, h) of one pass."""
         with self._running(through, batch):
-            quantiles: Tensor = self.model(context=_rows(batch)).quantile_preds
+            quantiles: Tensor = self.model(context=rows(batch)).quantile_preds
         return quantiles.reshape(*batch.values.shape[:2], *quantiles.shape[1:])
 
-    def _append(self, batch: Batch, fed_back: Tensor) -> Batch:
-        """Windows repeated once a path, each continued by its own path (B, paths, C, h)."""
-        import torch
-
-        windows, paths, _, _ = fed_back.shape
-        repeats = 1 if batch.size == windows * paths else paths
-        added = fed_back.flatten(0, 1)
-        observed = [
-            batch.observed.repeat_interleave(repeats, dim=0),
-            torch.ones_like(added, dtype=torch.bool),
-        ]
-        values = torch.cat([batch.values.repeat_interleave(repeats, dim=0), added], dim=-1)
-        cut = max(0, values.shape[-1] - self.spec.max_context)
-        return replace(
-            batch,
-            values=values[..., cut:],
-            observed=torch.cat(observed, dim=-1)[..., cut:],
-            start_s=batch.start_s.repeat_interleave(repeats) + cut / batch.rate_hz,
-            subjects=tuple(subject for subject in batch.subjects for _ in range(repeats)),
-        )
-
-    def _data_tokens(self, batch: Batch) -> int:
-        """P, the encoder's tokens of the context."""
-        return ceil(min(batch.values.shape[-1], self.spec.max_context) / self.spec.patch)
-
     def _running(self, through: Through, batch: Batch) -> AbstractContextManager[None]:
-        return self._site.run(through, batch, self._data_tokens(batch))
-
-
-def _rows(batch: Batch) -> Tensor:
-    """One row a series (B*C, T), NaN where not observed: upstream's own notation."""
-    return batch.values.masked_fill(~batch.observed, float("nan")).flatten(0, 1)
-
-
-def _extend(arguments: dict[str, Any], prompts: int) -> dict[str, Any]:
-    """The encoder's arguments for `prompts` leading tokens; its position bias is relative."""
-    import torch
-
-    mask = arguments["attention_mask"]
-    visible = mask.new_ones(mask.shape[0], prompts)
-    return arguments | {"attention_mask": torch.cat([visible, mask], dim=1)}
+        return self._site.run(through, batch, data_tokens(batch, self.spec))
