@@ -24,6 +24,7 @@ class Prompt(Adapter):
     """N trainable prompts in front of the first block."""
 
     name = "prompt"
+    identity_at_start = False
 
     def __init__(self, n, value=1.0):
         self.n, self.value = n, value

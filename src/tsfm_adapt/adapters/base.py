@@ -30,6 +30,7 @@ class Adapter(ABC):
     name: str
     injects = False  # True = attach goes through peft, which freezes everything else: runs first
     changes_channels = False  # True = `signal` and `restore` map channels to others and back
+    identity_at_start = True  # True = untrained, it changes no output
     module: nn.Module | None = None  # parts of our own, created by `attach`
 
     @abstractmethod
