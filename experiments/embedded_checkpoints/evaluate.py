@@ -1,6 +1,6 @@
 """Zero-shot scores of a checkpoint folder on real recordings, beside simple baselines.
 
-Run:   python experiments/embedded_checkpoints/evaluate.py --part fit
+Run:   python experiments/embedded_checkpoints/evaluate.py chronos2 --part fit
 Needs: TSFM_ADAPT_DATA, the folder that holds `protocols.json` and the recordings it names.
 Corpus and training are chosen on the parts called fit; the test parts are scored once, at the end.
 """
@@ -11,20 +11,24 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from corpus import PATCH
-from train import CHECKPOINT
 
+from tsfm_adapt.backbones.base import Backbone
 from tsfm_adapt.baselines import default_baselines
+from tsfm_adapt.batches import collate
+from tsfm_adapt.components import config_class
 from tsfm_adapt.metrics import forecast_errors, mase
 from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, clean
 from tsfm_adapt.signals.readers import challenge2012, csv, wfdb
 from tsfm_adapt.signals.recording import Recording
 from tsfm_adapt.signals.windows import WindowArrays, Windows, WindowSpec
+
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def icu_minute(data: Path, protocol: dict[str, Any], part: str) -> list[Recording]:
@@ -72,19 +76,20 @@ def _plan(protocol: dict[str, Any], units: dict[str, str], rate_hz: float) -> Cl
     )
 
 
-def quantiles(model: torch.nn.Module, windows: WindowArrays, horizon: int) -> np.ndarray:
-    """What the model predicts (B, C, Q, H): a window's channels as one group, gaps as NaN."""
-    context = np.where(windows.observed, windows.values, np.float32(np.nan))
-    channels, samples = context.shape[1:]
+def quantiles(backbone: Backbone, windows: WindowArrays, horizon: int) -> np.ndarray:
+    """What the backbone predicts (B, C, Q, H), 32 windows a pass."""
+    whole = collate(windows).without_target()
     parts = []
-    for chunk in np.split(context, range(32, len(context), 32)):
+    for chunk in torch.arange(whole.size).split(32):
+        batch = replace(
+            whole,
+            values=whole.values[chunk],
+            observed=whole.observed[chunk],
+            start_s=whole.start_s[chunk],
+            subjects=tuple(whole.subjects[window] for window in chunk),
+        )
         with torch.no_grad():
-            predicted = model(
-                torch.from_numpy(chunk.reshape(-1, samples)),
-                group_ids=torch.arange(len(chunk)).repeat_interleave(channels),
-                num_output_patches=-(-horizon // PATCH),
-            ).quantile_preds[..., :horizon]
-        parts.append(predicted.reshape(len(chunk), channels, -1, horizon))
+            parts.append(backbone.forecast(batch, horizon).quantiles(LEVELS))
     return torch.cat(parts).numpy()
 
 
@@ -113,17 +118,18 @@ def score(
 def main() -> None:
     """Scores every protocol and prints or writes them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
+    parser.add_argument("backbone")
+    parser.add_argument("--checkpoint", default="embedded", help="'embedded' or a folder")
     parser.add_argument("--part", choices=("fit", "test"), default="fit")
     parser.add_argument("--out", type=Path, help="JSON file")
     arguments = parser.parse_args()
-    from chronos.chronos2 import Chronos2Model
-
     torch.set_num_threads(1)
     data = Path(os.environ["TSFM_ADAPT_DATA"])
     protocols = json.loads((data / "protocols.json").read_text())
-    model = Chronos2Model.from_pretrained(arguments.checkpoint).eval()
-    levels = model.chronos_config.quantiles
+    torch.manual_seed(0)  # of models that sample
+    backbone = config_class("backbone", arguments.backbone)(
+        checkpoint=arguments.checkpoint
+    ).build()
     results: dict[str, Any] = {"part": arguments.part}
     for load in (icu_minute, glucose, icu_hourly):
         protocol = protocols[load.__name__]
@@ -132,7 +138,7 @@ def main() -> None:
         fit = Windows(load(data, protocol, "fit"), spec)
         listed = Windows(load(data, protocol, arguments.part), spec)
         windows = listed.gather(np.arange(len(listed)))
-        forecasts = {"zero_shot": (quantiles(model, windows, horizon), levels)}
+        forecasts = {"zero_shot": (quantiles(backbone, windows, horizon), LEVELS)}
         for name, baseline in default_baselines(fit).items():
             point = baseline.predict(windows.values, windows.observed, horizon)
             forecasts[name] = (point[:, :, None], [0.5])

@@ -1,6 +1,6 @@
-"""Pretrains the embedded Chronos-2 on the synthetic corpus; a stopped run continues where it was.
+"""Pretrains an embedded checkpoint on the synthetic corpus; a stopped run continues where it was.
 
-Run:  python experiments/embedded_checkpoints/train.py --steps 10000
+Run:  python experiments/embedded_checkpoints/train.py chronos2 --steps 10000
 Batch k depends only on (seed, k), the learning rate only on k and the schedule: a run that was
 killed and started again ends in the weights of an uninterrupted one.
 """
@@ -8,19 +8,37 @@ killed and started again ends in the weights of an uninterrupted one.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from corpus import CorpusBatch, Plan, draw_batch
-from network import Size, build
 
 HERE = Path(__file__).parent
-CHECKPOINT = HERE.parents[1] / "src" / "tsfm_adapt" / "backbones" / "embedded" / "chronos2"
+EMBEDDED = HERE.parents[1] / "src" / "tsfm_adapt" / "backbones" / "embedded"
+
+
+class Network(Protocol):
+    """What a module of `networks/` offers: sizes, an untrained model, its loss on a batch."""
+
+    Size: type[Any]  # a frozen dataclass
+
+    def build(self, size: Any, seed: int) -> torch.nn.Module:
+        """An untrained model of upstream's own class."""
+
+    def loss(self, model: torch.nn.Module, batch: CorpusBatch) -> torch.Tensor:
+        """What training lowers, a scalar."""
+
+
+def network(name: str) -> Network:
+    """The module of one backbone."""
+    module: Any = importlib.import_module(f"networks.{name}")
+    return module
 
 
 @dataclass(frozen=True)
@@ -64,13 +82,13 @@ class Progress:
     losses: list[float] = field(default_factory=list)
 
 
-def start(plan: Plan, size: Size, schedule: Schedule, state: Path) -> Progress:
+def start(net: Network, plan: Plan, size: Any, schedule: Schedule, state: Path) -> Progress:
     """A fresh run, or the one that `state` holds.
 
     Raises:
         ValueError: that one is of another corpus, size or seed.
     """
-    model = build(size, schedule.seed).train()
+    model = net.build(size, schedule.seed).train()
     decayed = [p for p in model.parameters() if p.ndim > 1]
     other = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -93,16 +111,11 @@ def start(plan: Plan, size: Size, schedule: Schedule, state: Path) -> Progress:
     return progress
 
 
-def advance(progress: Progress, batch: CorpusBatch, schedule: Schedule) -> float:
+def advance(net: Network, progress: Progress, batch: CorpusBatch, schedule: Schedule) -> float:
     """One step of the optimiser on the model's own loss, which is returned."""
     for group in progress.optimizer.param_groups:
         group["lr"] = schedule.rate(progress.step)
-    loss = progress.model(
-        torch.from_numpy(batch.context),
-        group_ids=torch.from_numpy(batch.groups),
-        future_target=torch.from_numpy(batch.target),
-        num_output_patches=batch.patches,
-    ).loss
+    loss = net.loss(progress.model, batch)
     progress.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(progress.model.parameters(), schedule.clip)
@@ -130,20 +143,26 @@ def keep(progress: Progress, identity: str, state: Path) -> None:
     unfinished.replace(state)
 
 
-def _identity(plan: Plan, size: Size, schedule: Schedule) -> str:
+def _identity(plan: Plan, size: Any, schedule: Schedule) -> str:
     """What the weights of a step depend on; the schedule's end is free until the restart."""
     return json.dumps([asdict(plan), asdict(size), asdict(replace(schedule, steps=0))])
 
 
 def train(
-    plan: Plan, size: Size, schedule: Schedule, state: Path, stop_at: int | None = None
+    net: Network,
+    plan: Plan,
+    size: Any,
+    schedule: Schedule,
+    state: Path,
+    stop_at: int | None = None,
 ) -> Progress:
     """Trains to the schedule's end (or `stop_at`), keeping the state every 200 steps."""
-    progress = start(plan, size, schedule, state)
+    progress = start(net, plan, size, schedule, state)
     last = schedule.steps if stop_at is None else stop_at
     began = time.perf_counter() - progress.seconds
     while progress.step < last:
-        loss = advance(progress, draw_batch(plan, schedule.seed, progress.step), schedule)
+        batch = draw_batch(plan, schedule.seed, progress.step)
+        loss = advance(net, progress, batch, schedule)
         progress.seconds = time.perf_counter() - began
         if progress.step % 200 == 0 or progress.step == last:
             keep(progress, _identity(plan, size, schedule), state)
@@ -159,24 +178,28 @@ def train(
 def main() -> None:
     """Trains, writes the checkpoint folder and the record of the run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("backbone", help="a module of networks/")
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--state", type=Path, default=Path("runs/embedded_chronos2/state.pt"))
-    parser.add_argument("--out", type=Path, default=CHECKPOINT)
+    parser.add_argument("--state", type=Path, help="default: runs/embedded_BACKBONE/state.pt")
+    parser.add_argument("--out", type=Path, help="default: where the package looks for it")
     parser.add_argument("--plan", type=json.loads, default={}, help="JSON: fields of Plan")
     parser.add_argument("--size", type=json.loads, default={}, help="JSON: fields of Size")
     parser.add_argument("--schedule", type=json.loads, default={}, help="JSON: of Schedule")
-    parser.add_argument("--record", type=Path, default=HERE / "results" / "chronos2.json")
+    parser.add_argument("--record", type=Path, help="default: results/BACKBONE.json")
     arguments = parser.parse_args()
+    name = arguments.backbone
     torch.set_num_threads(arguments.threads)
     fields = dict(arguments.plan)
-    for name in {"contexts", "patches"} & set(fields):
-        fields[name] = {int(key): share for key, share in fields[name].items()}
-    plan, size = Plan(**fields), Size(**arguments.size)
+    for option in {"contexts", "patches"} & set(fields):
+        fields[option] = {int(key): share for key, share in fields[option].items()}
+    net = network(name)
+    plan, size = Plan(**fields), net.Size(**arguments.size)
     schedule = Schedule(arguments.steps, arguments.seed, **arguments.schedule)
-    progress = train(plan, size, schedule, arguments.state)
-    progress.model.eval().save_pretrained(arguments.out)
+    state = arguments.state or Path(f"runs/embedded_{name}/state.pt")
+    progress = train(net, plan, size, schedule, state)
+    progress.model.eval().save_pretrained(arguments.out or EMBEDDED / name)
     curve = [progress.losses[i : i + 100] for i in range(0, len(progress.losses), 100)]
     record = {
         "corpus": asdict(plan),
@@ -187,7 +210,8 @@ def main() -> None:
         "threads": arguments.threads,
         "loss_per_100_steps": [round(sum(part) / len(part), 4) for part in curve],
     }
-    arguments.record.write_text(json.dumps(record, indent=1) + "\n")
+    target = arguments.record or HERE / "results" / f"{name}.json"
+    target.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,17 +10,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts.batch import LEVELS, random_batch
+from tsfm_adapt import components
+
 sys.path.insert(
     0, str(Path(__file__).resolve().parents[2] / "experiments" / "embedded_checkpoints")
 )
 corpus = importlib.import_module("corpus")
 observation = importlib.import_module("observation")
 stochastic = importlib.import_module("stochastic")
-network = importlib.import_module("network")
 train = importlib.import_module("train")
 
 SMALL = corpus.Plan(contexts={48: 0.5, 128: 0.5}, patches={1: 0.5, 2: 0.5}, samples=900)
-TINY = network.Size(width=16, head_width=8, heads=2, feed_forward=16, layers=1, context=128)
+DEPTH = {"chronos2": {"layers": 1}, "chronos_bolt": {"encoder_layers": 1, "decoder_layers": 1}}
 
 
 @pytest.mark.parametrize("name", sorted(corpus.FAMILIES))
@@ -124,36 +126,53 @@ def test_hiding_keeps_what_is_left_and_covers_every_kind_of_gap():
     assert (~seen[:, :64]).all(axis=1).mean() > 0.05  # short contexts
 
 
-def test_a_stopped_and_continued_training_equals_an_uninterrupted_one(tmp_path):
+@pytest.fixture(params=["chronos2", "chronos_bolt"])
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def net(name):
+    return train.network(name)
+
+
+@pytest.fixture
+def tiny(name, net):
+    """The network's sizes, far smaller."""
+    return net.Size(width=16, head_width=8, heads=2, feed_forward=16, context=128, **DEPTH[name])
+
+
+def test_a_stopped_and_continued_training_equals_an_uninterrupted_one(net, tiny, tmp_path):
     schedule = train.Schedule(steps=6, seed=2, warm_up=2)
-    whole = train.train(SMALL, TINY, schedule, tmp_path / "whole.pt")
-    train.train(SMALL, TINY, schedule, tmp_path / "parts.pt", stop_at=2)
-    parts = train.train(SMALL, TINY, schedule, tmp_path / "parts.pt")
+    whole = train.train(net, SMALL, tiny, schedule, tmp_path / "whole.pt")
+    train.train(net, SMALL, tiny, schedule, tmp_path / "parts.pt", stop_at=2)
+    parts = train.train(net, SMALL, tiny, schedule, tmp_path / "parts.pt")
     assert whole.losses == parts.losses
     assert len(whole.losses) == 6
     for name, weight in whole.model.state_dict().items():
         assert torch.equal(weight, parts.model.state_dict()[name]), name
 
 
-def test_a_state_of_another_corpus_is_refused(tmp_path):
-    train.train(SMALL, TINY, train.Schedule(steps=1, seed=2), tmp_path / "state.pt")
+def test_a_state_of_another_corpus_is_refused(net, tiny, tmp_path):
+    train.train(net, SMALL, tiny, train.Schedule(steps=1, seed=2), tmp_path / "state.pt")
     with pytest.raises(ValueError, match="corpus, size and seed it began with"):
-        train.train(SMALL, TINY, train.Schedule(steps=2, seed=3), tmp_path / "state.pt")
+        train.train(net, SMALL, tiny, train.Schedule(steps=2, seed=3), tmp_path / "state.pt")
 
 
-def test_a_saved_network_is_one_that_upstream_loads(tmp_path):
-    from chronos.chronos2 import Chronos2Pipeline
+def test_a_saved_network_is_one_that_upstream_loads(name, net, tiny, tmp_path):
+    from chronos import BaseChronosPipeline
 
-    model = network.build(TINY, seed=1).eval()
-    model.save_pretrained(tmp_path)
-    pipeline = Chronos2Pipeline.from_pretrained(str(tmp_path))
-    context = torch.randn(2, 3, 40, generator=torch.Generator().manual_seed(0))
-    forecast = pipeline.predict([context[0], context[1]], prediction_length=20)
-    expected = model(
-        context.reshape(6, 40), group_ids=torch.tensor([0, 0, 0, 1, 1, 1]), num_output_patches=2
-    ).quantile_preds[..., :20]
-    assert forecast[0].shape == (3, 19, 20)
-    torch.testing.assert_close(torch.cat(list(forecast)), expected, rtol=1e-5, atol=1e-5)
+    net.build(tiny, seed=1).eval().save_pretrained(tmp_path)
+    pipeline = BaseChronosPipeline.from_pretrained(str(tmp_path))
+    backbone = components.config_class("backbone", name)(checkpoint=str(tmp_path)).build()
+    batch = random_batch(windows=1, channels=1, missing=0.0)
+    theirs, _ = pipeline.predict_quantiles(
+        [batch.values[0, 0]], prediction_length=20, quantile_levels=list(LEVELS)
+    )
+    ours = backbone.forecast(batch, 20).quantiles(LEVELS)
+    torch.testing.assert_close(
+        ours[0, 0].T, torch.as_tensor(theirs[0]).squeeze(0), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_the_learning_rate_rises_then_falls_twice():

@@ -1,11 +1,11 @@
-"""The embedded network: upstream's own Chronos-2 class at about 1 M parameters."""
+"""Chronos-2 of upstream's own class at about 1 M parameters."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from corpus import PATCH
+from corpus import PATCH, CorpusBatch
 
 
 @dataclass(frozen=True)
@@ -53,3 +53,14 @@ def build(size: Size, seed: int) -> torch.nn.Module:
         },
     )
     return Chronos2Model(config)
+
+
+def loss(model: torch.nn.Module, batch: CorpusBatch) -> torch.Tensor:
+    """Upstream's pinball loss; the channels of one recording are one group."""
+    value: torch.Tensor = model(
+        torch.from_numpy(batch.context),
+        group_ids=torch.from_numpy(batch.groups),
+        future_target=torch.from_numpy(batch.target),
+        num_output_patches=batch.patches,
+    ).loss
+    return value
