@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsfm_adapt.forecasts import QuantileForecast
+from tsfm_adapt.forecasts import QuantileForecast, SampleForecast
 
 NINE = tuple(i / 10 for i in range(1, 10))
 UNEVEN = (0.01, 0.05, 0.5, 0.8, 0.99)
@@ -131,3 +131,27 @@ def test_the_loss_is_least_at_the_quantiles_of_the_data():
             moved = truth.clone()
             moved[position] += shift
             assert loss(moved) > best
+
+
+def test_quantiles_of_samples_are_those_of_numpy():
+    samples = torch.randn(20, 2, 3, 5, generator=torch.Generator().manual_seed(0))
+    whole = SampleForecast(samples)
+    expected = np.quantile(samples.double().numpy(), UNEVEN, axis=0)
+    assert whole.steps == 5
+    np.testing.assert_allclose(
+        whole.quantiles(UNEVEN).numpy(), np.moveaxis(expected, 0, 2), atol=1e-6
+    )
+
+
+def test_the_loss_of_samples_is_that_of_their_deciles_and_reaches_them():
+    samples = torch.randn(20, 2, 3, 5, generator=torch.Generator().manual_seed(0))
+    samples.requires_grad_()
+    whole = SampleForecast(samples)
+    target, observed = torch.zeros(2, 3, 5), torch.rand(2, 3, 5) < 0.8
+    scale = torch.full((2, 3, 1), 2.0)
+    loss = whole.loss(target, observed, scale)
+    deciles = QuantileForecast(whole.quantiles(NINE), NINE)
+    assert loss.item() == pytest.approx(deciles.loss(target, observed, scale).item(), rel=1e-6)
+    (gradient,) = torch.autograd.grad(loss, samples)
+    assert (gradient.abs().amax(0) > 0)[observed].all()
+    assert not gradient.movedim(0, -1)[~observed].any()

@@ -68,11 +68,42 @@ class QuantileForecast(Forecast):
 
     def loss(self, target: Tensor, observed: Tensor, scale: Tensor) -> Tensor:
         """Twice the pinball loss, summed over levels, mean over observed targets."""
+        return _pinball(self.values, self.levels, target, observed, scale)
+
+
+_DECILES = tuple(tenth / 10 for tenth in range(1, 10))
+
+
+@dataclass(frozen=True)
+class SampleForecast(Forecast):
+    """Sampled futures; a model of one path is a single sample."""
+
+    values: Tensor  # (S, B, C, H), data units
+
+    @property
+    def steps(self) -> int:
+        """H, the number of predicted samples."""
+        return int(self.values.shape[-1])
+
+    def quantiles(self, levels: Sequence[float]) -> Tensor:
+        """Empirical quantiles (B, C, Q, H), linear between order statistics."""
         import torch
 
-        levels = torch.tensor(self.levels, device=self.values.device)[:, None]
-        safe = torch.where(observed, target, 0.0)
-        error = (safe[:, :, None] - self.values) / scale[:, :, None]  # (B, C, Q, H)
-        pinball = 2 * torch.maximum(levels * error, (levels - 1) * error).sum(dim=2)
-        count = observed.sum().clamp(min=1)
-        return torch.where(observed, pinball, 0.0).sum() / count
+        known = torch.tensor(tuple(levels), dtype=self.values.dtype, device=self.values.device)
+        return torch.quantile(self.values, known, dim=0).movedim(0, 2)
+
+    def loss(self, target: Tensor, observed: Tensor, scale: Tensor) -> Tensor:
+        """Twice the pinball loss of the deciles, summed, mean over observed targets."""
+        return _pinball(self.quantiles(_DECILES), _DECILES, target, observed, scale)
+
+
+def _pinball(
+    quantiles: Tensor, at: Sequence[float], target: Tensor, observed: Tensor, scale: Tensor
+) -> Tensor:
+    import torch
+
+    levels = torch.tensor(tuple(at), device=quantiles.device)[:, None]
+    safe = torch.where(observed, target, 0.0)
+    error = (safe[:, :, None] - quantiles) / scale[:, :, None]  # (B, C, Q, H)
+    pinball = 2 * torch.maximum(levels * error, (levels - 1) * error).sum(dim=2)
+    return torch.where(observed, pinball, 0.0).sum() / observed.sum().clamp(min=1)
