@@ -30,7 +30,7 @@ from contracts.batch import (
     with_garbage,
 )
 from contracts.through import Acting, ThroughContract, difference
-from tsfm_adapt.backbones.base import Backbone, Role
+from tsfm_adapt.backbones.base import PLAIN, Backbone, ReconstructingBackbone, Role
 
 # Class fixtures are read, never written; several backbones inherit one property.
 PROPERTY = settings(
@@ -104,7 +104,7 @@ class BackboneContract(ThroughContract):
         self.backbone_class.tiny()
         assert torch.equal(torch.random.get_rng_state(), before)
 
-    def test_every_site_is_a_linear_layer_of_one_known_role(self, backbone):
+    def test_every_site_is_a_linear_layer_of_one_known_role_or_of_fused_ones(self, backbone):
         import re
 
         found = {}
@@ -118,7 +118,7 @@ class BackboneContract(ThroughContract):
             assert matches, f"{role}: {pattern} matches nothing"
             for name, module in matches:
                 assert isinstance(module, nn.Linear), name
-                assert found.setdefault(name, role) == role, name
+                assert found.setdefault(name, pattern) == pattern, name
 
     # Missing values and hard inputs
 
@@ -235,6 +235,18 @@ class BackboneContract(ThroughContract):
             dead = [n for n, g in zip(names, gradients, strict=True) if g is None or not g.any()]
             assert dead == []
 
+    def test_it_trains_under_autocast_to_bfloat16(self, backbone):
+        parameters = list(backbone.network.parameters())
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = backbone.loss(random_batch())
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        plain = torch.autograd.grad(backbone.loss(random_batch()), parameters, allow_unused=True)
+        assert loss.isfinite()
+        assert sum(g is not None and bool(g.any()) for g in gradients) == sum(
+            g is not None and bool(g.any()) for g in plain
+        )
+        assert all(g.isfinite().all() for g in gradients if g is not None)
+
     def test_what_is_fed_back_carries_no_gradient(self, backbone):
         """Prompts of the first pass cannot be blamed for what later passes predict."""
         width, batch = backbone.spec.width, random_batch(windows=2, channels=2)
@@ -326,3 +338,76 @@ class BackboneContract(ThroughContract):
         assert_near(result["forecast"], straight["forecast"][:, order])
         seen = result["token_observed"]
         assert_near(result["tokens"][seen], straight["tokens"][:, order][seen])
+
+
+class ReconstructContract:
+    """Beside `BackboneContract`, for backbones pretrained to fill in what was hidden."""
+
+    @pytest.fixture
+    def hidden(self):
+        """A tenth of the samples one by one, and a block of each window's second channel."""
+        batch = random_batch()
+        chance = torch.rand(batch.values.shape, generator=torch.Generator().manual_seed(8))
+        hidden = chance < 0.1
+        hidden[:, 1, 20:45] = True
+        return hidden
+
+    def reconstructed(self, backbone, batch, hidden, through=PLAIN):
+        torch.manual_seed(0)
+        return backbone.reconstruct(batch, hidden, through).quantiles(LEVELS)
+
+    def test_it_says_that_it_can(self, backbone):
+        assert "impute" in backbone.spec.native_tasks
+        assert isinstance(backbone, ReconstructingBackbone)
+
+    @pytest.mark.parametrize("samples", [1, 5, 70, "longest"])
+    def test_every_context_sample_is_estimated(self, backbone, samples):
+        samples = backbone.spec.max_context if samples == "longest" else samples
+        batch = random_batch(windows=2, samples=samples)
+        hidden = torch.zeros_like(batch.observed)
+        estimate = self.reconstructed(backbone, batch, hidden)
+        assert estimate.shape == (2, 4, len(LEVELS), samples)
+        assert estimate.isfinite().all()
+
+    def test_what_is_hidden_or_not_measured_cannot_change_the_estimate(self, backbone, hidden):
+        batch = random_batch()
+        expected = self.reconstructed(backbone, batch, hidden)
+        secret = replace(batch, values=batch.values.where(~hidden, 9999.0))
+        unmeasured = replace(batch, observed=batch.observed & ~hidden)
+        nothing = torch.zeros_like(hidden)
+        for other, hiding in (
+            (secret, hidden),
+            (with_garbage(batch), hidden),
+            (unmeasured, nothing),
+        ):
+            assert torch.equal(self.reconstructed(backbone, other, hiding), expected)
+        turned = reversed_in_time(batch)
+        assert difference(self.reconstructed(backbone, turned, hidden), expected) > 1e-3
+
+    @pytest.mark.parametrize("trouble", HARD)
+    def test_estimates_and_gradients_are_finite_with(self, backbone, trouble):
+        batch = hard(trouble)
+        hidden = torch.zeros_like(batch.observed)
+        hidden[..., ::3] = True
+        estimate = self.reconstructed(backbone, batch, hidden)
+        parameters = list(backbone.network.parameters())
+        gradients = torch.autograd.grad(estimate.sum(), parameters, allow_unused=True)
+        assert estimate.isfinite().all()
+        assert all(g.isfinite().all() for g in gradients if g is not None)
+
+    def test_the_estimate_follows_an_affine_change_of_units(self, backbone, hidden):
+        batch = random_batch()
+        changed = select(batch)
+        changed.values[:, 1] = 3 * batch.values[:, 1] + 5
+        expected = self.reconstructed(backbone, batch, hidden)
+        expected[:, 1] = 3 * expected[:, 1] + 5
+        assert_near(self.reconstructed(backbone, changed, hidden), expected, relative=1e-4)
+
+    def test_prompts_reach_the_estimate(self, backbone, hidden):
+        batch = random_batch()
+        prompts = torch.randn(3, backbone.spec.width, generator=torch.Generator().manual_seed(5))
+        through = Acting(lambda batch, layer: prompts if layer == 0 else None)
+        plain = self.reconstructed(backbone, batch, hidden)
+        prompted = self.reconstructed(backbone, batch, hidden, through)
+        assert prompted.shape == plain.shape
+        assert difference(prompted, plain) > 1e-5

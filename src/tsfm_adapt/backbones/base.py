@@ -111,7 +111,10 @@ class Backbone(ABC):
 
     @abstractmethod
     def sites(self) -> Mapping[Role, str]:
-        """Role -> regular expression over the module names of `network`, for weight adapters."""
+        """Role -> regular expression over the module names of `network`, for weight adapters.
+
+        Roles that upstream fuses into one layer (qkv) have the same expression.
+        """
 
     @abstractmethod
     def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
@@ -130,6 +133,21 @@ class Backbone(ABC):
     @abstractmethod
     def encode(self, batch: Batch, through: Through = PLAIN) -> Encoded:
         """Tokens of the context only, with gradients."""
+
+
+class ReconstructingBackbone(Backbone):
+    """A backbone pretrained to fill in what was hidden from it; `native_tasks` holds "impute"."""
+
+    @abstractmethod
+    def reconstruct(self, batch: Batch, hidden: Tensor, through: Through = PLAIN) -> Forecast:
+        """The native head's estimate of every context sample (B, C, T), shown or not.
+
+        Args:
+            batch: at most `max_context` samples.
+            hidden: (B, C, T) bool; what is True is withheld like a sample that was not measured,
+                and cannot change any output.
+            through: adapters that take part.
+        """
 
 
 class BackboneConfig(BaseModel, ABC):
