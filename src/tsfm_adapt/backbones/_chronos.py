@@ -1,8 +1,7 @@
-"""What Chronos-2 and Chronos-Bolt share: loading, rows with NaN, forecasts fed back."""
+"""What the Chronos families share: loading, rows with NaN."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,30 +77,6 @@ def target_rows(batch: Batch, steps: int) -> Tensor:
 def data_tokens(batch: Batch, spec: BackboneSpec) -> int:
     """P, the encoder's tokens of the context."""
     return ceil(min(batch.values.shape[-1], spec.max_context) / spec.patch)
-
-
-def continued(batch: Batch, paths: Tensor, max_context: int) -> Batch:
-    """Windows repeated once a path, each continued by its own path (B, paths, C, h).
-
-    A batch that was continued before has one window a path already.
-    """
-    import torch
-
-    repeats = 1 if batch.size == paths.shape[0] * paths.shape[1] else paths.shape[1]
-    added = paths.flatten(0, 1)
-    observed = [
-        batch.observed.repeat_interleave(repeats, dim=0),
-        torch.ones_like(added, dtype=torch.bool),
-    ]
-    values = torch.cat([batch.values.repeat_interleave(repeats, dim=0), added], dim=-1)
-    cut = max(0, values.shape[-1] - max_context)
-    return replace(
-        batch,
-        values=values[..., cut:],
-        observed=torch.cat(observed, dim=-1)[..., cut:],
-        start_s=batch.start_s.repeat_interleave(repeats) + cut / batch.rate_hz,
-        subjects=tuple(subject for subject in batch.subjects for _ in range(repeats)),
-    )
 
 
 def extend(arguments: dict[str, Any], prompts: int) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from math import ceil
 from typing import TYPE_CHECKING, Literal
 
 from tsfm_adapt.backbones._chronos import (
-    continued,
     data_tokens,
     extend,
     load,
     rows,
     target_rows,
 )
+from tsfm_adapt.backbones._rollout import continued
 from tsfm_adapt.backbones.base import (
     PLAIN,
     Backbone,

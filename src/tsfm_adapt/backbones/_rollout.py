@@ -1,0 +1,35 @@
+"""Feeding forecasts back: windows repeated once a path, each continued by its own path."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tsfm_adapt.batches import Batch
+
+
+def continued(batch: Batch, paths: Tensor, max_context: int) -> Batch:
+    """Windows repeated once a path, each continued by its own path (B, paths, C, h).
+
+    A batch that was continued before has one window a path already.
+    """
+    import torch
+
+    repeats = 1 if batch.size == paths.shape[0] * paths.shape[1] else paths.shape[1]
+    added = paths.flatten(0, 1)
+    observed = [
+        batch.observed.repeat_interleave(repeats, dim=0),
+        torch.ones_like(added, dtype=torch.bool),
+    ]
+    values = torch.cat([batch.values.repeat_interleave(repeats, dim=0), added], dim=-1)
+    cut = max(0, values.shape[-1] - max_context)
+    return replace(
+        batch,
+        values=values[..., cut:],
+        observed=torch.cat(observed, dim=-1)[..., cut:],
+        start_s=batch.start_s.repeat_interleave(repeats) + cut / batch.rate_hz,
+        subjects=tuple(subject for subject in batch.subjects for _ in range(repeats)),
+    )
