@@ -8,9 +8,13 @@ import torch
 from contracts.backbone import BackboneContract
 from contracts.batch import assert_same, outputs, random_batch, roughened
 from contracts.through import Acting
+from tsfm_adapt.adapters import lora
 from tsfm_adapt.backbones.base import EMBEDDED
 from tsfm_adapt.backbones.chronos2 import Chronos2, Config
 from tsfm_adapt.errors import EnvironmentProblem, RecipeError
+from tsfm_adapt.model import AdaptedModel
+
+EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
 
 
 class TestChronos2(BackboneContract):
@@ -55,6 +59,82 @@ class TestChronos2(BackboneContract):
             target_observed=batch.target_observed[..., :8],
         )
         assert torch.equal(backbone.loss(batch), backbone.loss(short))
+
+
+def chronos2(group_attention):
+    """The same roughened weights with either form of group attention."""
+    return Chronos2(roughened(Chronos2.tiny()).model, "tiny", group_attention)
+
+
+class TestBlockwise(BackboneContract):
+    """Every law holds for group attention computed window by window."""
+
+    backbone_class = Chronos2
+    beyond_one_pass = 150
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backbone(cls):
+        return chronos2("blockwise")
+
+
+def troubled(channels, windows=6):
+    """Gaps, a channel and a window without any value, a drop-out of all channels at once."""
+    batch = random_batch(windows=windows, channels=channels)
+    batch.observed[0, 0] = False
+    batch.observed[1] = False
+    batch.observed[2, :, 16:40] = False
+    return batch
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_blockwise_group_attention_is_exact(channels):
+    batch = troubled(channels)
+    dense, blockwise = (outputs(chronos2(form), batch, 150) for form in ("dense", "blockwise"))
+    for name, value in dense.items():
+        scale = value.detach().float().abs().max()
+        assert (blockwise[name].float() - value.float()).abs().max() <= 4e-6 * scale, name
+
+
+def test_gradients_of_lora_are_those_of_dense_group_attention():
+    batch, gradients = troubled(4), {}
+    for form in ("dense", "blockwise"):
+        model = AdaptedModel(chronos2(form), [lora.Config(rank=4, sites=EVERYWHERE).build()])
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for parameter in model.trainable().values():
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+        loss = model(batch)
+        gradients[form] = torch.autograd.grad(loss, list(model.trainable().values()))
+    largest = max(g.abs().max() for g in gradients["dense"])
+    for dense, blockwise in zip(gradients["dense"], gradients["blockwise"], strict=True):
+        assert (dense - blockwise).abs().max() <= 1e-6 * largest
+
+
+@pytest.mark.parametrize(
+    ("form", "windows", "rows"), [("auto", 24, 96), ("auto", 25, 4), ("blockwise", 2, 4)]
+)
+def test_auto_is_blockwise_from_a_hundred_series_on(form, windows, rows):
+    """What tells: the number of series that one query of a group attention sees."""
+    seen = []
+    backbone = chronos2(form)
+    attention = backbone.model.encoder.block[0].layer[1].self_attention
+    attention.register_forward_hook(
+        lambda module, args, kwargs, output: seen.append(args[0].shape[1]), with_kwargs=True
+    )
+    backbone.loss(random_batch(windows=windows, channels=4))
+    assert seen == [rows]
+
+
+def test_upstreams_pipeline_runs_on_a_blockwise_model_as_on_its_own():
+    from chronos.chronos2 import Chronos2Pipeline
+
+    context = [random_batch(missing=0.0).values[0]]
+    plain, blockwise = (
+        Chronos2Pipeline(model).predict(context, prediction_length=20)[0]
+        for model in (roughened(Chronos2.tiny()).model, chronos2("blockwise").model)
+    )
+    assert torch.equal(plain, blockwise)
 
 
 @pytest.fixture(scope="module")
