@@ -126,6 +126,17 @@ def test_auto_is_blockwise_from_a_hundred_series_on(form, windows, rows):
     assert seen == [rows]
 
 
+def test_only_what_a_forecast_reads_passes_the_last_feed_forward():
+    backbone, seen = chronos2("dense"), []
+    for block in backbone.model.encoder.block:
+        block.layer[2].register_forward_pre_hook(lambda module, args: seen.append(args[0].shape))
+    batch = random_batch(horizon=20)  # 5 tokens, the register, 2 output tokens
+    backbone.loss(batch)
+    backbone.forecast(batch, 40)
+    backbone.encode(batch)
+    assert [shape[1] for shape in seen] == [8, 2, 9, 3, 7, 7]
+
+
 def test_upstreams_pipeline_runs_on_a_blockwise_model_as_on_its_own():
     from chronos.chronos2 import Chronos2Pipeline
 

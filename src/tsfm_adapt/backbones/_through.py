@@ -30,6 +30,7 @@ class _Pass:
     batch: Batch
     data_tokens: int  # P, the leading tokens of the encoder's input that belong to the context
     prompts: list[int]  # [N] once layer 0 has inserted its prompts
+    read: int | None  # trailing tokens whose last states the caller reads; None = all
 
 
 _ACTIVE: ContextVar[_Pass | None] = ContextVar("active pass", default=None)
@@ -53,9 +54,11 @@ class Site:
             block.register_forward_pre_hook(_BlockHook(self, layer))
 
     @contextmanager
-    def run(self, through: Through, batch: Batch, data_tokens: int) -> Iterator[None]:
+    def run(
+        self, through: Through, batch: Batch, data_tokens: int, read: int | None = None
+    ) -> Iterator[None]:
         """Activates `through` for the forwards inside the block."""
-        token = _ACTIVE.set(_Pass(self, through, batch, data_tokens, []))
+        token = _ACTIVE.set(_Pass(self, through, batch, data_tokens, [], read))
         try:
             yield
         finally:

@@ -103,6 +103,7 @@ class Chronos2(Backbone):
         self._levels = tuple(float(level) for level in settings.quantiles)
         self._max_patches = int(settings.max_output_patches)
         self._site = Site(model.encoder, model.encoder.block, extend)
+        _LastBlock(model.encoder, self._site)
         if group_attention != "dense":
             _Blockwise(model.encoder, self._site, _MANY_SERIES if group_attention == "auto" else 0)
 
@@ -157,12 +158,13 @@ class Chronos2(Backbone):
     def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
         """Upstream's pinball loss: sum over levels, mean over series and padded horizon."""
         target = target_rows(batch, self._max_patches * self.spec.patch)
-        with self._running(through, batch):
+        patches = ceil(target.shape[1] / self.spec.patch)
+        with self._running(through, batch, read=patches):
             loss: Tensor = self.model(
                 context=rows(batch),
                 group_ids=_groups(batch),
                 future_target=target,
-                num_output_patches=ceil(target.shape[1] / self.spec.patch),
+                num_output_patches=patches,
             ).loss
         return loss
 
@@ -211,14 +213,52 @@ class Chronos2(Backbone):
     def _one_pass(self, batch: Batch, remaining: int, through: Through) -> Tensor:
         """Quantiles (B, C, Q, h) of at most one pass of output patches."""
         patches = min(ceil(remaining / self.spec.patch), self._max_patches)
-        with self._running(through, batch):
+        with self._running(through, batch, read=patches):
             quantiles: Tensor = self.model(
                 context=rows(batch), group_ids=_groups(batch), num_output_patches=patches
             ).quantile_preds
         return quantiles.reshape(*batch.values.shape[:2], *quantiles.shape[1:])
 
-    def _running(self, through: Through, batch: Batch) -> AbstractContextManager[None]:
-        return self._site.run(through, batch, data_tokens(batch, self.spec))
+    def _running(
+        self, through: Through, batch: Batch, read: int | None = None
+    ) -> AbstractContextManager[None]:
+        return self._site.run(through, batch, data_tokens(batch, self.spec), read)
+
+
+class _LastBlock:
+    """Spares the last block what nobody reads: a forecast comes from the output tokens alone.
+
+    The others still serve as keys of its time attention; its group attention and feed-forward mix
+    no times, so they skip them.
+    """
+
+    def __init__(self, encoder: nn.Module, site: Site) -> None:
+        self._site = site
+        last: Any = encoder.block[-1]  # type: ignore[index]
+        last.layer[1].register_forward_pre_hook(self._cut, with_kwargs=True)
+        encoder.register_forward_hook(self._pad, prepend=True, with_kwargs=True)
+
+    def _cut(
+        self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        current = self._site.active()
+        if current is None or current.read is None:
+            return None
+        hidden, masks = args[0], kwargs["attention_mask"]  # (R, L, D), (L * n, 1, ...)
+        rows_each = masks.shape[0] // hidden.shape[1]
+        kept = masks[-current.read * rows_each :]
+        return (hidden[:, -current.read :],), kwargs | {"attention_mask": kept}
+
+    def _pad(
+        self, _module: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> Any:
+        from torch.nn.functional import pad
+
+        current = self._site.active()
+        if current is not None and current.read is not None:
+            missing = kwargs["inputs_embeds"].shape[1] - current.read
+            output.last_hidden_state = pad(output.last_hidden_state, (0, 0, missing, 0))
+        return output
 
 
 class _Blockwise:
