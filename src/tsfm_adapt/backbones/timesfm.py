@@ -1,0 +1,495 @@
+"""TimesFM 2.5: quantile forecasts of a causal decoder, every channel a series of its own.
+
+Das et al., "A decoder-only foundation model for time-series forecasting", arXiv 2310.10688. Runs
+on the layers of `timesfm`; what upstream does around them in numpy and without gradients (filling
+gaps, running statistics, feeding back) is done here on tensors.
+
+Of upstream's options (`ForecastConfig`) only `use_continuous_quantile_head` is on, as its model
+card advises. Off are `infer_is_positive` and `normalize_inputs`, so that a forecast follows a
+change of units, `force_flip_invariance`, which passes everything a second time upside down, and
+`fix_quantile_crossing`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+
+from tsfm_adapt.backbones._rollout import continued
+from tsfm_adapt.backbones.base import (
+    PLAIN,
+    Backbone,
+    BackboneConfig,
+    BackboneSpec,
+    Encoded,
+    Role,
+    Through,
+    complete,
+    locate,
+    per_series,
+    unavailable,
+)
+from tsfm_adapt.errors import RecipeError
+
+if TYPE_CHECKING:
+    from timesfm.timesfm_2p5.timesfm_2p5_torch import TimesFM_2p5_200M_torch_module
+    from torch import Tensor
+
+    from tsfm_adapt.batches import Batch
+    from tsfm_adapt.forecasts import Forecast
+
+LICENCES: Mapping[str, str] = {
+    "embedded": "apache-2.0",
+    "google/timesfm-2.5-200m-pytorch": "apache-2.0",
+}
+
+# A series that deviates less is flat: upstream leaves it unscaled, and forecasts its mean.
+_FLAT = 1e-6
+
+
+class Sizes(BaseModel):
+    """What `write` puts under "tsfm_adapt" in config.json; the defaults are the published model.
+
+    Upstream's class fixes its sizes, so its own config.json does not say them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    width: PositiveInt = 1280
+    layers: PositiveInt = 20
+    heads: PositiveInt = 16
+    output_patch: PositiveInt = 128  # samples of one pass
+    quantile_steps: PositiveInt = 1024  # samples of the continuous quantile head
+    max_context: PositiveInt = 16384
+
+
+class Config(BackboneConfig):
+    """`backbone: {name: timesfm}`."""
+
+    name: Literal["timesfm"] = "timesfm"
+
+    def build(self, *, weights: bool = True) -> TimesFM:
+        """Loads a folder that upstream or `write` saved, or a Hub id; always uncompiled."""
+        import torch
+        from huggingface_hub.errors import EntryNotFoundError
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        source = locate(self.name, self.checkpoint)
+        try:
+            try:
+                settings = json.loads(_fetch(source, "config.json", self.revision).read_bytes())
+            except EntryNotFoundError:  # weights alone are enough for upstream's class
+                settings = {}
+            with torch.device("meta"):
+                model = _network(_sizes(self.checkpoint, settings)).eval()
+            if weights or Path(source).is_dir():
+                file = _fetch(source, "model.safetensors", self.revision)
+                _fits(self.checkpoint, file, model)
+            if weights:
+                tensors = load_file(file)  # mapped to the file, which may be written again
+                copies = {n: t.to(torch.float32, copy=True) for n, t in tensors.items()}
+                model.load_state_dict(copies, assign=True)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise unavailable(self.name, self.checkpoint, error) from error
+        return TimesFM(model, checkpoint=self.checkpoint)
+
+
+def write(model: TimesFM_2p5_200M_torch_module, folder: Path) -> None:
+    """Saves weights and sizes as a checkpoint folder; upstream's names, float32.
+
+    Upstream's own class loads it where the sizes are those of the published model.
+    """
+    from safetensors.torch import save_file
+
+    layer = model.config.stacked_transformers.transformer
+    sizes = Sizes(
+        width=layer.model_dims,
+        layers=model.config.stacked_transformers.num_layers,
+        heads=layer.num_heads,
+        output_patch=model.config.output_patch_len,
+        quantile_steps=model.config.output_quantile_len,
+        max_context=model.config.context_limit,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    settings = json.dumps({"tsfm_adapt": sizes.model_dump()}, indent=2)
+    (folder / "config.json").write_text(settings + "\n", encoding="utf-8")
+
+
+class TimesFM(Backbone):
+    """TimesFM 2.5; gaps are filled from measured context, prompts follow the left padding."""
+
+    def __init__(self, model: TimesFM_2p5_200M_torch_module, checkpoint: str) -> None:
+        from torch import nn
+
+        self.model = model
+        self.network = nn.ModuleDict({"model": model}).eval()
+        definition = model.config
+        self.spec = BackboneSpec(
+            name="timesfm",
+            checkpoint=checkpoint,
+            licence=LICENCES.get(checkpoint, "unknown"),
+            width=definition.stacked_transformers.transformer.model_dims,
+            layers=definition.stacked_transformers.num_layers,
+            patch=definition.input_patch_len,
+            max_context=definition.context_limit,
+            joint_channels=False,
+            causal=True,
+            native_tasks=frozenset({"forecast"}),
+        )
+        # Both heads give ten columns a sample: the mean, then the quantiles.
+        self._levels = tuple(float(level) for level in definition.quantiles)
+        self._median = int(definition.decode_index)
+
+    @classmethod
+    def tiny(cls, seed: int = 0) -> TimesFM:
+        """Two layers of width 32; 64 steps a pass, 128 of the quantile head."""
+        import torch
+
+        sizes = Sizes(
+            width=32, layers=2, heads=4, output_patch=64, quantile_steps=128, max_context=512
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = _network(sizes)
+        for name, parameter in model.named_parameters():
+            if name.endswith("ln.scale"):  # upstream's zeros would close every block
+                torch.nn.init.ones_(parameter)
+        return cls(model, checkpoint="tiny")
+
+    def sites(self) -> Mapping[Role, str]:
+        """Attention, where upstream fuses q, k and v, and the feed-forward of every block.
+
+        The names match with and without our `model.`, so that a saved adapter fits upstream's
+        own class too.
+        """
+        block = r"(?:model\.)?stacked_xf\.\d+\."
+        return {
+            "attn.q": block + r"attn\.qkv_proj",
+            "attn.k": block + r"attn\.qkv_proj",
+            "attn.v": block + r"attn\.qkv_proj",
+            "attn.out": block + r"attn\.out",
+            "mlp.in": block + "ff0",
+            "mlp.out": block + "ff1",
+        }
+
+    def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
+        """Twice the pinball loss of both heads after the last context patch; upstream has none.
+
+        In the space of that patch's running statistics; mean over columns, observed targets and
+        heads. The point head is trained on one pass, the quantile head on as much of the target
+        as it covers. The mean's column, which nothing here reads, is trained at level 0.5, on the
+        absolute error. A flat context teaches nothing: its forecast is flat whatever the weights.
+        """
+        import torch
+
+        from tsfm_adapt.forecasts import QuantileForecast
+
+        assert batch.target is not None
+        assert batch.target_observed is not None
+        series = _Series.of(batch, self.spec.max_context)
+        state = self._pass(series, batch, through)
+        scale = state.scale[:, None]  # (R, 1)
+        observed = batch.target_observed.flatten(0, 1) & (scale >= _FLAT)  # (R, H)
+        known = torch.where(observed, batch.target.flatten(0, 1) - series.anchor, 0.0)
+        target = (known - state.centre[:, None]) / scale.clamp(min=_FLAT)
+        columns = (0.5, *self._levels)
+        losses = []
+        for head in (self._point_head(state), self._quantile_head(state)):
+            steps = min(head.shape[1], target.shape[1])
+            predicted = QuantileForecast(head[:, :steps].transpose(1, 2)[:, None], columns)
+            part = predicted.loss(
+                target[:, None, :steps], observed[:, None, :steps], torch.ones_like(scale)[:, None]
+            )
+            losses.append(part / len(columns))
+        return torch.stack(losses).mean()
+
+    def forecast(self, batch: Batch, steps: int, through: Through = PLAIN) -> Forecast:
+        """Quantiles at the model's levels: the median by passes, the others around it.
+
+        Each pass feeds its median back. The distance of the other quantiles from the median is
+        that of the quantile head in the first pass; beyond the samples it covers, its last.
+        """
+        import torch
+
+        from tsfm_adapt.forecasts import QuantileForecast
+
+        series = _Series.of(batch, self.spec.max_context)
+        state = self._pass(series, batch, through)
+        quantiles = self._quantile_head(state)
+        covered = torch.arange(steps, device=quantiles.device).clamp(max=quantiles.shape[1] - 1)
+        distance = (quantiles[..., 1:] - quantiles[..., self._median, None])[:, covered]
+        medians = [self._median_path(state)]  # (R, h) each
+        unrolled = batch
+        while medians[0].shape[1] * len(medians) < steps:
+            fed_back = medians[-1].detach()
+            path = (fed_back + series.anchor).unflatten(0, (batch.size, 1, -1))
+            unrolled = continued(unrolled, path, self.spec.max_context)
+            series = series.continued(fed_back, self.spec.max_context)
+            medians.append(self._median_path(self._pass(series, unrolled, through)))
+        median = torch.cat(medians, dim=1)[:, :steps, None] + series.anchor[..., None]
+        rows = median + distance * state.scale[:, None, None]  # (R, H, Q)
+        values = rows.transpose(1, 2).unflatten(0, batch.values.shape[:2])
+        return QuantileForecast(values, self._levels)
+
+    def encode(self, batch: Batch, through: Through = PLAIN) -> Encoded:
+        """Patches after the last block; those without a measured sample are 0.
+
+        Inside a gap the network sees what it was filled with, and later patches see that too;
+        such patches count as not observed all the same.
+        """
+        from torch.nn.functional import pad
+
+        series = _Series.of(batch, self.spec.max_context)
+        state = self._pass(series, batch, through)
+        observed = batch.observed[..., -self.spec.max_context :]
+        padded = pad(observed, (-observed.shape[-1] % self.spec.patch, 0), value=False)
+        shown = padded.unflatten(-1, (-1, self.spec.patch)).any(-1)
+        tokens = state.hidden.unflatten(0, batch.values.shape[:2])
+        return Encoded(tokens.masked_fill(~shown[..., None], 0.0), shown)
+
+    def _pass(self, series: _Series, batch: Batch, through: Through) -> _State:
+        """The forward of upstream's module up to its heads, prompts and mixers included."""
+        import torch
+
+        values, absent = series.patches(self.spec.patch)  # (R, P, patch)
+        centre, scale = _running_statistics(values.detach(), absent)
+        unit = scale.where(scale >= _FLAT, 1.0)[..., None]
+        scaled = ((values - centre[..., None]) / unit).masked_fill(absent, 0.0)
+        data = self.model.tokenizer(torch.cat([scaled, absent.to(scaled.dtype)], dim=-1))
+        padding = absent[..., -1]  # (R, P)
+        prompts = _rows(through.prefix(batch, 0), batch, data)
+        for layer, block in enumerate(self.model.stacked_xf):
+            deep = _rows(through.prefix(batch, layer), batch, data) if layer else None
+            prompts = deep if prompts is not None and deep is not None else prompts
+            grid = data.unflatten(0, batch.values.shape[:2])
+            data = through.tokens(grid, layer).flatten(0, 1)
+            if prompts is None:
+                data, _ = block(data, padding, None)
+            else:
+                order = _after_padding(padding, prompts.shape[1], data.shape[-1])
+                joined = torch.cat([prompts, data], dim=1).gather(1, order)
+                out, _ = block(joined, padding, None)
+                out = out.gather(1, order.argsort(dim=1))
+                prompts, data = out.split([prompts.shape[1], data.shape[1]], dim=1)
+        return _State(data, centre[:, -1], scale[:, -1])
+
+    def _point_head(self, state: _State) -> Tensor:
+        """The next samples of one pass (R, h, 1 + Q), scaled."""
+        return self._columns(self.model.output_projection_point(state.hidden[:, -1]))
+
+    def _quantile_head(self, state: _State) -> Tensor:
+        """All samples that the continuous quantile head covers (R, h, 1 + Q), scaled."""
+        return self._columns(self.model.output_projection_quantiles(state.hidden[:, -1]))
+
+    def _columns(self, flat: Tensor) -> Tensor:
+        columns: Tensor = flat.unflatten(-1, (-1, 1 + len(self._levels)))
+        return columns
+
+    def _median_path(self, state: _State) -> Tensor:
+        """The median of one pass (R, h), around the anchor."""
+        median = self._point_head(state)[..., self._median]
+        return median * state.scale[:, None] + state.centre[:, None]
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a pass knows after the last block."""
+
+    hidden: Tensor  # (R, P, D)
+    centre: Tensor  # (R,) running mean of the last patch, around the anchor
+    scale: Tensor  # (R,) running deviation of the last patch
+
+
+@dataclass(frozen=True)
+class _Series:
+    """R = B*C series without gaps: interior ones are filled, leading ones are padding.
+
+    Values are held around each series' first measured sample, the anchor: a constant series is
+    then exactly 0, and a huge level costs no digits.
+    """
+
+    values: Tensor  # (R, T); 0 where absent
+    absent: Tensor  # (R, T) bool, before the first measured sample
+    anchor: Tensor  # (R, 1), data units
+
+    @classmethod
+    def of(cls, batch: Batch, max_context: int) -> _Series:
+        """The last `max_context` samples, gaps filled from measured ones of that context.
+
+        As upstream fills them: on the line between their neighbours, or with the last sample
+        where no later one was measured.
+        """
+        import torch
+
+        observed = batch.observed[..., -max_context:].flatten(0, 1)
+        values = torch.where(observed, batch.values[..., -max_context:].flatten(0, 1), 0.0)
+        time = torch.arange(values.shape[1], device=values.device).expand_as(observed)
+        end = values.shape[1]
+        before = torch.where(observed, time, -1).cummax(dim=1).values
+        after = torch.where(observed, time, end).flip(1).cummin(dim=1).values.flip(1)
+        anchor = values.gather(1, observed.int().argmax(dim=1, keepdim=True)).detach()
+        left = before.clamp(min=0)
+        right = after.where(after < end, left)
+        centred = torch.where(observed, values - anchor, 0.0)
+        share = (time - left) / (right - left).clamp(min=1)
+        from_left = centred.gather(1, left)
+        filled = from_left + share * (centred.gather(1, right) - from_left)
+        return cls(filled.masked_fill(before < 0, 0.0), before < 0, anchor)
+
+    def continued(self, added: Tensor, max_context: int) -> _Series:
+        """The series with samples (R, h) after them, of which the last `max_context` are kept."""
+        import torch
+
+        values = torch.cat([self.values, added], dim=1)
+        absent = torch.cat([self.absent, torch.zeros_like(added, dtype=torch.bool)], dim=1)
+        return _Series(values[:, -max_context:], absent[:, -max_context:], self.anchor)
+
+    def patches(self, patch: int) -> tuple[Tensor, Tensor]:
+        """Values and absence (R, P, patch), padded on the left."""
+        from torch.nn.functional import pad
+
+        added = (-self.values.shape[1] % patch, 0)
+        values, absent = pad(self.values, added), pad(self.absent, added, value=True)
+        return values.unflatten(1, (-1, patch)), absent.unflatten(1, (-1, patch))
+
+
+def _running_statistics(values: Tensor, absent: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (R, P) of all samples up to the end of each patch (R, P, patch)."""
+    import torch
+    from timesfm.torch.util import update_running_stats
+
+    count = mean = deviation = values.new_zeros(values.shape[0])
+    means, deviations = [], []
+    for patch in range(values.shape[1]):
+        (count, mean, deviation), _ = update_running_stats(
+            count, mean, deviation, values[:, patch], absent[:, patch]
+        )
+        means.append(mean)
+        deviations.append(deviation)
+    return torch.stack(means, dim=1), torch.stack(deviations, dim=1)
+
+
+def _rows(prompts: Tensor | None, batch: Batch, like: Tensor) -> Tensor | None:
+    """Prompts as rows (R, N, D)."""
+    return None if prompts is None else per_series(prompts, batch).flatten(0, 1).to(like.dtype)
+
+
+def _after_padding(padding: Tensor, prompts: int, width: int) -> Tensor:
+    """Where each token comes from when prompts are moved behind the padding: (R, N + P, D).
+
+    Upstream's attention takes the number of padded patches, and hides that many leading tokens.
+    """
+    import torch
+
+    padded = padding.sum(dim=1, keepdim=True)
+    position = torch.arange(prompts + padding.shape[1], device=padding.device)[None]
+    moved = torch.where(position < padded + prompts, position - padded, position)
+    order = torch.where(position < padded, position + prompts, moved)
+    return order[..., None].expand(-1, -1, width)
+
+
+def _network(sizes: Sizes) -> TimesFM_2p5_200M_torch_module:
+    """Upstream's network in other sizes; it reads them from a class attribute."""
+    from timesfm.configs import (
+        ResidualBlockConfig,
+        StackedTransformersConfig,
+        TransformerConfig,
+    )
+    from timesfm.timesfm_2p5.timesfm_2p5_base import TimesFM_2p5_200M_Definition
+    from timesfm.timesfm_2p5.timesfm_2p5_torch import TimesFM_2p5_200M_torch_module
+
+    class Definition(TimesFM_2p5_200M_Definition):  # type: ignore[misc]  # untyped upstream
+        context_limit = sizes.max_context
+
+    published = Definition()
+    width, columns = sizes.width, 1 + len(published.quantiles)
+    layer = TransformerConfig(
+        model_dims=width,
+        hidden_dims=width,
+        num_heads=sizes.heads,
+        attention_norm="rms",
+        feedforward_norm="rms",
+        qk_norm="rms",
+        use_bias=False,
+        use_rotary_position_embeddings=True,
+        ff_activation="swish",
+        fuse_qkv=True,
+    )
+
+    class Sized(TimesFM_2p5_200M_torch_module):  # type: ignore[misc]  # untyped upstream
+        config = Definition(
+            output_patch_len=sizes.output_patch,
+            output_quantile_len=sizes.quantile_steps,
+            tokenizer=ResidualBlockConfig(
+                2 * published.input_patch_len, width, width, use_bias=True, activation="swish"
+            ),
+            stacked_transformers=StackedTransformersConfig(sizes.layers, layer),
+            output_projection_point=ResidualBlockConfig(
+                width, width, columns * sizes.output_patch, use_bias=False, activation="swish"
+            ),
+            output_projection_quantiles=ResidualBlockConfig(
+                width, width, columns * sizes.quantile_steps, use_bias=False, activation="swish"
+            ),
+        )
+
+    return Sized()
+
+
+def _fetch(source: str, name: str, revision: str | None) -> Path:
+    """A file of a checkpoint folder, or of the Hub."""
+    from huggingface_hub import hf_hub_download
+
+    if Path(source).is_dir():
+        return Path(source) / name
+    return Path(hf_hub_download(source, name, revision=revision))
+
+
+def _sizes(checkpoint: str, settings: Any) -> Sizes:
+    """The sizes that config.json says, the published ones where it says none.
+
+    Raises:
+        RecipeError: they cannot be sizes of this model.
+    """
+    said = settings.get("tsfm_adapt", {}) if isinstance(settings, dict) else settings
+    try:
+        sizes = Sizes.model_validate(said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(("tsfm_adapt", *(str(part) for part in first["loc"])))
+        raise RecipeError(
+            f"backbone.checkpoint: '{checkpoint}' is not a timesfm model: {where} in its "
+            f"config.json: {first['msg']}. Give a folder as upstream or `write` saved it."
+        ) from error
+    return sizes
+
+
+def _fits(checkpoint: str, file: Path, model: TimesFM_2p5_200M_torch_module) -> None:
+    """Stops where a weights file is not of this network; reads names and shapes only.
+
+    Raises:
+        RecipeError: weights are missing, too many, or have another shape.
+    """
+    from safetensors import safe_open
+
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    with safe_open(file, framework="pt") as weights:
+        found = {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+    complete(
+        checkpoint,
+        {
+            "missing_keys": [name for name in expected if name not in found],
+            "mismatched_keys": [n for n in expected if found.get(n, expected[n]) != expected[n]],
+        },
+    )
+    if unknown := sorted(found.keys() - expected.keys()):
+        raise RecipeError(
+            f"backbone.checkpoint: '{checkpoint}' has {len(unknown)} weights that its config.json "
+            f"leaves no place for, first {unknown[0]}. Fetch both files again."
+        )

@@ -1,0 +1,312 @@
+import json
+import re
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from contracts.adapter import AdapterContract
+from contracts.backbone import BackboneContract
+from contracts.batch import LEVELS, assert_near, assert_same, outputs, random_batch, roughened
+from contracts.through import Acting
+from tsfm_adapt.adapters import lora
+from tsfm_adapt.backbones import chronos2
+from tsfm_adapt.backbones.timesfm import Config, TimesFM, write
+from tsfm_adapt.errors import EnvironmentProblem, RecipeError
+from tsfm_adapt.model import AdaptedModel
+
+EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
+
+
+class TestTimesFM(BackboneContract):
+    backbone_class = TimesFM
+    beyond_one_pass = 150  # tiny predicts 64 steps a pass
+
+    def test_what_is_fed_back_carries_no_gradient(self, backbone):
+        """The law holds for the median, which is what is fed back.
+
+        The distance of the other quantiles from it is what the first pass predicts for the whole
+        horizon, so the first pass answers for it everywhere.
+        """
+        batch = random_batch(windows=2, channels=2)
+        first, later = (torch.randn(2, backbone.spec.width, requires_grad=True) for _ in range(2))
+
+        def prompt(passing, layer):
+            if layer > 0:
+                return None
+            return first if passing.values.shape == batch.values.shape else later
+
+        def blamed(forecast):
+            """How much each pass answers for it."""
+            gradients = torch.autograd.grad(
+                forecast.sum(), [first, later], allow_unused=True, retain_graph=True
+            )
+            return [0.0 if g is None else g.abs().max().item() for g in gradients]
+
+        forecast = backbone.forecast(batch, self.beyond_one_pass, Acting(prompt=prompt))
+        low, median, high = forecast.quantiles((0.1, 0.5, 0.9)).unbind(dim=2)
+        assert blamed(median[..., 0])[0] > 0
+        assert blamed(median[..., 0])[1] == 0
+        assert blamed(median[..., -1])[0] == 0
+        assert blamed(median[..., -1])[1] > 0
+        width = (high - low)[..., -1]
+        assert blamed(width)[0] > 0
+        assert blamed(width)[1] <= 1e-5 * blamed(width)[0]  # the median cancels, but for rounding
+
+    def test_the_median_of_each_window_passes_through_again(self, backbone):
+        batch, through = random_batch(windows=2, channels=3), Acting()
+        forecast = backbone.forecast(batch, 150, through)
+        passes = [asked for asked, layer in through.asked if layer == 0]
+        assert [asked.size for asked in passes] == [2, 2, 2]
+        assert [asked.values.shape[-1] for asked in passes] == [70, 134, 198]
+        median = forecast.quantiles((0.5,))[:, :, 0]
+        assert_near(passes[2].values[..., 70:], median[..., :128], relative=1e-6)
+        assert passes[2].observed[..., 70:].all()
+        assert torch.equal(passes[2].observed[..., :70], batch.observed)
+
+    def test_a_context_that_slides_starts_later(self, backbone):
+        batch, through = random_batch(windows=1, channels=2, samples=500), Acting()
+        backbone.forecast(batch, 100, through)
+        later = through.asked[-1][0]
+        assert later.values.shape[-1] == backbone.spec.max_context == 512
+        assert later.start_s.tolist() == [(500 + 64 - 512) * 60.0]
+
+    def test_beyond_the_quantile_head_the_last_distances_hold(self, backbone):
+        quantiles = backbone.forecast(random_batch(), 140).quantiles(LEVELS)
+        distance = quantiles - quantiles[:, :, 1:2]
+        assert_near(distance[..., 128:], distance[..., 127:128].expand(-1, -1, -1, 12), 1e-4)
+
+    @pytest.mark.parametrize("horizon", [20, 100])
+    def test_both_heads_are_trained_on_what_they_cover(self, backbone, horizon):
+        """One pass is 64 samples, the quantile head 128."""
+        batch = random_batch(horizon=horizon)
+        heads = [
+            backbone.model.output_projection_point,
+            backbone.model.output_projection_quantiles,
+        ]
+        weights = [head.output_layer.weight for head in heads]
+        for head, gradient in zip(
+            (64, 128), torch.autograd.grad(backbone.loss(batch), weights), strict=True
+        ):
+            trained = gradient.unflatten(0, (head, 10)).abs().amax(dim=2) > 0
+            assert trained[: min(head, horizon)].all()
+            assert not trained[min(head, horizon) :].any()
+
+    def test_a_target_beyond_the_quantile_head_is_cut_to_it(self, backbone):
+        batch, cut = random_batch(horizon=140), random_batch(horizon=140)
+        cut.target_observed[..., 128:] = False
+        assert torch.equal(backbone.loss(batch), backbone.loss(cut))
+
+    def test_a_flat_context_is_no_part_of_the_loss(self, backbone):
+        batch = random_batch()
+        batch.values[:, 1] = 36.6
+        batch.target[:, 1] = 40.0
+        without = random_batch()
+        without.values[:, 1] = 36.6
+        without.target_observed[:, 1] = False
+        assert torch.equal(backbone.loss(batch), backbone.loss(without))
+
+    def test_a_flat_context_continues_flat(self, backbone):
+        batch = random_batch()
+        batch.values[:, 1] = 36.6
+        forecast = backbone.forecast(batch, 150).quantiles(LEVELS)[:, 1]
+        assert torch.equal(forecast, torch.full_like(forecast, 36.6))
+
+    @pytest.mark.parametrize("prompted", [False, True])
+    def test_padding_to_the_left_changes_nothing(self, backbone, prompted):
+        """Prompts stand between the padding and the first measured patch."""
+        batch, empty = random_batch(missing=0.0), torch.zeros(3, 4, 96)
+        longer = replace(
+            batch,
+            values=torch.cat([empty, batch.values], dim=-1),
+            observed=torch.cat([empty.bool(), batch.observed], dim=-1),
+        )
+        prompts = torch.randn(3, 32, generator=torch.Generator().manual_seed(5))
+        through = Acting(lambda batch, layer: prompts if prompted and layer == 0 else None)
+        short, long = (outputs(backbone, each, 100, through) for each in (batch, longer))
+        assert_near(long["tokens"][:, :, 3:], short["tokens"])
+        assert_near(long["forecast"], short["forecast"])
+        assert_near(long["loss"], short["loss"])
+
+    def test_gaps_are_filled_on_a_line_from_measured_samples(self, backbone):
+        """Bit-equal to measuring what lies on that line, but for what counts as observed."""
+        gap, straight = random_batch(missing=0.0), random_batch(missing=0.0)
+        values = straight.values
+        share = torch.linspace(0, 1, 9)[1:-1]
+        values[..., 41:48] = values[..., 40:41] * (1 - share) + values[..., 48:49] * share
+        values[..., 60:] = values[..., 59:60]
+        gap.observed[..., 41:48] = False
+        gap.observed[..., 60:] = False
+        expected, actual = (outputs(backbone, each, 100) for each in (straight, gap))
+        assert_near(actual["forecast"], expected["forecast"], relative=1e-4)
+        assert_near(actual["tokens"], expected["tokens"], relative=1e-3)
+
+
+class TestLora(AdapterContract):
+    config = lora.Config(rank=4)
+    backbone_class = TimesFM
+
+
+class TestLoraEverywhere(AdapterContract):
+    config = lora.Config(rank=2, sites=EVERYWHERE)
+    backbone_class = TimesFM
+
+
+def test_lora_on_fused_attention_is_one_adapter_a_layer():
+    names = AdaptedModel(
+        TimesFM.tiny(), [lora.Config(rank=1, sites=("attn.q", "attn.v")).build()]
+    ).trainable()
+    assert len(names) == 2 * 2  # layers, A and B
+    assert all("attn.qkv_proj" in name for name in names)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A checkpoint folder with sizes of its own."""
+    folder = tmp_path_factory.mktemp("timesfm")
+    write(roughened(TimesFM.tiny()).model, folder)
+    return folder
+
+
+def test_a_folder_that_was_written_loads_with_equal_outputs(folder):
+    loaded = Config(checkpoint=str(folder)).build()
+    expected = roughened(TimesFM.tiny())
+    batch = random_batch()
+    assert_same(outputs(loaded, batch, 150), outputs(expected, batch, 150))
+    assert loaded.spec.checkpoint == str(folder)
+    assert loaded.spec.licence == "unknown"
+    assert not any(module.training for module in loaded.network.modules())
+    assert {p.device.type for p in loaded.network.parameters()} == {"cpu"}
+
+
+def test_a_loaded_model_is_written_again_byte_by_byte(tmp_path, folder):
+    write(Config(checkpoint=str(folder)).build().model, tmp_path / "again")
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_writing_into_the_folder_it_was_loaded_from_keeps_the_weights(tmp_path):
+    write(TimesFM.tiny().model, tmp_path)
+    loaded = Config(checkpoint=str(tmp_path)).build()
+    before = {name: t.clone() for name, t in loaded.network.state_dict().items()}
+    write(TimesFM.tiny(seed=1).model, tmp_path)
+    assert_same(loaded.network.state_dict(), before)
+
+
+def test_a_checkpoint_saved_in_half_precision_computes_in_float32(tmp_path):
+    write(TimesFM.tiny().model.to(torch.bfloat16), tmp_path)
+    loaded = Config(checkpoint=str(tmp_path)).build()
+    assert {p.dtype for p in loaded.network.parameters()} == {torch.float32}
+
+
+def test_without_weights_the_shapes_are_the_same_and_nothing_is_allocated(folder):
+    config = Config(checkpoint=str(folder))
+    real, bare = (config.build(weights=weights).network for weights in (True, False))
+    assert {p.device.type for p in bare.parameters()} == {"meta"}
+    assert {n: p.shape for n, p in bare.named_parameters()} == {
+        n: p.shape for n, p in real.named_parameters()
+    }
+
+
+def test_the_settings_come_from_the_checkpoint(folder):
+    spec = Config(checkpoint=str(folder)).build(weights=False).spec
+    assert (spec.name, spec.width, spec.layers, spec.patch) == ("timesfm", 32, 2, 32)
+    assert spec.max_context == 512
+    assert not spec.joint_channels
+    assert spec.causal
+    assert spec.native_tasks == {"forecast"}
+
+
+def test_without_sizes_it_is_the_published_model(monkeypatch, tmp_path):
+    """Upstream's own config.json holds the arguments of its constructor only."""
+    from timesfm.timesfm_2p5.timesfm_2p5_torch import TimesFM_2p5_200M_torch_module
+
+    from tsfm_adapt.backbones import timesfm
+
+    (tmp_path / "config.json").write_text('{"torch_compile": true}')
+    monkeypatch.setattr(timesfm, "_fetch", lambda source, name, revision: tmp_path / name)
+    published = Config(checkpoint="google/timesfm-2.5-200m-pytorch").build(weights=False)
+    spec = published.spec
+    assert (spec.width, spec.layers, spec.max_context) == (1280, 20, 16384)
+    assert spec.licence == "apache-2.0"
+    with torch.device("meta"):
+        upstream = TimesFM_2p5_200M_torch_module()
+    assert {n: t.shape for n, t in published.model.state_dict().items()} == {
+        n: t.shape for n, t in upstream.state_dict().items()
+    }
+    assert asdict(published.model.config) == asdict(upstream.config)
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+def test_a_folder_that_lacks_a_file_is_refused_with_what_it_holds(tmp_path, missing):
+    write(TimesFM.tiny().model, tmp_path)
+    (tmp_path / missing).unlink()
+    with pytest.raises(RecipeError, match=f"lacks {missing}") as refused:
+        Config(checkpoint=str(tmp_path)).build()
+    assert str(tmp_path) in str(refused.value)
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_a_chronos_2_model_is_refused(tmp_path, weights):
+    chronos2.Chronos2.tiny().model.save_pretrained(tmp_path)
+    with pytest.raises(RecipeError, match=r"lacks \d+ of the model's weights") as refused:
+        Config(checkpoint=str(tmp_path)).build(weights=weights)
+    assert str(tmp_path) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        '{"tsfm_adapt": {"widht": 32}}',
+        '{"tsfm_adapt": {"width": 0}}',
+        '{"tsfm_adapt": {"width": 33}}',  # no multiple of the heads
+        '{"tsfm_adapt": [32]}',
+        "[]",
+        "{",
+    ],
+)
+def test_settings_that_are_no_sizes_are_refused(tmp_path, folder, settings):
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    (tmp_path / "config.json").write_text(settings)
+    with pytest.raises(RecipeError, match=re.escape(str(tmp_path))):
+        Config(checkpoint=str(tmp_path)).build()
+
+
+def test_a_weights_file_that_was_cut_short_is_refused_by_name(tmp_path, folder):
+    weights = (folder / "model.safetensors").read_bytes()
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(weights[:5000])
+    with pytest.raises((RecipeError, EnvironmentProblem), match=re.escape(str(tmp_path))):
+        Config(checkpoint=str(tmp_path)).build()
+
+
+@pytest.mark.parametrize("edited", [{"layers": 3}, {"layers": 1}, {"width": 64}, {"heads": 2}])
+def test_weights_that_do_not_fit_the_config_are_refused(tmp_path, folder, edited):
+    settings = json.loads((folder / "config.json").read_text())
+    settings["tsfm_adapt"] |= edited
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    with pytest.raises(RecipeError, match=re.escape(str(tmp_path))):
+        Config(checkpoint=str(tmp_path)).build(weights=False)
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "stacked_xf.1", "output_projection_quantiles"])
+def test_weights_that_the_file_lacks_are_never_made_up(tmp_path, folder, part):
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(part)}
+    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    with pytest.raises(RecipeError, match=f"first {part}"):
+        Config(checkpoint=str(tmp_path)).build()
+
+
+def test_a_hub_model_that_cannot_be_fetched_is_an_environment_problem():
+    with pytest.raises(EnvironmentProblem, match="google/no-such-timesfm"):
+        Config(checkpoint="google/no-such-timesfm").build()
+
+
+@pytest.mark.parametrize("field", [{"checkpont": "x"}, {"name": "timesfn"}])
+def test_a_misspelt_setting_is_refused(field):
+    with pytest.raises(ValueError, match=next(iter(field))):
+        Config.model_validate(field)
