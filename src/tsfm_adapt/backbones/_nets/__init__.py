@@ -1,0 +1,1 @@
+"""Networks written here, where upstream cannot be installed beside the other families."""
