@@ -9,19 +9,19 @@ batch included:
 - bare: the same model and batches in a plain PyTorch loop;
 - upstream: `Chronos2Pipeline.fit`, on the trainer of transformers, with the same settings.
 
-Bars: ours at most 1.05 x bare and 0.8 x upstream; losses of the last steps within 5 %. Exits with 1
-where one is missed.
+Bars: ours at most 1.05 x bare and 0.8 x upstream; losses of the last steps within 5 %. Exits with
+1 where one is missed.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median
@@ -46,7 +46,13 @@ RANK, ALPHA, LR, SEED = 8, 16, 1e-3, 0
 ATTENTION = ("attn.q", "attn.k", "attn.v", "attn.out")
 WARMING_UP = 5  # steps of each turn that are not timed
 
-Losses = list[float]
+
+@dataclass
+class Steps:
+    """What one contestant did in one turn."""
+
+    seconds: list[float] = field(default_factory=list)  # from step to step
+    losses: list[float] = field(default_factory=list)
 
 
 def main() -> int:
@@ -66,7 +72,7 @@ def main() -> int:
     )
     empty = Windows([], WindowSpec(CONTEXT, HORIZON))
     steps = arguments.steps
-    contestants: dict[str, Callable[[], tuple[list[float], Losses]]] = {
+    contestants: dict[str, Callable[[], Steps]] = {
         "bare": lambda: _bare(windows, steps),
         "ours": lambda: _ours(windows, empty, steps),
         "upstream": lambda: _upstream(recordings, steps),
@@ -76,12 +82,13 @@ def main() -> int:
     for turn in range(arguments.turns):
         order = list(contestants.items())
         for name, run in order[turn % 3 :] + order[: turn % 3]:
-            steps_s, losses = run()
-            seconds[name] += steps_s[WARMING_UP:]
-            final[name].append(mean(losses[-steps // 3 :]))
-            first = mean(losses[: steps // 3])
+            done = run()
+            timed = done.seconds[WARMING_UP:]
+            seconds[name] += timed
+            final[name].append(mean(done.losses[-steps // 3 :]))
+            first = mean(done.losses[: steps // 3])
             print(
-                f"turn {turn + 1} {name}: {1000 * median(steps_s[WARMING_UP:]):.1f} ms a step, "
+                f"turn {turn + 1} {name}: {1000 * median(timed):.1f} ms a step, "
                 f"loss {first:.3f} -> {final[name][-1]:.3f}",
                 flush=True,
             )
@@ -118,12 +125,11 @@ def _model() -> AdaptedModel:
     return AdaptedModel(chronos2.Config().build(), [adapter])
 
 
-def _bare(windows: Windows, steps: int) -> tuple[list[float], Losses]:
+def _bare(windows: Windows, steps: int) -> Steps:
     model = _model().train()
     parameters = list(model.trainable().values())
     optimizer = torch.optim.AdamW(parameters, lr=LR)
-    losses = []
-    with _timed(model.backbone.model) as seconds:
+    with _recorded() as done:
         for step in range(steps):
             indices = step_indices(len(windows), BATCH, SEED, step)
             loss = model(collate(windows.gather(indices)))
@@ -131,37 +137,24 @@ def _bare(windows: Windows, steps: int) -> tuple[list[float], Losses]:
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
-            losses.append(loss.item())
-    return seconds, losses
+    return done
 
 
-def _ours(windows: Windows, empty: Windows, steps: int) -> tuple[list[float], Losses]:
+def _ours(windows: Windows, empty: Windows, steps: int) -> Steps:
     model = _model()
     settings = Train(steps=steps, batch_size=BATCH, lr=LR, warmup=0.0, accelerator="cpu")
-    with tempfile.TemporaryDirectory() as folder, _timed(model.backbone.model) as seconds:
+    with tempfile.TemporaryDirectory() as folder, _recorded() as done:
         fit(model, windows, empty, settings, SEED, Path(folder), Progress(quiet=True))
-        lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
-    return seconds, [row["loss"] for row in map(json.loads, lines) if "loss" in row]
+    return done
 
 
-def _upstream(recordings: list[FloatArray], steps: int) -> tuple[list[float], Losses]:
+def _upstream(recordings: list[FloatArray], steps: int) -> Steps:
     from chronos import Chronos2Pipeline
-    from chronos.chronos2 import Chronos2Model
-    from transformers import TrainerCallback
-
-    losses: Losses = []
-
-    class Record(TrainerCallback):  # type: ignore[misc]
-        """Keeps the loss of every step."""
-
-        def on_log(self, *_, logs, **__):  # type: ignore[no-untyped-def]
-            if "loss" in logs:
-                losses.append(logs["loss"])
 
     np.random.seed(SEED)  # noqa: NPY002  (upstream draws its windows from it)
     torch.manual_seed(SEED)
     pipeline = Chronos2Pipeline(chronos2.Config(group_attention="dense").build().model)
-    with tempfile.TemporaryDirectory() as folder, _timed(Chronos2Model) as seconds:
+    with tempfile.TemporaryDirectory() as folder, _recorded() as done:
         pipeline.fit(
             inputs=recordings,
             prediction_length=HORIZON,
@@ -177,34 +170,37 @@ def _upstream(recordings: list[FloatArray], steps: int) -> tuple[list[float], Lo
             num_steps=steps,
             batch_size=BATCH * CHANNELS,
             output_dir=folder,
-            callbacks=[Record()],
             remove_printer_callback=True,
-            logging_steps=1,
             lr_scheduler_type="cosine",
             weight_decay=0.01,
             disable_tqdm=True,
         )
-    return seconds, losses
+    return done
 
 
 @contextmanager
-def _timed(target: torch.nn.Module | type[torch.nn.Module]) -> Iterator[list[float]]:
-    """Seconds between entries into `forward` of a model, or of all models of a class."""
+def _recorded() -> Iterator[Steps]:
+    """The seconds from one training forward of Chronos-2 to the next, and the losses."""
+    from chronos.chronos2 import Chronos2Model
+
     entries: list[float] = []
-    seconds: list[float] = []
-    owner = target if isinstance(target, type) else type(target)
-    forward = owner.forward
+    losses: list[torch.Tensor] = []
+    done = Steps()
+    forward = Chronos2Model.forward
 
-    def entering(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+    def recording(self, *args, **kwargs):  # type: ignore[no-untyped-def]
         entries.append(time.perf_counter())
-        return forward(self, *args, **kwargs)
+        output = forward(self, *args, **kwargs)
+        losses.append(output.loss.detach())
+        return output
 
-    owner.forward = entering  # type: ignore[method-assign]
+    Chronos2Model.forward = recording
     try:
-        yield seconds
+        yield done
     finally:
-        owner.forward = forward  # type: ignore[method-assign]
-        seconds += [later - earlier for earlier, later in pairwise(entries)]
+        Chronos2Model.forward = forward
+        done.seconds += [later - earlier for earlier, later in pairwise(entries)]
+        done.losses += [loss.item() for loss in losses]
 
 
 if __name__ == "__main__":
