@@ -373,6 +373,7 @@ def test_constants_and_the_unused_vocabulary_may_be_left_out_of_the_file(tmp_pat
         ({"seq_len": 100}, "seq_len 100"),
         ({"seq_len": 8}, "seq_len 8"),
         ({"t5_config": {"d_model": "wide"}}, "wide"),
+        ({"d_model": -8, "t5_config": {"d_model": -8}}, "negative dimension"),
         ({"t5_config": None, "transformer_backbone": "t5"}, "transformer_backbone is t5"),
     ],
 )

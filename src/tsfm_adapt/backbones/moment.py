@@ -84,7 +84,7 @@ def _unfilled(checkpoint: str, config: Any) -> MomentNet:  # Any: whatever the J
     try:
         with torch.device("meta"):
             return MomentNet(config)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise RecipeError(
             f"backbone.checkpoint: '{checkpoint}' is not a moment model that can be built: "
