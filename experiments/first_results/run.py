@@ -1,0 +1,114 @@
+"""LoRA and full fine-tuning of both Chronos backbones on the three protocols.
+
+Run:   TSFM_ADAPT_DATA=... python experiments/first_results/run.py choose
+       TSFM_ADAPT_DATA=... python experiments/first_results/run.py score
+       python experiments/first_results/run.py table
+Needs: the recordings of the three recipes. `choose` looks at the validation part only and writes
+results/validation.json; `score` runs each winner once on the test part. Both skip what is done.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from grid import Cell, score, validate  # noqa: E402
+
+RESULTS = HERE / "results"
+RECIPES = ("icu_minute_forecast", "icu_hourly_forecast", "glucose_forecast")
+BACKBONES = ("chronos2", "chronos_bolt")
+ATTENTION = ["attn.q", "attn.k", "attn.v", "attn.out"]
+EVERYWHERE = [*ATTENTION, "mlp.in", "mlp.out"]
+
+
+def candidates(recipe: str, backbone: str) -> Iterator[tuple[str, Cell]]:
+    """(method, cell) of everything that is tried on the validation part."""
+    for rate in (3e-4, 1e-3, 3e-3, 1e-2):
+        for where, sites in (("attention", ATTENTION), ("everywhere", EVERYWHERE)):
+            adapter = {"name": "lora", "rank": 8, "alpha": 16, "sites": sites}
+            yield "lora", _cell(recipe, backbone, f"lora-{where}-{rate:g}", adapter, rate)
+    for rate in (1e-4, 3e-4, 1e-3):
+        yield "full", _cell(recipe, backbone, f"full-{rate:g}", {"name": "full"}, rate)
+
+
+def _cell(recipe: str, backbone: str, label: str, adapter: dict[str, Any], rate: float) -> Cell:
+    changes = {
+        "backbone.name": backbone,
+        "adapters": [adapter],
+        "train.lr": rate,
+        "train.steps": 300,
+    }
+    return Cell(f"{recipe}-{backbone}-{label}", recipe, changes)
+
+
+def choose() -> dict[str, Any]:
+    """Validation losses of all candidates."""
+    cells = [c for r in RECIPES for b in BACKBONES for _, c in candidates(r, b)]
+    return validate(cells, RESULTS / "validation.json")
+
+
+def winners() -> Iterator[Cell]:
+    """The candidate of each method with the lowest validation loss."""
+    losses = json.loads((RESULTS / "validation.json").read_text())
+    for recipe in RECIPES:
+        for backbone in BACKBONES:
+            tried = list(candidates(recipe, backbone))
+            for method in ("lora", "full"):
+                cells = [cell for kind, cell in tried if kind == method]
+                best = min(cells, key=lambda cell: losses[cell.name]["loss"])
+                yield Cell(f"{recipe}-{backbone}-{method}", recipe, best.changes)
+
+
+def table() -> str:
+    """Markdown, a line a model, from the result files."""
+    lines = []
+    for recipe in RECIPES:
+        for backbone in BACKBONES:
+            for method in ("lora", "full"):
+                scores = json.loads((RESULTS / f"{recipe}-{backbone}-{method}.json").read_text())
+                lines.append((recipe, backbone, method, scores))
+    rows = [
+        "| protocol | backbone | method | short | whole | zero-shot | best baseline "
+        "| against zero-shot | against the baseline | trains | s/step |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for recipe, backbone, method, scores in lines:
+        short, whole = scores["horizons"].values()
+        verdict = scores["verdict"]
+        name = verdict["vs_best_baseline"]["name"]
+        rows.append(
+            f"| {recipe.removesuffix('_forecast')} | {backbone} | {method} "
+            f"| {_mase(short, 'adapted')} | {_mase(whole, 'adapted')} "
+            f"| {_mase(short, 'zero_shot')} / {_mase(whole, 'zero_shot')} "
+            f"| {name} {_mase(short, name)} / {_mase(whole, name)} "
+            f"| {_interval(verdict['vs_zero_shot'])} | {_interval(verdict['vs_best_baseline'])} "
+            f"| {scores['trainable_parameters']:,} | {scores['seconds_per_step']:.2f} |"
+        )
+    return "\n".join(rows)
+
+
+def _mase(horizon: dict[str, Any], model: str) -> str:
+    return f"{horizon[model]['overall']['mase']:.3f}"
+
+
+def _interval(compared: dict[str, Any]) -> str:
+    shown = "" if compared["shown"] else ", not shown"
+    percent = [f"{compared[key]:+.1f}" for key in ("difference", "low", "high")]
+    return f"{percent[0]} % [{percent[1]}, {percent[2]}]{shown}"
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["choose"]:
+        choose()
+    elif sys.argv[1:] == ["score"]:
+        sys.exit(len(score(winners(), RESULTS, Path("runs/first_results"))))
+    elif sys.argv[1:] == ["table"]:
+        print(table())
+    else:
+        sys.exit(__doc__)
