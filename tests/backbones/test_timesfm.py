@@ -142,6 +142,17 @@ class TestTimesFM(BackboneContract):
         assert_near(actual["forecast"], expected["forecast"], relative=1e-4)
         assert_near(actual["tokens"], expected["tokens"], relative=1e-3)
 
+    def test_values_may_carry_gradients_where_series_are_flat_or_missing(self, backbone):
+        """Statistics are detached: an adapter before the backbone gets finite gradients."""
+        batch = random_batch()
+        batch.values[:, 1] = 36.6
+        batch.observed[:, 2] = False
+        batch.values.requires_grad_()
+        for result in (backbone.loss(batch), backbone.forecast(batch, 150).values.sum()):
+            (gradient,) = torch.autograd.grad(result, [batch.values])
+            assert gradient.isfinite().all()
+            assert gradient[:, 0].any()
+
 
 class TestLora(AdapterContract):
     config = lora.Config(rank=4)
@@ -225,7 +236,7 @@ def test_without_sizes_it_is_the_published_model(monkeypatch, tmp_path):
     from tsfm_adapt.backbones import timesfm
 
     (tmp_path / "config.json").write_text('{"torch_compile": true}')
-    monkeypatch.setattr(timesfm, "_fetch", lambda source, name, revision: tmp_path / name)
+    monkeypatch.setattr(timesfm, "fetch", lambda source, name, revision: tmp_path / name)
     published = Config(checkpoint="google/timesfm-2.5-200m-pytorch").build(weights=False)
     spec = published.spec
     assert (spec.width, spec.layers, spec.max_context) == (1280, 20, 16384)

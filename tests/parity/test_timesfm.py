@@ -187,3 +187,4 @@ def test_the_published_size_loads_from_upstreams_folder_and_says_the_same(tmp_pa
     loaded = TimesFM_2p5_200M_torch.from_pretrained(str(tmp_path), torch_compile=False)
     batch = near_zero(random_batch(windows=1, channels=2, samples=100))
     assert relative_error(*both(backbone, loaded, batch, 300)) <= 1e-5
+    (tmp_path / "model.safetensors").unlink()  # a gigabyte

@@ -203,6 +203,19 @@ def locate(name: str, checkpoint: str) -> str:
     return str(folder)
 
 
+def fetch(source: str, name: str, revision: str | None) -> Path:
+    """A file of a checkpoint folder, or of the Hub.
+
+    Raises:
+        OSError: there is no such file, or the Hub cannot be reached.
+    """
+    from huggingface_hub import hf_hub_download
+
+    if Path(source).is_dir():
+        return Path(source) / name
+    return Path(hf_hub_download(source, name, revision=revision))
+
+
 def complete(checkpoint: str, report: Mapping[str, Any]) -> None:
     """Stops where upstream would fill weights that the checkpoint lacks with random ones.
 
@@ -219,6 +232,34 @@ def complete(checkpoint: str, report: Mapping[str, Any]) -> None:
             f"backbone.checkpoint: '{checkpoint}' lacks {len(lacking)} of the model's weights, "
             f"first {lacking[0]}. Its config.json and weights do not belong together; fetch both "
             "again."
+        )
+
+
+def fits(checkpoint: str, file: Path, network: nn.Module) -> None:
+    """Stops where a weights file is not of this network; reads names and shapes only.
+
+    Raises:
+        RecipeError: weights are missing, too many, or have another shape.
+    """
+    from safetensors import safe_open
+
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    with safe_open(file, framework="pt") as weights:
+        found = {
+            name: tuple(weights.get_slice(name).get_shape())
+            for name in weights.keys()  # noqa: SIM118  # not a mapping
+        }
+    complete(
+        checkpoint,
+        {
+            "missing_keys": [name for name in expected if name not in found],
+            "mismatched_keys": [n for n in expected if found.get(n, expected[n]) != expected[n]],
+        },
+    )
+    if unknown := sorted(found.keys() - expected.keys()):
+        raise RecipeError(
+            f"backbone.checkpoint: '{checkpoint}' has {len(unknown)} weights that its config.json "
+            f"leaves no place for, first {unknown[0]}. Fetch both files again."
         )
 
 

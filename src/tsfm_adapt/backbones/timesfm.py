@@ -4,9 +4,10 @@ Das et al., "A decoder-only foundation model for time-series forecasting", arXiv
 on the layers of `timesfm`; what upstream does around them in numpy and without gradients (filling
 gaps, running statistics, feeding back) is done here on tensors.
 
-Of upstream's options (`ForecastConfig`) only `use_continuous_quantile_head` is on, as its model
-card advises. Off are `infer_is_positive` and `normalize_inputs`, so that a forecast follows a
-change of units, `force_flip_invariance`, which passes everything a second time upside down, and
+Of upstream's options (`ForecastConfig`) only `use_continuous_quantile_head` is on: the head is
+pretrained for long horizons, where the quantiles of medians fed back stay too narrow. Off are
+`infer_is_positive` and `normalize_inputs`, so that a forecast follows a change of units,
+`force_flip_invariance`, which passes everything a second time upside down, and
 `fix_quantile_crossing`.
 """
 
@@ -29,7 +30,8 @@ from tsfm_adapt.backbones.base import (
     Encoded,
     Role,
     Through,
-    complete,
+    fetch,
+    fits,
     locate,
     per_series,
     unavailable,
@@ -82,14 +84,14 @@ class Config(BackboneConfig):
         source = locate(self.name, self.checkpoint)
         try:
             try:
-                settings = json.loads(_fetch(source, "config.json", self.revision).read_bytes())
+                settings = json.loads(fetch(source, "config.json", self.revision).read_bytes())
             except EntryNotFoundError:  # weights alone are enough for upstream's class
                 settings = {}
             with torch.device("meta"):
                 model = _network(_sizes(self.checkpoint, settings)).eval()
             if weights or Path(source).is_dir():
-                file = _fetch(source, "model.safetensors", self.revision)
-                _fits(self.checkpoint, file, model)
+                file = fetch(source, "model.safetensors", self.revision)
+                fits(self.checkpoint, file, model)
             if weights:
                 tensors = load_file(file)  # mapped to the file, which may be written again
                 copies = {n: t.to(torch.float32, copy=True) for n, t in tensors.items()}
@@ -442,15 +444,6 @@ def _network(sizes: Sizes) -> TimesFM_2p5_200M_torch_module:
     return Sized()
 
 
-def _fetch(source: str, name: str, revision: str | None) -> Path:
-    """A file of a checkpoint folder, or of the Hub."""
-    from huggingface_hub import hf_hub_download
-
-    if Path(source).is_dir():
-        return Path(source) / name
-    return Path(hf_hub_download(source, name, revision=revision))
-
-
 def _sizes(checkpoint: str, settings: Any) -> Sizes:
     """The sizes that config.json says, the published ones where it says none.
 
@@ -468,28 +461,3 @@ def _sizes(checkpoint: str, settings: Any) -> Sizes:
             f"config.json: {first['msg']}. Give a folder as upstream or `write` saved it."
         ) from error
     return sizes
-
-
-def _fits(checkpoint: str, file: Path, model: TimesFM_2p5_200M_torch_module) -> None:
-    """Stops where a weights file is not of this network; reads names and shapes only.
-
-    Raises:
-        RecipeError: weights are missing, too many, or have another shape.
-    """
-    from safetensors import safe_open
-
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    with safe_open(file, framework="pt") as weights:
-        found = {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
-    complete(
-        checkpoint,
-        {
-            "missing_keys": [name for name in expected if name not in found],
-            "mismatched_keys": [n for n in expected if found.get(n, expected[n]) != expected[n]],
-        },
-    )
-    if unknown := sorted(found.keys() - expected.keys()):
-        raise RecipeError(
-            f"backbone.checkpoint: '{checkpoint}' has {len(unknown)} weights that its config.json "
-            f"leaves no place for, first {unknown[0]}. Fetch both files again."
-        )
