@@ -19,20 +19,25 @@ from typing import Any, Protocol
 import torch
 from corpus import CorpusBatch, Plan, draw_batch
 
+from tsfm_adapt.backbones.base import Backbone
+
 HERE = Path(__file__).parent
 EMBEDDED = HERE.parents[1] / "src" / "tsfm_adapt" / "backbones" / "embedded"
 
 
 class Network(Protocol):
-    """What a module of `networks/` offers: sizes, an untrained model, its loss on a batch."""
+    """What a module of `networks/` offers: sizes, an untrained model, its loss, its file."""
 
     Size: type[Any]  # a frozen dataclass
 
-    def build(self, size: Any, seed: int) -> torch.nn.Module:
-        """An untrained model of upstream's own class."""
+    def build(self, size: Any, seed: int) -> Backbone:
+        """The backbone with an untrained model of upstream's own class."""
 
-    def loss(self, model: torch.nn.Module, batch: CorpusBatch) -> torch.Tensor:
+    def loss(self, backbone: Any, batch: CorpusBatch) -> torch.Tensor:
         """What training lowers, a scalar."""
+
+    def save(self, backbone: Any, folder: Path) -> None:
+        """Writes config.json and model.safetensors in upstream's own layout."""
 
 
 def network(name: str) -> Network:
@@ -75,7 +80,7 @@ def _fallen(step: int, steps: int) -> float:
 class Progress:
     """Everything that a stopped run needs beside its arguments."""
 
-    model: torch.nn.Module
+    backbone: Backbone
     optimizer: torch.optim.Optimizer
     step: int = 0
     seconds: float = 0.0
@@ -88,7 +93,8 @@ def start(net: Network, plan: Plan, size: Any, schedule: Schedule, state: Path) 
     Raises:
         ValueError: that one is of another corpus, size or seed.
     """
-    model = net.build(size, schedule.seed).train()
+    backbone = net.build(size, schedule.seed)
+    model = backbone.network.train()
     decayed = [p for p in model.parameters() if p.ndim > 1]
     other = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -96,7 +102,7 @@ def start(net: Network, plan: Plan, size: Any, schedule: Schedule, state: Path) 
         betas=(0.9, 0.98),
         weight_decay=schedule.weight_decay,
     )
-    progress = Progress(model, optimizer)
+    progress = Progress(backbone, optimizer)
     if state.exists():
         saved: dict[str, Any] = torch.load(state, weights_only=True)
         if saved["identity"] != _identity(plan, size, schedule):
@@ -115,10 +121,11 @@ def advance(net: Network, progress: Progress, batch: CorpusBatch, schedule: Sche
     """One step of the optimiser on the model's own loss, which is returned."""
     for group in progress.optimizer.param_groups:
         group["lr"] = schedule.rate(progress.step)
-    loss = net.loss(progress.model, batch)
+    torch.manual_seed(schedule.seed * 1_000_003 + progress.step)  # of dropout and masks
+    loss = net.loss(progress.backbone, batch)
     progress.optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(progress.model.parameters(), schedule.clip)
+    torch.nn.utils.clip_grad_norm_(progress.backbone.network.parameters(), schedule.clip)
     progress.optimizer.step()
     progress.step += 1
     progress.losses.append(loss.item())
@@ -132,7 +139,7 @@ def keep(progress: Progress, identity: str, state: Path) -> None:
     torch.save(
         {
             "identity": identity,
-            "model": progress.model.state_dict(),
+            "model": progress.backbone.network.state_dict(),
             "optimizer": progress.optimizer.state_dict(),
             "step": progress.step,
             "seconds": progress.seconds,
@@ -199,13 +206,14 @@ def main() -> None:
     schedule = Schedule(arguments.steps, arguments.seed, **arguments.schedule)
     state = arguments.state or Path(f"runs/embedded_{name}/state.pt")
     progress = train(net, plan, size, schedule, state)
-    progress.model.eval().save_pretrained(arguments.out or EMBEDDED / name)
+    progress.backbone.network.eval()
+    net.save(progress.backbone, arguments.out or EMBEDDED / name)
     curve = [progress.losses[i : i + 100] for i in range(0, len(progress.losses), 100)]
     record = {
         "corpus": asdict(plan),
         "size": asdict(size),
         "schedule": asdict(schedule),
-        "parameters": sum(p.numel() for p in progress.model.parameters()),
+        "parameters": sum(p.numel() for p in progress.backbone.network.parameters()),
         "seconds": round(progress.seconds),
         "threads": arguments.threads,
         "loss_per_100_steps": [round(sum(part) / len(part), 4) for part in curve],

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.batch import LEVELS, random_batch
+from contracts.batch import assert_same, outputs, random_batch
 from tsfm_adapt import components
 
 sys.path.insert(
@@ -22,7 +22,11 @@ stochastic = importlib.import_module("stochastic")
 train = importlib.import_module("train")
 
 SMALL = corpus.Plan(contexts={48: 0.5, 128: 0.5}, patches={1: 0.5, 2: 0.5}, samples=900)
-DEPTH = {"chronos2": {"layers": 1}, "chronos_bolt": {"encoder_layers": 1, "decoder_layers": 1}}
+SIZES = {
+    "chronos2": {"layers": 1, "context": 128},
+    "chronos_bolt": {"encoder_layers": 1, "decoder_layers": 1, "context": 128},
+    "moment": {"layers": 1, "window": 128},
+}
 
 
 @pytest.mark.parametrize("name", sorted(corpus.FAMILIES))
@@ -126,7 +130,7 @@ def test_hiding_keeps_what_is_left_and_covers_every_kind_of_gap():
     assert (~seen[:, :64]).all(axis=1).mean() > 0.05  # short contexts
 
 
-@pytest.fixture(params=["chronos2", "chronos_bolt"])
+@pytest.fixture(params=sorted(SIZES))
 def name(request):
     return request.param
 
@@ -139,7 +143,7 @@ def net(name):
 @pytest.fixture
 def tiny(name, net):
     """The network's sizes, far smaller."""
-    return net.Size(width=16, head_width=8, heads=2, feed_forward=16, context=128, **DEPTH[name])
+    return net.Size(width=16, head_width=8, heads=2, feed_forward=16, **SIZES[name])
 
 
 def test_a_stopped_and_continued_training_equals_an_uninterrupted_one(net, tiny, tmp_path):
@@ -149,8 +153,13 @@ def test_a_stopped_and_continued_training_equals_an_uninterrupted_one(net, tiny,
     parts = train.train(net, SMALL, tiny, schedule, tmp_path / "parts.pt")
     assert whole.losses == parts.losses
     assert len(whole.losses) == 6
-    for name, weight in whole.model.state_dict().items():
-        assert torch.equal(weight, parts.model.state_dict()[name]), name
+    for name, weight in whole.backbone.network.state_dict().items():
+        assert torch.equal(weight, parts.backbone.network.state_dict()[name]), name
+
+
+def test_every_network_is_tested():
+    files = Path(train.__file__).parent.joinpath("networks").glob("[!_]*.py")
+    assert sorted(path.stem for path in files) == sorted(SIZES)
 
 
 def test_a_state_of_another_corpus_is_refused(net, tiny, tmp_path):
@@ -159,20 +168,13 @@ def test_a_state_of_another_corpus_is_refused(net, tiny, tmp_path):
         train.train(net, SMALL, tiny, train.Schedule(steps=2, seed=3), tmp_path / "state.pt")
 
 
-def test_a_saved_network_is_one_that_upstream_loads(name, net, tiny, tmp_path):
-    from chronos import BaseChronosPipeline
-
-    net.build(tiny, seed=1).eval().save_pretrained(tmp_path)
-    pipeline = BaseChronosPipeline.from_pretrained(str(tmp_path))
-    backbone = components.config_class("backbone", name)(checkpoint=str(tmp_path)).build()
-    batch = random_batch(windows=1, channels=1, missing=0.0)
-    theirs, _ = pipeline.predict_quantiles(
-        [batch.values[0, 0]], prediction_length=20, quantile_levels=list(LEVELS)
-    )
-    ours = backbone.forecast(batch, 20).quantiles(LEVELS)
-    torch.testing.assert_close(
-        ours[0, 0].T, torch.as_tensor(theirs[0]).squeeze(0), rtol=1e-5, atol=1e-5
-    )
+def test_a_saved_network_is_the_one_that_the_package_loads(name, net, tiny, tmp_path):
+    built = net.build(tiny, seed=1)
+    net.save(built, tmp_path)
+    loaded = components.config_class("backbone", name)(checkpoint=str(tmp_path)).build()
+    assert_same(loaded.network.state_dict(), built.network.state_dict())
+    batch = random_batch(windows=2, channels=2)
+    assert_same(outputs(loaded, batch), outputs(built, batch))
 
 
 def test_the_learning_rate_rises_then_falls_twice():

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from corpus import PATCH, CorpusBatch
+
+from tsfm_adapt.backbones.chronos2 import Chronos2
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Size:
     quantiles: tuple[float, ...] = tuple(round(0.05 * i, 2) for i in range(1, 20))
 
 
-def build(size: Size, seed: int) -> torch.nn.Module:
+def build(size: Size, seed: int) -> Chronos2:
     """An untrained Chronos-2 of upstream's own class."""
     from chronos.chronos2 import Chronos2Model
     from chronos.chronos2.config import Chronos2CoreConfig
@@ -52,15 +55,20 @@ def build(size: Size, seed: int) -> torch.nn.Module:
             "time_encoding_scale": size.time_scale,
         },
     )
-    return Chronos2Model(config)
+    return Chronos2(Chronos2Model(config), checkpoint="untrained")
 
 
-def loss(model: torch.nn.Module, batch: CorpusBatch) -> torch.Tensor:
+def loss(backbone: Chronos2, batch: CorpusBatch) -> torch.Tensor:
     """Upstream's pinball loss; the channels of one recording are one group."""
-    value: torch.Tensor = model(
+    value: torch.Tensor = backbone.model(
         torch.from_numpy(batch.context),
         group_ids=torch.from_numpy(batch.groups),
         future_target=torch.from_numpy(batch.target),
         num_output_patches=batch.patches,
     ).loss
     return value
+
+
+def save(backbone: Chronos2, folder: Path) -> None:
+    """As upstream saves it."""
+    backbone.model.save_pretrained(folder)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from corpus import PATCH, CorpusBatch
+
+from tsfm_adapt.backbones.chronos_bolt import ChronosBolt
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Size:
     quantiles: tuple[float, ...] = tuple(round(0.1 * i, 1) for i in range(1, 10))
 
 
-def build(size: Size, seed: int) -> torch.nn.Module:
+def build(size: Size, seed: int) -> ChronosBolt:
     """An untrained Chronos-Bolt of upstream's own class."""
     from chronos.chronos_bolt import ChronosBoltModelForForecasting
     from transformers import T5Config
@@ -53,12 +56,19 @@ def build(size: Size, seed: int) -> torch.nn.Module:
         "quantiles": list(size.quantiles),
         "use_reg_token": True,
     }
-    return ChronosBoltModelForForecasting(config)
+    return ChronosBolt(ChronosBoltModelForForecasting(config), checkpoint="untrained")
 
 
-def loss(model: torch.nn.Module, batch: CorpusBatch) -> torch.Tensor:
+def loss(backbone: ChronosBolt, batch: CorpusBatch) -> torch.Tensor:
     """Upstream's pinball loss, a sample of the horizon, so that long ones weigh no more."""
-    horizon = min(batch.target.shape[1], model.chronos_config.prediction_length)
+    horizon = min(batch.target.shape[1], backbone.model.chronos_config.prediction_length)
     target = torch.from_numpy(batch.target[:, :horizon])
-    value: torch.Tensor = model(context=torch.from_numpy(batch.context), target=target).loss
+    value: torch.Tensor = backbone.model(
+        context=torch.from_numpy(batch.context), target=target
+    ).loss
     return value / horizon
+
+
+def save(backbone: ChronosBolt, folder: Path) -> None:
+    """As upstream saves it."""
+    backbone.model.save_pretrained(folder)
