@@ -1,0 +1,403 @@
+"""Lag-Llama: a Student-t for the next sample from lagged ones, sampled step by step.
+
+Rasul et al., "Lag-Llama: Towards Foundation Models for Probabilistic Time Series Forecasting",
+arXiv 2310.08278. The network is written here, since upstream is not a package and does not run
+beside current gluonts; the published `lag-llama.ckpt` loads as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from tsfm_adapt.backbones._rollout import continued
+from tsfm_adapt.backbones.base import (
+    PLAIN,
+    Backbone,
+    BackboneConfig,
+    BackboneSpec,
+    Encoded,
+    Role,
+    Through,
+    complete,
+    locate,
+    per_series,
+    unavailable,
+)
+from tsfm_adapt.errors import RecipeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tsfm_adapt.backbones._nets.lag_llama import LagLlamaNet, Memory, StudentT
+    from tsfm_adapt.batches import Batch
+    from tsfm_adapt.forecasts import Forecast
+
+LICENCES: Mapping[str, str] = {
+    "embedded": "apache-2.0",
+    "time-series-foundation-models/Lag-Llama": "apache-2.0",
+}
+
+PUBLISHED = "lag-llama.ckpt"  # the file on the Hub
+
+
+class Config(BackboneConfig):
+    """`backbone: {name: lag_llama}`."""
+
+    name: Literal["lag_llama"] = "lag_llama"
+    checkpoint: str = Field(
+        default="embedded",
+        description="'embedded' (small, trained on synthetic series), a Hub id, a folder with "
+        "config.json and model.safetensors or with lag-llama.ckpt, or such a file itself",
+    )
+    context: int = Field(
+        default=32,
+        ge=1,
+        le=1024,
+        description="samples that become tokens, and steps predicted before they move on; the "
+        "samples before them are seen through the lags. Upstream trained with 32",
+    )
+    samples: int = Field(default=20, ge=1, description="sampled futures of a forecast")
+    rope_factor: float | None = Field(
+        default=None,
+        ge=1,
+        description="positions are divided by it; upstream advises (context + horizon) / 32 for "
+        "contexts beyond 32. None = as the checkpoint has it",
+    )
+
+    def build(self, *, weights: bool = True) -> LagLlama:
+        """Loads a folder of ours, or upstream's checkpoint without running what is in it."""
+        import torch
+        from safetensors import SafetensorError
+
+        from tsfm_adapt.backbones._nets.lag_llama import LagLlamaNet
+
+        source = self._source()
+        try:
+            settings, state = _read(source)
+        except (OSError, SafetensorError) as error:
+            raise unavailable(self.name, self.checkpoint, error) from error
+        except ValueError as error:
+            raise self._refused(error) from error
+        try:
+            with torch.device("meta"):
+                net = LagLlamaNet(settings, self.rope_factor)
+        except ValueError as error:
+            raise self._refused(error) from error
+        expected = net.state_dict()
+        complete(
+            self.checkpoint,
+            {
+                "missing_keys": [name for name in expected if name not in state],
+                "mismatched_keys": [
+                    name
+                    for name in expected
+                    if name in state and state[name].shape != expected[name].shape
+                ],
+            },
+        )
+        if unknown := sorted(state.keys() - expected.keys()):
+            raise self._refused(f"it has {len(unknown)} weights too many, first {unknown[0]}")
+        if weights:
+            kept = {name: state[name].to(torch.float32) for name in expected}
+            net.load_state_dict(kept, assign=True)
+        return LagLlama(net, self.checkpoint, self.context, self.samples)
+
+    def _source(self) -> Path:
+        """The folder with config.json and weights, or the `.ckpt`."""
+        path = Path(self.checkpoint).expanduser()
+        if path.suffix == ".ckpt" or path.is_file():
+            if not path.is_file():
+                raise RecipeError(
+                    f"backbone.checkpoint: there is no file '{self.checkpoint}'. Give a .ckpt "
+                    "of Lag-Llama, a folder, or a Hub id."
+                )
+            return path
+        if self.checkpoint != "embedded" and path.is_dir() and not (path / "config.json").exists():
+            published = path / PUBLISHED
+            if published.is_file():
+                return published
+        found = locate(self.name, self.checkpoint)
+        return Path(found) if Path(found).is_dir() else self._fetched(found)
+
+    def _fetched(self, repository: str) -> Path:
+        """The published file of a Hub id."""
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+        try:
+            return Path(hf_hub_download(repository, PUBLISHED, revision=self.revision))
+        except (OSError, HfHubHTTPError, HFValidationError) as error:
+            raise unavailable(self.name, self.checkpoint, error) from error
+
+    def _refused(self, reason: object) -> RecipeError:
+        return RecipeError(
+            f"backbone.checkpoint: '{self.checkpoint}' is not a lag_llama model: it {reason}. "
+            "Give upstream's lag-llama.ckpt, or a folder that this backbone's save_pretrained "
+            "wrote."
+        )
+
+
+class LagLlama(Backbone):
+    """Lag-Llama; the last `context` samples are tokens, prompts stand before them.
+
+    - `spec.max_context` counts all samples that a forecast uses: the tokens and what their lags
+      reach back to (32 + 1092), over which the scale is measured too. What a window does not
+      reach back to counts as not measured.
+    - The network has no mask. A value that was not measured counts as the median, 0 after
+      scaling; upstream puts a 0 in the data's units instead, which for a temperature is a dozen
+      ranges below anything measured.
+    - The level and the logarithm of the scale are inputs, in the data's units, so that a forecast
+      does not simply follow a change of units.
+    - Steps of one pass read the context once; later ones attend to its keys and values, as in
+      training by teacher forcing. After `context` steps the tokens move on, and so does the
+      scale.
+    """
+
+    def __init__(self, net: LagLlamaNet, checkpoint: str, context: int, samples: int) -> None:
+        from torch import nn
+
+        self.model = net
+        self.network = nn.ModuleDict({"model": net}).eval()
+        self.spec = BackboneSpec(
+            name="lag_llama",
+            checkpoint=checkpoint,
+            licence=LICENCES.get(checkpoint, "unknown"),
+            width=net.width,
+            layers=net.settings["n_layer"],
+            patch=1,
+            max_context=context + net.reach,
+            joint_channels=False,
+            causal=True,
+            native_tasks=frozenset({"forecast"}),
+        )
+        self._context = context
+        self._samples = samples
+
+    @classmethod
+    def tiny(cls, seed: int = 0) -> LagLlama:
+        """Two layers of width 32, the published lags, 24 tokens, 10 samples."""
+        import torch
+
+        from tsfm_adapt.backbones._nets.lag_llama import LAGS, LagLlamaNet
+
+        settings = {"n_layer": 2, "n_head": 2, "n_embd_per_head": 16, "lags_seq": LAGS}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(LagLlamaNet(settings), "tiny", context=24, samples=10)
+
+    def sites(self) -> Mapping[Role, str]:
+        """Attention and feed-forward of every block; keys and values share one layer."""
+        block = r"(?:model\.)?transformer\.h\.\d+\."
+        return {
+            "attn.q": block + r"attn\.q_proj",
+            "attn.k": block + r"attn\.kv_proj",
+            "attn.v": block + r"attn\.kv_proj",
+            "attn.out": block + r"attn\.c_proj",
+            "mlp.in": block + r"mlp\.c_fc[12]",
+            "mlp.out": block + r"mlp\.c_proj",
+        }
+
+    def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
+        """Negative log-likelihood of the scaled targets, teacher-forced, mean over observed ones.
+
+        Upstream counts the context's own samples as targets too; here only the batch's targets
+        teach, up to `context` of them. One that was not measured is the median where later steps
+        look back at it.
+        """
+        import torch
+
+        assert batch.target is not None
+        assert batch.target_observed is not None
+        target = batch.target.flatten(0, 1)[:, : self._context]
+        observed = batch.target_observed.flatten(0, 1)[:, : self._context]
+        start = self._read(batch, through, target.shape[-1])
+        scaled = torch.where(observed, (target - start.loc) / start.scale, 0.0)
+        predicted = self._teacher_forced(start, scaled[:, None])
+        log_prob = predicted.log_prob(scaled[:, None])[:, 0]
+        total = torch.where(observed, log_prob, 0.0).sum()
+        return -total / observed.sum().clamp(min=1)
+
+    def forecast(self, batch: Batch, steps: int, through: Through = PLAIN) -> Forecast:
+        """Sampled futures, each fed back to itself; from torch's global generator.
+
+        Differentiable through each step's location, scale and degrees of freedom, given the
+        samples before it.
+        """
+        import torch
+
+        from tsfm_adapt.forecasts import SampleForecast
+
+        pieces: list[Tensor] = []  # (B, S, C, h) each
+        unrolled = batch.without_target()
+        while (done := sum(piece.shape[-1] for piece in pieces)) < steps:
+            if pieces:
+                unrolled = continued(unrolled, pieces[-1].detach(), self.spec.max_context)
+            paths = self._samples if not pieces else 1
+            futures = self._one_pass(unrolled, min(self._context, steps - done), paths, through)
+            pieces.append(futures.reshape(batch.size, self._samples, *futures.shape[2:]))
+        return SampleForecast(torch.cat(pieces, dim=-1).transpose(0, 1))
+
+    def encode(self, batch: Batch, through: Through = PLAIN) -> Encoded:
+        """States of the context's last samples, one token each, after the last norm.
+
+        Those of samples that were not measured are 0, though later tokens do see them.
+        """
+        start = self._read(batch, through, 0)
+        states = start.states.unflatten(0, batch.values.shape[:2])
+        shown = batch.observed[..., -states.shape[2] :]
+        return Encoded(states.masked_fill(~shown[..., None], 0.0), shown)
+
+    def _one_pass(self, batch: Batch, steps: int, paths: int, through: Through) -> Tensor:
+        """Futures (B, paths, C, h) of at most `context` steps, in the data's units."""
+        import torch
+
+        start = self._read(batch, through, steps)
+        with torch.no_grad():
+            uniforms, scaled = self._sampled(start, steps, paths)
+        if torch.is_grad_enabled():
+            # One more pass over the finished paths. Its values are those sampled, up to rounding.
+            drawn = self._teacher_forced(start, scaled).draw(uniforms)
+            scaled = scaled + (drawn - drawn.detach())
+        values = start.loc[:, None] + start.scale[:, None] * scaled  # (B*C, S, h)
+        futures: Tensor = values.unflatten(0, batch.values.shape[:2]).transpose(1, 2)
+        return futures
+
+    def _sampled(self, start: _Start, steps: int, paths: int) -> tuple[Tensor, Tensor]:
+        """Uniform numbers (2, R, S, h), and the scaled futures (R, S, h) that they make."""
+        import torch
+
+        rows, reach = start.loc.shape[0], self.model.reach
+        series = start.series.new_empty(rows, paths, reach + steps)
+        series[..., :reach] = start.series[:, None, start.tokens :]
+        memory: list[Memory | None] = [None] * self.spec.layers
+        uniforms, parameters = [], _first(start.parameters, paths)
+        for step in range(steps):
+            if step:
+                tokens = self._embedded(start, series[..., step - 1 : step + reach], step, 1)
+                states, grown = self.model.extend(tokens, start.memory, memory)
+                memory, parameters = [*grown], self.model.param_proj(states)
+            uniforms.append(_uniforms((2, rows, paths, 1), start.loc))
+            series[..., reach + step] = parameters.draw(uniforms[-1])[..., 0]
+        return torch.cat(uniforms, dim=-1), series[..., reach:]
+
+    def _teacher_forced(self, start: _Start, scaled: Tensor) -> StudentT:
+        """Distributions (R, S, h) of known futures (R, S, h), each given those before it."""
+        import torch
+
+        steps = scaled.shape[-1]
+        first = _first(start.parameters, scaled.shape[1])
+        if steps == 1:
+            return first
+        known = start.series[:, None, start.tokens :].expand(-1, scaled.shape[1], -1)
+        series = torch.cat([known, scaled.detach()[..., :-1]], dim=-1)
+        tokens = self._embedded(start, series, 1, steps - 1)
+        states, _ = self.model.extend(tokens, start.memory, [None] * self.spec.layers)
+        later = self.model.param_proj(states)
+        pairs = zip(first, later, strict=True)
+        return type(first)(*(torch.cat(pair, dim=-1) for pair in pairs))
+
+    def _embedded(self, start: _Start, series: Tensor, step: int, count: int) -> Tensor:
+        """Tokens (R, S, count, D) of the future from its sample `step` on; 1 is the first."""
+        at = start.tokens + step - 1
+        time = start.time[:, None, at : at + count]
+        return self.model.embed(series, start.loc[:, None], start.scale[:, None], time)
+
+    def _read(self, batch: Batch, through: Through, steps: int) -> _Start:
+        """The context, scaled and passed through; with the calendar of `steps` more samples."""
+        import torch
+
+        from tsfm_adapt.backbones._nets.lag_llama import robust_scale, time_features
+
+        net, shape = self.model, batch.values.shape[:2]
+        length = batch.values.shape[-1]
+        kept = min(length, self.spec.max_context)
+        observed = batch.observed.flatten(0, 1)[:, -kept:]
+        values = batch.values.flatten(0, 1)[:, -kept:].masked_fill(~observed, 0.0)
+        loc, scale = robust_scale(values, observed)
+        scaled = torch.where(observed, (values - loc) / scale, 0.0)
+        tokens = min(length, self._context)
+        series = torch.nn.functional.pad(scaled, (net.reach + tokens - kept, 0))
+        time = time_features(
+            batch.start_s, length - tokens, tokens + max(steps - 1, 0), batch.rate_hz
+        ).repeat_interleave(shape[1], dim=0)
+        embedded = net.embed(series, loc, scale, time[:, :tokens])
+        states, memory = net.context(*_acted_on(embedded, through, batch))
+        states = states[:, -tokens:]  # without prompts
+        parameters = net.param_proj(states[:, -1:])
+        return _Start(series, loc, scale, time, tokens, states, memory, parameters)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """A context of R series that was read, and all that its futures need; scaled space."""
+
+    series: Tensor  # (R, reach + P); 0 where not measured
+    loc: Tensor  # (R, 1), data units
+    scale: Tensor  # (R, 1), data units
+    time: Tensor  # (R, P + h - 1, 6)
+    tokens: int  # P
+    states: Tensor  # (R, P, D)
+    memory: list[Memory]  # one a block; prompts and context
+    parameters: StudentT  # (R, 1) of the first future sample
+
+
+def _acted_on(tokens: Tensor, through: Through, batch: Batch) -> tuple[Tensor, Any]:
+    """The tokens (R, N + P, D) behind their prompts, and what happens before each block."""
+    import torch
+
+    def prompts_at(layer: int) -> Tensor | None:
+        prompts = through.prefix(batch, layer)
+        return None if prompts is None else per_series(prompts, batch).flatten(0, 1).to(tokens)
+
+    prompts = prompts_at(0)
+    inserted = 0 if prompts is None else prompts.shape[1]
+
+    def before(hidden: Tensor, layer: int) -> Tensor:
+        head, data = hidden[:, :inserted], hidden[:, inserted:]
+        if layer and inserted and (deep := prompts_at(layer)) is not None:
+            assert deep.shape == head.shape, (layer, deep.shape, head.shape)
+            head = deep
+        grid = data.unflatten(0, batch.values.shape[:2])  # (B, C, P, D)
+        return torch.cat([head, through.tokens(grid, layer).flatten(0, 1)], dim=1)
+
+    return tokens if prompts is None else torch.cat([prompts, tokens], dim=1), before
+
+
+def _first(parameters: StudentT, paths: int) -> StudentT:
+    """The distribution (R, 1) of the first future sample, for every path (R, S, 1)."""
+    return type(parameters)(*(each[:, None].expand(-1, paths, -1) for each in parameters))
+
+
+def _uniforms(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Uniform numbers above 0 and below 1, each series and path its own."""
+    import torch
+
+    return torch.rand(shape, device=like.device).clamp(min=2**-25)
+
+
+def _read(source: Path) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
+    """Settings and weights of a folder or a `.ckpt`.
+
+    Raises:
+        ValueError: not of this family.
+        OSError, SafetensorError: it cannot be read.
+    """
+    if source.is_file():
+        from tsfm_adapt.backbones._nets.lag_llama_file import read_checkpoint
+
+        return read_checkpoint(source)
+    from safetensors.torch import load_file
+
+    try:
+        settings = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"has a config.json that is not JSON ({error})") from error
+    if not isinstance(settings, dict):
+        raise ValueError("has a config.json that is not an object")
+    return settings, load_file(source / "model.safetensors")
