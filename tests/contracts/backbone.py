@@ -272,7 +272,7 @@ class BackboneContract(ThroughContract):
 
     def test_tokens_say_which_of_them_were_measured(self, backbone):
         patch, longest = backbone.spec.patch, backbone.spec.max_context
-        for samples in (1, patch - 1, patch, patch + 1, 70, longest + 5):
+        for samples in (1, max(1, patch - 1), patch, patch + 1, 70, longest + 5):
             batch = random_batch(samples=samples, missing=0.8)
             encoded = backbone.encode(batch)
             kept = batch.observed[..., -longest:]

@@ -1,0 +1,508 @@
+"""Chronos-T5: forecasts in the language of tokens, every channel a series of its own.
+
+Ansari et al., "Chronos: Learning the Language of Time Series", arXiv 2403.07815. A sample divided
+by the mean absolute value of its context falls into one of 4093 bins, and a T5 model of
+`transformers` continues the sentence; the tokenizer is that of `chronos-forecasting`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from tsfm_adapt.backbones._chronos import (
+    data_tokens,
+    extend,
+    load,
+    rows,
+    target_rows,
+)
+from tsfm_adapt.backbones._rollout import continued
+from tsfm_adapt.backbones.base import (
+    PLAIN,
+    Backbone,
+    BackboneConfig,
+    BackboneSpec,
+    Encoded,
+    Role,
+    Through,
+)
+from tsfm_adapt.errors import RecipeError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers import T5ForConditionalGeneration
+
+    from tsfm_adapt.batches import Batch
+    from tsfm_adapt.forecasts import Forecast
+
+LICENCES: Mapping[str, str] = {
+    "embedded": "apache-2.0",
+    "amazon/chronos-t5-tiny": "apache-2.0",
+    "amazon/chronos-t5-mini": "apache-2.0",
+    "amazon/chronos-t5-small": "apache-2.0",
+    "amazon/chronos-t5-base": "apache-2.0",
+    "amazon/chronos-t5-large": "apache-2.0",
+}
+
+Prediction = Literal["sampled", "expected"]
+
+# Levels of the expected path's forecast, those of Chronos-2; others are interpolated.
+_LEVELS = (0.01, *(twentieth / 20 for twentieth in range(1, 20)), 0.99)
+
+_NO_LABEL = -100  # what cross-entropy ignores
+
+
+class Config(BackboneConfig):
+    """`backbone: {name: chronos_t5}`."""
+
+    name: Literal["chronos_t5"] = "chronos_t5"
+    samples: int = Field(default=20, ge=1, description="paths that a sampled forecast draws")
+    prediction: Prediction = Field(
+        default="sampled",
+        description="'sampled' draws paths, as upstream does; 'expected' follows one path without "
+        "chance, each step feeding back its expected value: repeatable and many times cheaper, "
+        "but later steps know of no spread in earlier ones, so their intervals are too narrow",
+    )
+
+    def build(self, *, weights: bool = True) -> ChronosT5:
+        """Loads the checkpoint through upstream's own class."""
+        from transformers import T5Config, T5ForConditionalGeneration
+
+        model = load(
+            self, T5Config, T5ForConditionalGeneration, "T5ForConditionalGeneration", weights
+        )
+        _check(self.checkpoint, model.config)
+        return ChronosT5(model, self.checkpoint, self.samples, self.prediction)
+
+
+class ChronosT5(Backbone):
+    """Chronos-T5; prompts and mixers act on its encoder, and prompts end there.
+
+    Args:
+        model: a T5 whose config has a `chronos_config`.
+        checkpoint: as the recipe has it.
+        samples: paths of a sampled forecast.
+        prediction: 'sampled' or 'expected', see `forecast`.
+    """
+
+    def __init__(
+        self,
+        model: T5ForConditionalGeneration,
+        checkpoint: str,
+        samples: int = 20,
+        prediction: Prediction = "sampled",
+    ) -> None:
+        from chronos import ChronosConfig
+        from torch import nn
+
+        from tsfm_adapt.backbones._through import Site
+
+        self.model = model
+        self.network = nn.ModuleDict({"model": model}).eval()
+        self.samples = samples
+        self.prediction = prediction
+        settings = ChronosConfig(**model.config.chronos_config)
+        self.spec = BackboneSpec(
+            name="chronos_t5",
+            checkpoint=checkpoint,
+            licence=LICENCES.get(checkpoint, "unknown"),
+            width=model.config.d_model,
+            layers=len(model.encoder.block),
+            patch=1,
+            max_context=settings.context_length,
+            joint_channels=False,
+            causal=False,
+            native_tasks=frozenset({"forecast"}),
+        )
+        self._settings = settings
+        self._tokenizer = settings.create_tokenizer()
+        self._warp = _warpers(settings)
+        self._steps_per_pass = int(settings.prediction_length)
+        self._site = Site(model.encoder, model.encoder.block, extend)
+
+    @classmethod
+    def tiny(cls, seed: int = 0) -> ChronosT5:
+        """Two layers of width 32 on either side; 1021 bins, 24 steps a pass."""
+        import torch
+        from transformers import T5Config, T5ForConditionalGeneration
+
+        config = T5Config(
+            vocab_size=1024,
+            d_model=32,
+            d_kv=8,
+            d_ff=64,
+            num_layers=2,
+            num_heads=4,
+            pad_token_id=0,
+            eos_token_id=1,
+            decoder_start_token_id=0,
+            architectures=["T5ForConditionalGeneration"],
+        )
+        config.chronos_pipeline_class = "ChronosPipeline"
+        config.chronos_config = {
+            "tokenizer_class": "MeanScaleUniformBins",
+            "tokenizer_kwargs": {"low_limit": -15.0, "high_limit": 15.0},
+            "context_length": 128,
+            "prediction_length": 24,
+            "n_tokens": 1024,
+            "n_special_tokens": 2,
+            "pad_token_id": 0,
+            "eos_token_id": 1,
+            "use_eos_token": True,
+            "model_type": "seq2seq",
+            "num_samples": 20,
+            "temperature": 1.0,
+            "top_k": 50,
+            "top_p": 1.0,
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(T5ForConditionalGeneration(config), checkpoint="tiny")
+
+    def sites(self) -> Mapping[Role, str]:
+        """Self-attention of both stacks, cross-attention, and both feed-forwards.
+
+        Never `lm_head`: its weight is that of the embeddings, which an update of the one would
+        change in the other. The names match with and without our `model.`, so that a saved
+        adapter fits upstream's own class too.
+        """
+        attention = (
+            r"(?:model\.)?(?:(?:encoder|decoder)\.block\.\d+\.layer\.0\.SelfAttention"
+            r"|decoder\.block\.\d+\.layer\.1\.EncDecAttention)\."
+        )
+        feed_forward = (
+            r"(?:model\.)?(?:encoder\.block\.\d+\.layer\.1|decoder\.block\.\d+\.layer\.2)"
+            r"\.DenseReluDense\."
+        )
+        return {
+            "attn.q": attention + "q",
+            "attn.k": attention + "k",
+            "attn.v": attention + "v",
+            "attn.out": attention + "o",
+            "mlp.in": feed_forward + r"wi(?:_[01])?",  # two where the activation is gated
+            "mlp.out": feed_forward + "wo",
+        }
+
+    def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
+        """Upstream's cross-entropy of the tokens: mean over all observed steps of all series.
+
+        A target of a whole pass ends in EOS, which is a label too, as in upstream's training; a
+        shorter one does not, nor does one of which nothing was observed. What was not observed is
+        fed to the decoder as padding.
+        """
+        from torch.nn.functional import cross_entropy
+
+        states, visible, scale = self._encoded(batch, through)
+        labels = self._labels(batch, scale)
+        logits = self.model(
+            encoder_outputs=(states,),
+            attention_mask=visible,
+            decoder_input_ids=self.model.prepare_decoder_input_ids_from_labels(labels),
+            use_cache=False,
+        ).logits
+        total = cross_entropy(
+            logits.float().flatten(0, 1),
+            labels.flatten(),
+            ignore_index=_NO_LABEL,
+            reduction="sum",
+        )
+        return total / (labels != _NO_LABEL).sum().clamp(min=1)
+
+    def forecast(self, batch: Batch, steps: int, through: Through = PLAIN) -> Forecast:
+        """Sampled paths, or quantiles along the expected one.
+
+        - sampled: `samples` paths drawn with the checkpoint's temperature, top-k and top-p from
+          torch's global generator, in upstream's order. Beyond one pass, the median of the paths
+          joins the context: the recursion of `ChronosPipeline.predict`.
+        - expected: one path, each step feeding back the token of its expected value; the quantiles
+          are those of each step's whole distribution. Beyond one pass, the path joins the context.
+
+        No gradient passes through a token. That of every value is therefore the gradient of its
+        step's expected value, given the tokens before it.
+        """
+        import torch
+
+        from tsfm_adapt.forecasts import QuantileForecast, SampleForecast
+
+        one_pass = self._sampled if self.prediction == "sampled" else self._expected
+        pieces: list[Tensor] = []  # (S, B, C, h) or (Q, B, C, h)
+        passing, remaining = batch, steps
+        while True:
+            piece, middle = one_pass(passing, min(remaining, self._steps_per_pass), through)
+            pieces.append(piece)
+            remaining -= piece.shape[-1]
+            if remaining <= 0:
+                break
+            passing = continued(passing, middle[:, None], self.spec.max_context)
+        values = torch.cat(pieces, dim=-1)
+        if self.prediction == "sampled":
+            return SampleForecast(values)
+        return QuantileForecast(values.movedim(0, 2), _LEVELS)
+
+    def encode(self, batch: Batch, through: Through = PLAIN) -> Encoded:
+        """Context tokens after the last block of the encoder, without EOS; one a sample."""
+        hidden, visible, _ = self._encoded(batch, through)
+        tokens, shape = data_tokens(batch, self.spec), batch.values.shape[:2]
+        states = hidden[:, :tokens].unflatten(0, shape)
+        shown = visible[:, :tokens].unflatten(0, shape)
+        return Encoded(states.masked_fill(~shown[..., None], 0.0), shown)
+
+    def _encoded(self, batch: Batch, through: Through) -> tuple[Tensor, Tensor, Tensor]:
+        """The encoder's states (B*C, T+1, D), which of them are visible, and the scale (B*C,).
+
+        Without an observed sample only EOS is visible and the scale is 1. The scale stays on the
+        CPU, where upstream's tokenizer works.
+        """
+        encoder = self.model.encoder
+        device = batch.values.device
+        ids, visible, scale = self._tokenizer.context_input_transform(rows(batch).cpu())
+        visible = visible.to(device)
+        with self._site.run(through, batch, data_tokens(batch, self.spec)):
+            states: Tensor = encoder(
+                inputs_embeds=encoder.embed_tokens(ids.to(device)), attention_mask=visible
+            ).last_hidden_state
+        return states, visible, scale
+
+    def _labels(self, batch: Batch, scale: Tensor) -> Tensor:
+        """Tokens of the target (B*C, H), and EOS after a whole pass."""
+        from torch.nn.functional import pad
+
+        target = target_rows(batch, self._steps_per_pass).cpu()
+        steps, whole = target.shape[1], self._steps_per_pass
+        padded = pad(target, (0, whole - steps), value=float("nan"))
+        ids, known = self._tokenizer.label_input_transform(padded, scale)
+        known[:, whole:] &= known[:, :whole].any(dim=1, keepdim=True)  # EOS
+        labels: Tensor = ids.masked_fill(~known, _NO_LABEL)
+        return (labels if steps == whole else labels[:, :steps]).to(batch.values.device)
+
+    def _sampled(self, batch: Batch, steps: int, through: Through) -> tuple[Tensor, Tensor]:
+        """Paths (S, B, C, h) of one pass, and their median (B, C, h), detached."""
+        import torch
+
+        states, visible, scale = self._encoded(batch, through)
+        with torch.no_grad():
+            tokens = self._rolled_out(states, visible, steps, self.samples, self._draw)
+            paths = self._values(tokens, scale).to(states.device)
+        middle = paths.median(dim=1).values  # of an even number the lower one, as upstream
+        if self._learns(states):
+            expected = self._mean(self._bins(self._retraced(tokens, states, visible)))
+            paths = paths + _gradient_of(expected * scale.to(states.device)[:, None, None])
+        shape = batch.values.shape[:2]
+        return paths.transpose(0, 1).unflatten(1, shape), middle.unflatten(0, shape)
+
+    def _expected(self, batch: Batch, steps: int, through: Through) -> tuple[Tensor, Tensor]:
+        """Quantiles (Q, B, C, h) of one pass, and expected values (B, C, h), detached."""
+        import torch
+
+        states, visible, scale = self._encoded(batch, through)
+        with torch.no_grad():
+            tokens = self._rolled_out(states, visible, steps, 1, self._nearest)
+        bins = self._bins(self._retraced(tokens, states, visible))
+        unit = scale.to(bins.device)[:, None]
+        expected = self._mean(bins)[:, 0] * unit  # (rows, h)
+        quantiles = _quantiles(bins[:, 0].detach(), self._centers(bins.device))  # (rows, h, Q)
+        values = (quantiles * unit[..., None]).movedim(-1, 0) + _gradient_of(expected)
+        shape = batch.values.shape[:2]
+        return values.unflatten(1, shape), expected.detach().unflatten(0, shape)
+
+    def _rolled_out(
+        self,
+        states: Tensor,
+        visible: Tensor,
+        steps: int,
+        paths: int,
+        pick: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """Tokens (rows, paths, steps), each picked from its step's logits (rows, paths, V)."""
+        import torch
+        from transformers import DynamicCache, EncoderDecoderCache
+
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        tokens = [self._start(len(states), paths, states.device)]
+        for _ in range(steps):
+            logits = self._logits(tokens[-1], states, visible, cache)
+            tokens.append(pick(logits[:, :, -1].float())[..., None])
+        return torch.cat(tokens[1:], dim=-1)
+
+    def _retraced(self, tokens: Tensor, states: Tensor, visible: Tensor) -> Tensor:
+        """Logits (rows, paths, h, V) of every step, given the tokens before it, with gradients."""
+        import torch
+
+        start = self._start(len(tokens), tokens.shape[1], tokens.device)
+        return self._logits(torch.cat([start, tokens[..., :-1]], dim=-1), states, visible)
+
+    def _logits(
+        self,
+        tokens: Tensor,  # (rows, paths, L)
+        states: Tensor,
+        visible: Tensor,
+        cache: Any = None,  # of transformers; holds what came before the one token given
+    ) -> Tensor:
+        """Logits (rows, paths, L, V) of the decoder.
+
+        Upstream's stack, but the paths of one series ask its encoder states together: a row a path
+        would hold the keys and values of the whole context once for each of them.
+        """
+        from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
+
+        decoder, shape = self.model.decoder, tokens.shape[1:]
+        hidden = decoder.dropout(decoder.embed_tokens(tokens.flatten(0, 1)))
+        together = hidden.unflatten(0, tokens.shape[:2]).flatten(1, 2)
+        context_mask = create_bidirectional_mask(
+            config=decoder.config,
+            inputs_embeds=together,
+            attention_mask=visible,
+            encoder_hidden_states=states,
+        )
+        path_mask = None  # one token after all others sees them all
+        if cache is None:
+            path_mask = create_causal_mask(
+                config=decoder.config,
+                inputs_embeds=hidden,
+                attention_mask=None,
+                past_key_values=None,
+            )
+        bias = context_bias = None  # made in the first block, shared by the others
+        for block in decoder.block:
+            own, context, feed_forward = block.layer
+            hidden, bias, _ = own(
+                hidden, attention_mask=path_mask, position_bias=bias, past_key_values=cache
+            )
+            together, context_bias, _ = context(
+                hidden.unflatten(0, tokens.shape[:2]).flatten(1, 2),
+                key_value_states=states,
+                attention_mask=context_mask,
+                position_bias=context_bias,
+                past_key_values=cache,
+            )
+            hidden = feed_forward(together.unflatten(1, shape).flatten(0, 1))
+        hidden = decoder.dropout(decoder.final_layer_norm(hidden))
+        if self.model.config.scale_decoder_outputs:
+            hidden = hidden * self.spec.width**-0.5
+        logits: Tensor = self.model.lm_head(hidden).unflatten(0, tokens.shape[:2])
+        return logits
+
+    def _draw(self, logits: Tensor) -> Tensor:
+        """One token (rows, paths) each, as `generate` draws it; never EOS."""
+        import torch
+
+        logits[..., self._settings.eos_token_id] = -torch.inf
+        scores: Tensor = self._warp(None, logits.flatten(0, 1))
+        return torch.multinomial(scores.softmax(-1), 1).view(logits.shape[:2])
+
+    def _nearest(self, logits: Tensor) -> Tensor:
+        """The token (rows, paths) whose bin holds the expected value."""
+        import torch
+
+        boundaries: Tensor = self._tokenizer.boundaries.to(logits.device)
+        found = torch.bucketize(self._mean(self._bins(logits)), boundaries, right=True)
+        first: int = self._settings.n_special_tokens
+        return found + first
+
+    def _values(self, tokens: Tensor, scale: Tensor) -> Tensor:
+        """Data units (rows, paths, h) of tokens, on the CPU."""
+        values: Tensor = self._tokenizer.output_transform(tokens.cpu(), scale)
+        return values
+
+    def _bins(self, logits: Tensor) -> Tensor:
+        """The probability of each bin, special tokens left out, untruncated."""
+        first, end = self._settings.n_special_tokens + 1, self._settings.n_tokens
+        return logits[..., first:end].float().softmax(-1)
+
+    def _mean(self, bins: Tensor) -> Tensor:
+        """Expected values in scaled space; exact under autocast too."""
+        import torch
+
+        with torch.autocast(bins.device.type, enabled=False):
+            return bins @ self._centers(bins.device)
+
+    def _centers(self, device: torch.device) -> Tensor:
+        centers: Tensor = self._tokenizer.centers.to(device)
+        return centers
+
+    def _start(self, series: int, paths: int, device: torch.device) -> Tensor:
+        import torch
+
+        token = self.model.config.decoder_start_token_id
+        return torch.full((series, paths, 1), token, device=device)
+
+    def _learns(self, states: Tensor) -> bool:
+        """Whether a gradient is wanted: without one, nothing is passed twice."""
+        import torch
+
+        return torch.is_grad_enabled() and (
+            states.requires_grad or any(p.requires_grad for p in self.network.parameters())
+        )
+
+
+def _check(checkpoint: str, config: Any) -> None:
+    """Stops unless a T5 config says how time series become its tokens.
+
+    Raises:
+        RecipeError: it is a T5 of text, of another tokenizer, or inconsistent.
+    """
+    from chronos import ChronosConfig
+
+    found = getattr(config, "chronos_config", None)
+    if not isinstance(found, dict):
+        raise RecipeError(
+            f"backbone.checkpoint: '{checkpoint}' is not a chronos_t5 model: its config.json has "
+            "no chronos_config, so it is a T5 of text. Give an amazon/chronos-t5 checkpoint."
+        )
+    try:
+        settings = ChronosConfig(**found)
+    except (TypeError, AssertionError) as error:
+        raise RecipeError(
+            f"backbone.checkpoint: '{checkpoint}' is not a chronos_t5 model: its chronos_config "
+            f"does not fit ({error}). Write the folder again with save_pretrained."
+        ) from error
+    expected = {"tokenizer_class": "MeanScaleUniformBins", "model_type": "seq2seq"}
+    wrong = [f"{name} {found[name]}" for name, value in expected.items() if found[name] != value]
+    if settings.n_tokens > config.vocab_size:
+        wrong.append(f"n_tokens {settings.n_tokens} for a vocabulary of {config.vocab_size}")
+    if wrong:
+        raise RecipeError(
+            f"backbone.checkpoint: '{checkpoint}' is not a chronos_t5 model: its chronos_config "
+            f"has {', '.join(wrong)}. Give an amazon/chronos-t5 checkpoint."
+        )
+
+
+def _gradient_of(value: Tensor) -> Tensor:
+    """Zero, with the gradient of `value`."""
+    return value - value.detach()
+
+
+def _quantiles(bins: Tensor, centers: Tensor) -> Tensor:
+    """Values (..., Q) at `_LEVELS` of a distribution over bins (..., V), even within a bin."""
+    import torch
+
+    levels = torch.tensor(_LEVELS, device=bins.device).expand(*bins.shape[:-1], -1).contiguous()
+    reached = bins.cumsum(dim=-1)
+    index = torch.searchsorted(reached, levels).clamp(max=len(centers) - 1)
+    above, mass = reached.gather(-1, index), bins.gather(-1, index)
+    # Rounding of the sum may place a level a little outside the bin that was found for it.
+    share = (1 - (above - levels) / mass.clamp(min=1e-12)).clamp(0, 1)
+    return centers[index] + (share - 0.5) * (centers[1] - centers[0])
+
+
+def _warpers(settings: Any) -> Any:  # of chronos and transformers, untyped
+    """What `generate` does to logits before it draws, in its order."""
+    from transformers import (
+        LogitsProcessorList,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
+
+    warpers = LogitsProcessorList()
+    if settings.temperature != 1.0:
+        warpers.append(TemperatureLogitsWarper(settings.temperature))
+    if settings.top_k:
+        warpers.append(TopKLogitsWarper(settings.top_k))
+    if settings.top_p < 1.0:
+        warpers.append(TopPLogitsWarper(settings.top_p))
+    return warpers

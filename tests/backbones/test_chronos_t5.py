@@ -1,0 +1,458 @@
+import json
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from contracts.adapter import AdapterContract, train
+from contracts.backbone import BackboneContract
+from contracts.batch import (
+    LEVELS,
+    assert_near,
+    assert_same,
+    outputs,
+    random_batch,
+    roughened,
+    select,
+)
+from contracts.through import Acting
+from tsfm_adapt.adapters import lora
+from tsfm_adapt.backbones import chronos_bolt
+from tsfm_adapt.backbones.chronos_t5 import ChronosT5, Config
+from tsfm_adapt.errors import EnvironmentProblem, RecipeError
+from tsfm_adapt.model import AdaptedModel
+
+ATTENTION = ("attn.q", "attn.k", "attn.v", "attn.out")
+EVERYWHERE = (*ATTENTION, "mlp.in", "mlp.out")
+
+
+def rough(prediction="sampled", samples=20):
+    backbone = roughened(ChronosT5.tiny())
+    backbone.prediction, backbone.samples = prediction, samples
+    return backbone
+
+
+def drawn(backbone, batch, steps):
+    torch.manual_seed(0)
+    return backbone.forecast(batch, steps)
+
+
+class TokenContract(BackboneContract):
+    """The laws of the contract that tokens obey, however the forecast is made."""
+
+    backbone_class = ChronosT5
+    beyond_one_pass = 60  # tiny predicts 24 steps a pass
+
+    def test_the_forecast_follows_an_affine_change_of_units(self, backbone):
+        """Of the factor only: a level is part of the mean absolute value that scales.
+
+        Powers of two are exact; other factors may round a sample into the next bin.
+        """
+        batch = random_batch()
+        expected = drawn(backbone, batch, 20).quantiles(LEVELS)
+        for factor in (2.0**-20, 0.25, 1024.0):
+            changed = select(batch)
+            changed.values[:, 1] *= factor
+            forecast = drawn(backbone, changed, 20).quantiles(LEVELS)
+            assert torch.equal(forecast[:, 1], factor * expected[:, 1])
+            assert torch.equal(backbone.encode(changed).tokens, backbone.encode(batch).tokens)
+
+    def test_a_ripple_far_smaller_than_its_level_is_lost(self, backbone):
+        """What the law above leaves out is a limit of the model: one bin is .03 of the mean."""
+        flat, ripple = (random_batch(missing=0.0) for _ in range(2))
+        flat.values[:] = 1000.0
+        ripple.values[:] = 1000.0 + torch.sin(torch.arange(70.0))
+        assert torch.equal(backbone.encode(ripple).tokens, backbone.encode(flat).tokens)
+
+
+class TestSampled(TokenContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backbone(cls):
+        return rough(samples=6)
+
+    def test_windows_in_another_order_give_the_same_in_that_order(self, backbone):
+        """Chance is dealt out row by row: see `TestExpected` for the forecast."""
+        batch, order = random_batch(), [2, 0, 1]
+        permuted = select(batch, order)
+        assert_near(backbone.loss(permuted), backbone.loss(batch))
+        straight, other = backbone.encode(batch), backbone.encode(permuted)
+        assert torch.equal(other.token_observed, straight.token_observed[order])
+        assert_near(other.tokens, straight.tokens[order])
+
+    def test_channels_in_another_order_give_the_same_in_that_order(self, backbone):
+        """Chance is dealt out row by row: see `TestExpected` for the forecast."""
+        batch, order = random_batch(), [3, 1, 0, 2]
+        permuted = select(batch, channels=order)
+        assert_near(backbone.loss(permuted), backbone.loss(batch))
+        straight, other = backbone.encode(batch), backbone.encode(permuted)
+        assert torch.equal(other.token_observed, straight.token_observed[:, order])
+        assert_near(other.tokens, straight.tokens[:, order])
+
+    def test_another_seed_draws_other_paths(self, backbone):
+        batch = random_batch()
+        first = drawn(backbone, batch, 20).values
+        assert torch.equal(drawn(backbone, batch, 20).values, first)
+        assert not torch.equal(backbone.forecast(batch, 20).values, first)
+
+    def test_asking_for_gradients_changes_no_value(self, backbone):
+        batch = random_batch()
+        with_gradient = drawn(backbone, batch, 60).values
+        with torch.no_grad():
+            assert torch.equal(drawn(backbone, batch, 60).values, with_gradient)
+        assert with_gradient.requires_grad
+
+    def test_one_context_is_encoded_once_for_all_paths(self, backbone):
+        seen = []
+        hook = backbone.model.encoder.register_forward_hook(
+            lambda module, args, output: seen.append(tuple(output.last_hidden_state.shape))
+        )
+        forecast = backbone.forecast(random_batch(windows=2, channels=3), 60)
+        hook.remove()
+        assert forecast.values.shape == (6, 2, 3, 60)
+        # two passes of 24 were fed back; every context ends in EOS
+        assert seen == [(6, 71, 32), (6, 95, 32), (6, 119, 32)]
+
+    def test_the_median_path_joins_the_context(self, backbone):
+        batch, through = random_batch(windows=2, channels=3), Acting()
+        forecast = backbone.forecast(batch, 25, through)
+        second = through.asked[-1][0]
+        assert second.subjects == ("p0", "p1")
+        median = forecast.values[..., :24].median(dim=0).values
+        assert torch.equal(second.values[..., 70:], median)
+        assert torch.equal(second.values[..., :70], batch.values)
+        assert second.observed[..., 70:].all()
+        assert not second.values.requires_grad
+
+
+class TestExpected(TokenContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backbone(cls):
+        return rough("expected")
+
+    def test_no_chance_is_involved(self, backbone):
+        batch, before = random_batch(), torch.random.get_rng_state()
+        first = backbone.forecast(batch, 60).quantiles(LEVELS)
+        assert torch.equal(torch.random.get_rng_state(), before)
+        torch.manual_seed(99)
+        assert torch.equal(backbone.forecast(batch, 60).quantiles(LEVELS), first)
+
+    def test_quantiles_never_cross(self, backbone):
+        quantiles = backbone.forecast(random_batch(), 60).values
+        assert (quantiles.diff(dim=2) >= 0).all()
+
+    def test_the_expected_path_joins_the_context(self, backbone):
+        batch, through = random_batch(windows=2, channels=3), Acting()
+        forecast = backbone.forecast(batch, 25, through)
+        second = through.asked[-1][0]
+        joined = second.values[..., 70:]
+        assert joined.shape == (2, 3, 24)
+        assert (joined > forecast.values[:, :, 0, :24]).all()
+        assert (joined < forecast.values[:, :, -1, :24]).all()
+
+    def test_the_first_step_has_the_quantiles_of_very_many_samples(self, backbone):
+        """Where nothing was fed back yet, both ways predict the same distribution."""
+        batch = random_batch(windows=1, channels=2)
+        exact = backbone.forecast(batch, 1).quantiles(LEVELS)
+        settings = backbone.model.config.chronos_config | {"top_k": 0}
+        sampling = rough(samples=4_000)
+        sampling.model.config.chronos_config = settings
+        sampling = ChronosT5(sampling.model, "tiny", samples=4_000)
+        with torch.no_grad():
+            sampled = drawn(sampling, batch, 1).quantiles(LEVELS)
+        spread = (exact[:, :, 2] - exact[:, :, 0])[:, :, None]
+        assert ((sampled - exact).abs() / spread).max() < 0.05
+
+
+class TestLora(AdapterContract):
+    """Along the expected path: rounding may flip a draw, and with it a whole path."""
+
+    config = lora.Config(rank=4)
+    backbone_class = ChronosT5
+
+    @pytest.fixture
+    def backbone(self):
+        return rough("expected")
+
+
+class TestLoraEverywhere(TestLora):
+    config = lora.Config(rank=2, sites=EVERYWHERE)
+
+
+def test_lora_sits_on_all_attention_and_feed_forwards_and_never_on_the_tied_head():
+    backbone = ChronosT5.tiny()
+    model = AdaptedModel(backbone, [lora.Config(rank=1, sites=EVERYWHERE).build()])
+    adapted = {name.split(".lora_")[0] for name in model.trainable()}
+    assert len(adapted) == 2 * (4 + 2) + 2 * (4 + 4 + 2)  # encoder and decoder blocks
+    assert all(".block." in name for name in adapted)
+    for pattern in backbone.sites().values():
+        assert not any(re.fullmatch(pattern, name) for name in ("model.lm_head", "lm_head"))
+
+
+def test_merging_leaves_the_tied_embeddings_tied_and_bit_identical():
+    backbone, batch = rough(), random_batch()
+    before = backbone.model.shared.weight.detach().clone()
+    adapter = lora.Config(rank=2, sites=EVERYWHERE).build()
+    model = AdaptedModel(backbone, [adapter])
+    train(model, batch, steps=2)
+    adapter.merge(backbone)
+    upstream = backbone.model
+    assert torch.equal(upstream.shared.weight, before)
+    for tied in (upstream.lm_head, upstream.encoder.embed_tokens, upstream.decoder.embed_tokens):
+        assert tied.weight is upstream.shared.weight
+
+
+@pytest.mark.parametrize(
+    ("width", "feed_forward", "layers", "heads", "millions", "trainable"),
+    [(256, 1024, 4, 4, 8.39, 49_152), (768, 3072, 12, 12, 201.4, 442_368)],
+    ids=["tiny", "base"],
+)
+def test_published_sizes_have_their_parameters_and_those_of_lora(
+    width, feed_forward, layers, heads, millions, trainable
+):
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    config = T5Config(
+        vocab_size=4096,
+        d_model=width,
+        d_kv=64,
+        d_ff=feed_forward,
+        num_layers=layers,
+        num_heads=heads,
+        decoder_start_token_id=0,
+    )
+    config.chronos_config = ChronosT5.tiny().model.config.chronos_config | {"n_tokens": 4096}
+    with torch.device("meta"):
+        upstream = T5ForConditionalGeneration(config)
+    backbone = ChronosT5(upstream, "published")
+    total = sum(p.numel() for p in backbone.network.parameters())
+    assert total / 1e6 == pytest.approx(millions, rel=1e-3)
+    model = AdaptedModel(backbone, [lora.Config(rank=2, sites=ATTENTION).build()])
+    assert sum(p.numel() for p in model.trainable().values()) == trainable
+
+
+def test_a_target_beyond_one_pass_is_cut_to_it():
+    backbone, batch = rough(), random_batch(horizon=40)
+    cut = replace(
+        batch, target=batch.target[..., :24], target_observed=batch.target_observed[..., :24]
+    )
+    assert torch.equal(backbone.loss(batch), backbone.loss(cut))
+
+
+def test_a_step_that_was_not_observed_weighs_nothing():
+    backbone, batch = rough(), random_batch(horizon=16)
+    batch.target_observed[..., 8:] = False
+    short = replace(
+        batch, target=batch.target[..., :8], target_observed=batch.target_observed[..., :8]
+    )
+    assert_near(backbone.loss(short), backbone.loss(batch), relative=1e-6)
+
+
+def test_a_whole_pass_teaches_where_it_ends_and_a_shorter_target_does_not():
+    backbone = rough()
+    end = []
+    hook = backbone.model.lm_head.register_forward_hook(
+        lambda module, args, logits: end.append(logits.shape[1])
+    )
+    for horizon in (23, 24, 30):
+        backbone.loss(random_batch(horizon=horizon))
+    hook.remove()
+    assert end == [23, 25, 25]
+
+
+def test_prompts_are_gone_before_the_decoder():
+    """It attends to the 70 context tokens and EOS, with prompts or without."""
+    backbone, seen = rough(samples=2), []
+    hook = (
+        backbone.model.decoder.block[0]
+        .layer[1]
+        .register_forward_pre_hook(
+            lambda module, args, kwargs: seen.append(tuple(kwargs["key_value_states"].shape)),
+            with_kwargs=True,
+        )
+    )
+    prompts = torch.ones(3, backbone.spec.width)
+    for prompt in (None, prompts):
+        through = Acting(lambda batch, layer, p=prompt: p if layer == 0 else None)
+        with torch.no_grad():
+            backbone.forecast(random_batch(), 1, through)
+        backbone.loss(random_batch(), through)
+    hook.remove()
+    assert seen == [(12, 71, 32)] * 4
+
+
+def test_upstreams_own_class_loads_the_adapter_through_peft(tmp_path):
+    """What we train is a peft adapter of upstream's model, with nothing of ours in it."""
+    from peft import PeftModel, get_peft_model_state_dict
+    from transformers import T5ForConditionalGeneration
+
+    backbone, batch = rough(), random_batch()
+    backbone.model.save_pretrained(tmp_path / "base")
+    model = AdaptedModel(backbone, [lora.Config(rank=4, sites=EVERYWHERE).build()])
+    train(model, batch, steps=2)
+
+    (tmp_path / "adapter").mkdir()
+    tensors = get_peft_model_state_dict(model.network)
+    save_file(
+        {f"base_model.{name}": tensor.contiguous() for name, tensor in tensors.items()},
+        tmp_path / "adapter" / "adapter_model.safetensors",
+    )
+    model.network.peft_config["default"].save_pretrained(tmp_path / "adapter")
+
+    base = T5ForConditionalGeneration.from_pretrained(tmp_path / "base")
+    upstream = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    with torch.no_grad():
+        theirs = ChronosT5(upstream.base_model.model, "tiny").loss(batch)
+        assert torch.equal(theirs, model.backbone.loss(batch))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A checkpoint folder in upstream's own layout."""
+    folder = tmp_path_factory.mktemp("chronos_t5")
+    rough().model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def edited(tmp_path, folder):
+    """A copy of the folder with another config.json, as a checkpoint id."""
+
+    def write(change):
+        settings = json.loads((folder / "config.json").read_text())
+        change(settings)
+        (tmp_path / "config.json").write_text(json.dumps(settings))
+        (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+        return str(tmp_path)
+
+    return write
+
+
+def test_a_folder_that_upstream_saved_loads_with_equal_outputs(folder):
+    loaded = Config(checkpoint=str(folder), samples=5).build()
+    batch = random_batch()
+    assert_same(outputs(loaded, batch, 60), outputs(rough(samples=5), batch, 60))
+    assert loaded.spec.checkpoint == str(folder)
+    assert loaded.spec.licence == "unknown"
+    assert not loaded.model.training
+    assert loaded.model.lm_head.weight is loaded.model.shared.weight
+
+
+def test_the_recipe_chooses_how_forecasts_are_made(folder):
+    expected = Config(checkpoint=str(folder), prediction="expected").build()
+    assert torch.equal(
+        expected.forecast(random_batch(), 8).quantiles(LEVELS),
+        rough("expected").forecast(random_batch(), 8).quantiles(LEVELS),
+    )
+    assert Config(checkpoint=str(folder)).samples == 20
+
+
+def test_a_loaded_model_saves_again_as_upstreams_own(tmp_path, folder):
+    from chronos import BaseChronosPipeline, ChronosPipeline
+
+    Config(checkpoint=str(folder)).build().model.save_pretrained(tmp_path)
+    assert type(BaseChronosPipeline.from_pretrained(tmp_path)) is ChronosPipeline
+    saved, original = (load_file(path / "model.safetensors") for path in (tmp_path, folder))
+    assert_same(saved, original)
+
+
+def test_a_checkpoint_saved_in_half_precision_computes_in_float32(tmp_path):
+    ChronosT5.tiny().model.to(torch.bfloat16).save_pretrained(tmp_path)
+    assert "bfloat16" in (tmp_path / "config.json").read_text()
+    loaded = Config(checkpoint=str(tmp_path)).build()
+    assert {p.dtype for p in loaded.network.parameters()} == {torch.float32}
+
+
+def test_without_weights_the_shapes_are_the_same_and_nothing_is_allocated(folder):
+    config = Config(checkpoint=str(folder))
+    real, bare = (config.build(weights=weights).network for weights in (True, False))
+    assert {p.device.type for p in bare.parameters()} == {"meta"}
+    assert {n: p.shape for n, p in bare.named_parameters()} == {
+        n: p.shape for n, p in real.named_parameters()
+    }
+
+
+def test_the_settings_come_from_the_checkpoint(folder):
+    spec = Config(checkpoint=str(folder)).build(weights=False).spec
+    assert (spec.name, spec.width, spec.layers, spec.patch) == ("chronos_t5", 32, 2, 1)
+    assert spec.max_context == 128
+    assert not spec.joint_channels
+    assert not spec.causal
+    assert spec.native_tasks == {"forecast"}
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+def test_a_folder_that_lacks_a_file_is_refused_with_what_it_holds(tmp_path, missing):
+    ChronosT5.tiny().model.save_pretrained(tmp_path)
+    (tmp_path / missing).unlink()
+    with pytest.raises(RecipeError, match=f"lacks {missing}") as refused:
+        Config(checkpoint=str(tmp_path)).build()
+    assert str(tmp_path) in str(refused.value)
+
+
+def test_a_chronos_bolt_model_is_refused_by_name(tmp_path):
+    chronos_bolt.ChronosBolt.tiny().model.save_pretrained(tmp_path)
+    with pytest.raises(RecipeError, match="is not a chronos_t5 model") as refused:
+        Config(checkpoint=str(tmp_path)).build()
+    assert "ChronosBoltModelForForecasting" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda settings: settings.pop("chronos_config"), "a T5 of text"),
+        (lambda settings: settings["chronos_config"].pop("top_k"), "'top_k'"),
+        (lambda settings: settings["chronos_config"].update(surprise=1), "'surprise'"),
+        (lambda settings: settings["chronos_config"].update(model_type="causal"), "causal"),
+        (
+            lambda settings: settings["chronos_config"].update(tokenizer_class="ChronosPipeline"),
+            "tokenizer_class ChronosPipeline",
+        ),
+        (lambda settings: settings["chronos_config"].update(n_tokens=4096), "n_tokens 4096"),
+    ],
+    ids=["text", "lacking", "unknown", "causal", "tokenizer", "vocabulary"],
+)
+@pytest.mark.parametrize("weights", [True, False])
+def test_a_t5_of_another_kind_is_refused_by_name(edited, change, found, weights):
+    checkpoint = edited(change)
+    with pytest.raises(RecipeError, match="is not a chronos_t5 model") as refused:
+        Config(checkpoint=checkpoint).build(weights=weights)
+    assert found in str(refused.value)
+    assert checkpoint in str(refused.value)
+
+
+def test_a_weights_file_that_was_cut_short_is_refused_by_name(tmp_path, folder):
+    weights = (folder / "model.safetensors").read_bytes()
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(weights[:5000])
+    with pytest.raises((RecipeError, EnvironmentProblem), match=re.escape(str(tmp_path))):
+        Config(checkpoint=str(tmp_path)).build()
+
+
+@pytest.mark.parametrize("change", [{"num_layers": 3}, {"d_ff": 32}])
+def test_weights_that_do_not_fit_the_config_are_refused(edited, change):
+    checkpoint = edited(lambda settings: settings.update(change))
+    with pytest.raises((RecipeError, EnvironmentProblem), match=re.escape(checkpoint)):
+        Config(checkpoint=checkpoint).build()
+
+
+@pytest.mark.parametrize("part", ["shared", "encoder.final_layer_norm", "decoder.block.1"])
+def test_weights_that_the_file_lacks_are_never_made_up(tmp_path, folder, part):
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(part)}
+    assert len(kept) < len(weights)
+    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    with pytest.raises(RecipeError, match="lacks"):
+        Config(checkpoint=str(tmp_path)).build()
+
+
+@pytest.mark.parametrize(
+    "field", [{"checkpont": "x"}, {"name": "chronos_t6"}, {"samples": 0}, {"prediction": "mean"}]
+)
+def test_a_setting_that_is_wrong_is_refused(field):
+    with pytest.raises(ValueError, match=next(iter(field))):
+        Config.model_validate(field)
