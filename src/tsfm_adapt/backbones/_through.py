@@ -28,8 +28,8 @@ class _Pass:
     site: Site
     through: Through
     batch: Batch
-    data_tokens: int  # P, the leading tokens of the encoder's input that belong to the context
-    prompts: list[int]  # [N] once layer 0 has inserted its prompts
+    data_tokens: int  # the leading tokens of the encoder's rows that belong to the context
+    prompts: list[int]  # [how many leading tokens of a row are prompts], once layer 0 inserted any
     read: int | None  # trailing tokens whose last states the caller reads; None = all
 
 
@@ -43,7 +43,7 @@ class Site:
     """Where prompts enter and leave an encoder, and where data tokens can be mixed.
 
     The encoder takes its tokens (B*C, L, D) as `inputs_embeds`, and its blocks take them as first
-    argument; rows are ordered by window, then by channel.
+    argument; rows are ordered by window, then by channel. A subclass may lay them out otherwise.
     """
 
     def __init__(self, encoder: nn.Module, blocks: Sequence[nn.Module], extend: Extend) -> None:
@@ -69,6 +69,15 @@ class Site:
         current = _ACTIVE.get()
         return current if current is not None and current.site is self else None
 
+    def rows(self, series: Tensor) -> Tensor:
+        """Tokens (B, C, n, D) in the encoder's layout."""
+        return series.flatten(0, 1)
+
+    def series(self, rows: Tensor, batch: Batch) -> Tensor:
+        """Tokens in the encoder's layout as (B, C, n, D)."""
+        tokens: Tensor = rows.unflatten(0, batch.values.shape[:2])
+        return tokens
+
     def _enter(
         self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
@@ -81,7 +90,7 @@ class Site:
         prompts = current.through.prefix(current.batch, 0)
         if prompts is None:
             return None
-        rows = per_series(prompts, current.batch).flatten(0, 1).to(embeddings.dtype)
+        rows = self.rows(per_series(prompts, current.batch)).to(embeddings.dtype)
         current.prompts.append(rows.shape[1])
         extended = self._extend(dict(kwargs), rows.shape[1])
         return args, extended | {"inputs_embeds": torch.cat([rows, embeddings], dim=1)}
@@ -107,6 +116,7 @@ class _BlockHook:
         current = self._site.active()
         if current is None:
             return None
+        site = self._site
         hidden: Tensor = args[0]  # (B*C, N+L, D)
         inserted = current.prompts[0] if current.prompts else 0
         head, tail = hidden[:, :inserted], hidden[:, inserted + current.data_tokens :]
@@ -114,10 +124,10 @@ class _BlockHook:
         if self._layer > 0 and inserted:
             deep = current.through.prefix(current.batch, self._layer)
             if deep is not None:
-                assert deep.shape[-2] == inserted, (self._layer, deep.shape, inserted)
-                head = per_series(deep, current.batch).flatten(0, 1).to(hidden.dtype)
-        grid = data.unflatten(0, current.batch.values.shape[:2])  # (B, C, P, D)
+                head = site.rows(per_series(deep, current.batch)).to(hidden.dtype)
+                assert head.shape[1] == inserted, (self._layer, deep.shape, inserted)
+        grid = site.series(data, current.batch)  # (B, C, P, D)
         mixed = current.through.tokens(grid, self._layer)
         if mixed is grid and head.shape[1] == 0:
             return None
-        return torch.cat([head, mixed.flatten(0, 1), tail], dim=1), *args[1:]
+        return torch.cat([head, site.rows(mixed), tail], dim=1), *args[1:]
