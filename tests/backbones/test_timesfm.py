@@ -98,6 +98,16 @@ class TestTimesFM(BackboneContract):
         cut.target_observed[..., 128:] = False
         assert torch.equal(backbone.loss(batch), backbone.loss(cut))
 
+    @pytest.mark.parametrize("exponent", [-40, 40])
+    def test_microvolts_in_volts_are_no_flat_line(self, backbone, exponent):
+        """Upstream's tolerance is a number; here the magnitude of a series is its own."""
+        batch, other = random_batch(), random_batch()
+        for part in (other.values, other.target):
+            part *= 2.0**exponent
+        before, after = outputs(backbone, batch, 150), outputs(backbone, other, 150)
+        after["forecast"] = after["forecast"] * 2.0**-exponent
+        assert_same(after, before)
+
     def test_a_flat_context_is_no_part_of_the_loss(self, backbone):
         batch = random_batch()
         batch.values[:, 1] = 36.6

@@ -68,6 +68,16 @@ class TestTimesFM3(BackboneContract):
             moved.target[..., part] += 100.0
             assert not torch.equal(backbone.loss(moved), backbone.loss(batch))
 
+    @pytest.mark.parametrize("exponent", [-40, 40])
+    def test_microvolts_in_volts_are_no_flat_line(self, backbone, exponent):
+        """Upstream's tolerance is a number; here the magnitude of a series is its own."""
+        batch, other = random_batch(), random_batch()
+        for part in (other.values, other.target):
+            part *= 2.0**exponent
+        before, after = outputs(backbone, batch, 150), outputs(backbone, other, 150)
+        after["forecast"] = after["forecast"] * 2.0**-exponent
+        assert_same(after, before)
+
     def test_a_flat_context_is_no_part_of_the_loss(self, backbone):
         batch = random_batch()
         batch.values[:, 1] = 36.6

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,7 +50,7 @@ LICENCES: Mapping[str, str] = {
     "google/timesfm-2.5-200m-pytorch": "apache-2.0",
 }
 
-# A series that deviates less is flat: upstream leaves it unscaled, and forecasts its mean.
+# A series that deviates less, in its own unit, is flat: it is left unscaled and continues flat.
 _FLAT = 1e-6
 
 
@@ -199,7 +199,7 @@ class TimesFM(Backbone):
         state = self._pass(series, batch, through)
         scale = state.scale[:, None]  # (R, 1)
         observed = batch.target_observed.flatten(0, 1) & (scale >= _FLAT)  # (R, H)
-        known = torch.where(observed, batch.target.flatten(0, 1) - series.anchor, 0.0)
+        known = series.seen_as(batch.target.flatten(0, 1)).where(observed, 0.0)
         target = (known - state.centre[:, None]) / scale.clamp(min=_FLAT)
         columns = (0.5, *self._levels)
         losses = []
@@ -231,13 +231,14 @@ class TimesFM(Backbone):
         unrolled = batch
         while medians[0].shape[1] * len(medians) < steps:
             fed_back = medians[-1].detach()
-            path = (fed_back + series.anchor).unflatten(0, (batch.size, 1, -1))
+            path = series.in_units(fed_back).unflatten(0, (batch.size, 1, -1))
             unrolled = continued(unrolled, path, self.spec.max_context)
             series = series.continued(fed_back, self.spec.max_context)
             medians.append(self._median_path(self._pass(series, unrolled, through)))
-        median = torch.cat(medians, dim=1)[:, :steps, None] + series.anchor[..., None]
-        rows = median + distance * state.scale[:, None, None]  # (R, H, Q)
-        values = rows.transpose(1, 2).unflatten(0, batch.values.shape[:2])
+        median = torch.cat(medians, dim=1)[:, :steps, None]
+        rows = (median + distance * state.scale[:, None, None]).flatten(1)  # (R, H * Q)
+        columns = series.in_units(rows).unflatten(1, (steps, -1)).transpose(1, 2)
+        values = columns.unflatten(0, batch.values.shape[:2])
         return QuantileForecast(values, self._levels)
 
     def encode(self, batch: Batch, through: Through = PLAIN) -> Encoded:
@@ -295,7 +296,7 @@ class TimesFM(Backbone):
         return columns
 
     def _median_path(self, state: _State) -> Tensor:
-        """The median of one pass (R, h), around the anchor."""
+        """The median of one pass (R, h), as the series holds values."""
         median = self._point_head(state)[..., self._median]
         return median * state.scale[:, None] + state.centre[:, None]
 
@@ -305,21 +306,23 @@ class _State:
     """What a pass knows after the last block."""
 
     hidden: Tensor  # (R, P, D)
-    centre: Tensor  # (R,) running mean of the last patch, around the anchor
-    scale: Tensor  # (R,) running deviation of the last patch
+    centre: Tensor  # (R,) running mean of the last patch, as the series holds values
+    scale: Tensor  # (R,) running deviation of the last patch, likewise
 
 
 @dataclass(frozen=True)
 class _Series:
     """R = B*C series without gaps: interior ones are filled, leading ones are padding.
 
-    Values are held around each series' first measured sample, the anchor: a constant series is
-    then exactly 0, and a huge level costs no digits.
+    Values are held around each series' first measured sample, the anchor, and divided by a power
+    of two, the unit: a constant series is then exactly 0, a huge level costs no digits, and
+    microvolts in volts are not flat to upstream's tolerance.
     """
 
-    values: Tensor  # (R, T); 0 where absent
+    values: Tensor  # (R, T) between -2 and 2; 0 where absent
     absent: Tensor  # (R, T) bool, before the first measured sample
     anchor: Tensor  # (R, 1), data units
+    unit: Tensor  # (R, 1), data units
 
     @classmethod
     def of(cls, batch: Batch, max_context: int) -> _Series:
@@ -340,10 +343,21 @@ class _Series:
         left = before.clamp(min=0)
         right = after.where(after < end, left)
         centred = torch.where(observed, values - anchor, 0.0)
+        largest = centred.detach().abs().amax(dim=1, keepdim=True)
+        unit = torch.exp2(largest.log2().floor()).where(largest > 0, 1.0)
+        centred = centred / unit
         share = (time - left) / (right - left).clamp(min=1)
         from_left = centred.gather(1, left)
         filled = from_left + share * (centred.gather(1, right) - from_left)
-        return cls(filled.masked_fill(before < 0, 0.0), before < 0, anchor)
+        return cls(filled.masked_fill(before < 0, 0.0), before < 0, anchor, unit)
+
+    def seen_as(self, values: Tensor) -> Tensor:
+        """Values (R, T) in data units as the series holds them."""
+        return (values - self.anchor) / self.unit
+
+    def in_units(self, values: Tensor) -> Tensor:
+        """Values (R, T) as the series holds them, in data units."""
+        return values * self.unit + self.anchor
 
     def continued(self, added: Tensor, max_context: int) -> _Series:
         """The series with samples (R, h) after them, of which the last `max_context` are kept."""
@@ -351,7 +365,7 @@ class _Series:
 
         values = torch.cat([self.values, added], dim=1)
         absent = torch.cat([self.absent, torch.zeros_like(added, dtype=torch.bool)], dim=1)
-        return _Series(values[:, -max_context:], absent[:, -max_context:], self.anchor)
+        return replace(self, values=values[:, -max_context:], absent=absent[:, -max_context:])
 
     def patches(self, patch: int) -> tuple[Tensor, Tensor]:
         """Values and absence (R, P, patch), padded on the left."""

@@ -48,7 +48,7 @@ LICENCES: Mapping[str, str] = {
 # `_MAX_CONTEXT_LENGTH` of upstream's forecaster; the checkpoint does not say it.
 _MAX_CONTEXT = 15360
 
-# A series that deviates less is flat: upstream leaves it unscaled, and forecasts its mean.
+# A series that deviates less, in its own unit, is flat: it is left unscaled and continues flat.
 _FLAT = 1e-6
 
 # What is left of a straight line in float32, as a share of its deviation.
@@ -172,7 +172,7 @@ class TimesFM3(Backbone):
         series = _Series.of(batch, self.model)
         forecast = self._forecast(series, batch, batch.target.shape[-1], through)
         observed = batch.target_observed & (series.deviation >= _FLAT)
-        scale = series.deviation.clamp(min=_FLAT)
+        scale = series.deviation.clamp(min=_FLAT) * series.unit
         return forecast.loss(batch.target, observed, scale) / len(self._levels)
 
     def forecast(self, batch: Batch, steps: int, through: Through = PLAIN) -> QuantileForecast:
@@ -222,9 +222,10 @@ class TimesFM3(Backbone):
         else:
             columns = patches.flatten(2, 3)
         time = torch.arange(1, steps + 1, device=raw.device)
-        trend = series.level + series.slope * time  # (B, C, H)
-        values = columns[:, :, :steps] + trend[..., None]
-        return QuantileForecast(values.transpose(-1, -2), self._levels)
+        trend = series.start + series.slope * time  # (B, C, H)
+        values = (columns[:, :, :steps] + trend[..., None]).transpose(-1, -2)
+        in_units = values * series.unit[..., None] + series.anchor[..., None]
+        return QuantileForecast(in_units, self._levels)
 
     def _pass(
         self, series: _Series, batch: Batch, ahead: int, through: Through
@@ -305,14 +306,17 @@ class TimesFM3(Backbone):
 class _Series:
     """The context in patches, without its level, and without its trend where that is most of it.
 
-    Values are held around each series' first measured sample at least: a constant series is then
-    exactly 0, and a huge level costs no digits.
+    Values are held around each series' first measured sample, the anchor, and divided by a power
+    of two, the unit: a constant series is then exactly 0, a huge level costs no digits, and
+    microvolts in volts are not flat to upstream's tolerance.
     """
 
     values: Tensor  # (B, C, P, patch); 0 where not observed
     observed: Tensor  # (B, C, P, patch) bool
-    level: Tensor  # (B, C, 1) to add to a forecast, data units
-    slope: Tensor  # (B, C, 1) to add for each step of it; 0 = no trend was taken out
+    anchor: Tensor  # (B, C, 1), data units
+    unit: Tensor  # (B, C, 1), data units
+    start: Tensor  # (B, C, 1) the trend that was taken out, at the end of the context; or 0
+    slope: Tensor  # (B, C, 1) its change with each step; or 0
     deviation: Tensor  # (B, C, 1) standard deviation of what was measured, with its trend
 
     @classmethod
@@ -327,7 +331,10 @@ class _Series:
         measured = torch.where(kept, batch.values[..., -_MAX_CONTEXT:], 0.0)
         padded = pad(measured, added)
         anchor = padded.gather(2, observed.int().argmax(dim=2, keepdim=True)).detach()
-        values = torch.where(observed, padded - anchor, 0.0)
+        centred = torch.where(observed, padded - anchor, 0.0)
+        largest = centred.detach().abs().amax(dim=2, keepdim=True)
+        unit = torch.exp2(largest.log2().floor()).where(largest > 0, 1.0)
+        values = centred / unit
         with torch.no_grad():
             count = observed.sum(dim=2, keepdim=True).clamp(min=1)
             length = observed.shape[2]
@@ -341,11 +348,11 @@ class _Series:
                 return (each.square().sum(dim=2, keepdim=True) / count).sqrt()
 
             mean_time, times = around_mean(time.expand_as(values))
-            mean, centred = around_mean(values)
+            mean, around = around_mean(values)
             spread = times.square().sum(dim=2, keepdim=True)
-            slope = (times * centred).sum(dim=2, keepdim=True) / spread.where(spread > 0, 1.0)
-            deviation = deviation_of(centred)
-            rest = deviation_of(centred - slope * times)
+            slope = (times * around).sum(dim=2, keepdim=True) / spread.where(spread > 0, 1.0)
+            deviation = deviation_of(around)
+            rest = deviation_of(around - slope * times)
             trending = rest < model.linear_detrending_threshold * deviation
             trending &= bool(model.use_linear_detrending)
             straight = trending & (rest <= _ROUNDING * deviation)
@@ -359,7 +366,9 @@ class _Series:
         return cls(
             values=left.unflatten(2, shape),
             observed=observed.unflatten(2, shape),
-            level=start + anchor,
+            anchor=anchor,
+            unit=unit,
+            start=start,
             slope=slope / length,
             deviation=deviation,
         )
