@@ -280,6 +280,7 @@ def test_another_family_is_refused_by_name(tmp_path, folder, edited):
     [
         {"num_layers": 3},
         {"d_model": 128},
+        {"scaling": False},
         {"distr_output": {"_target_": "os.system"}},
         {"distr_output": {"_target_": "uni2ts.distribution.StudentTOutput"}},
     ],

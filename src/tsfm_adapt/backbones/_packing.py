@@ -200,9 +200,9 @@ class Context:
 
 
 def _carried_forward(values: Tensor, observed: Tensor) -> Tensor:
-    """Gaps filled with the last measured value, before it with the first; `LastValueImputation`.
+    """Gaps filled with the last measured value, before it with the first.
 
-    A series without any measured value stays as it is.
+    GluonTS's `LastValueImputation`. A series without any measured value stays as it is.
     """
     import torch
 
@@ -316,6 +316,7 @@ class PackedSite(Site):
 
 
 def _unused(arguments: dict[str, Any], prompts: int) -> dict[str, Any]:
+    """`PackedSite` extends its rows itself."""
     raise AssertionError((arguments, prompts))
 
 

@@ -63,6 +63,17 @@ LEVELS = (0.01, *(twentieth / 20 for twentieth in range(1, 20)), 0.99)
 _AUTO = 32
 
 
+_SETTINGS = (
+    "distr_output",
+    "d_model",
+    "num_layers",
+    "patch_sizes",
+    "max_seq_len",
+    "attn_dropout_p",
+    "dropout_p",
+)
+
+
 class Config(BackboneConfig):
     """`backbone: {name: moirai}`."""
 
@@ -78,23 +89,12 @@ class Config(BackboneConfig):
         from uni2ts.model.moirai.module import MoiraiModule, decode_distr_output
 
         def decoded(settings: dict[str, Any]) -> dict[str, Any]:
-            arguments = {name: settings[name] for name in _SETTINGS}
-            return arguments | {"distr_output": decode_distr_output(settings["distr_output"])}
+            known = {n: settings[n] for n in (*_SETTINGS, "scaling") if n in settings}
+            return known | {"distr_output": decode_distr_output(settings["distr_output"])}
 
         # Moirai-MoE has d_ff beside all settings of this class.
         model = load(self, MoiraiModule, _SETTINGS, ["d_ff"], decoded, weights)
         return Moirai(model, checkpoint=self.checkpoint, patch_size=self.patch_size)
-
-
-_SETTINGS = (
-    "distr_output",
-    "d_model",
-    "num_layers",
-    "patch_sizes",
-    "max_seq_len",
-    "attn_dropout_p",
-    "dropout_p",
-)
 
 
 class Moirai(ReconstructingBackbone):
