@@ -220,3 +220,8 @@ def test_without_the_extra_the_error_says_how_to_install_it(monkeypatch):
 def test_a_misspelt_setting_is_refused(field):
     with pytest.raises(ValueError, match=next(iter(field))):
         Config.model_validate(field)
+
+
+def test_a_hub_checkpoint_that_cannot_be_fetched_is_named():
+    with pytest.raises(EnvironmentProblem, match="'Salesforce/no-such-model' could not be loaded"):
+        Config(checkpoint="Salesforce/no-such-model").build()
