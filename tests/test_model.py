@@ -8,7 +8,7 @@ from torch import nn
 from contracts.adapter import quantiles, train
 from contracts.batch import assert_near, assert_same, random_batch, roughened, select
 from tsfm_adapt.adapters import full, lora
-from tsfm_adapt.adapters.base import Adapter
+from tsfm_adapt.adapters.base import Adapter, Setting
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.errors import CannotMerge, RecipeError
 from tsfm_adapt.forecasts import QuantileForecast
@@ -29,7 +29,7 @@ class Prompt(Adapter):
     def __init__(self, n, value=1.0):
         self.n, self.value = n, value
 
-    def attach(self, backbone):
+    def attach(self, backbone, setting):
         width = backbone.spec.width
         self.module = nn.ParameterList([torch.full((self.n, width), self.value)])
 
@@ -42,7 +42,7 @@ class Norms(Adapter):
 
     name = "norms"
 
-    def attach(self, backbone):
+    def attach(self, backbone, setting):
         for name, parameter in backbone.network.named_parameters():
             if "layer_norm" in name:
                 parameter.requires_grad_(True)
@@ -56,7 +56,7 @@ class Scaling(Adapter):
     def __init__(self, factor, log):
         self.factor, self.log = factor, log
 
-    def attach(self, backbone):
+    def attach(self, backbone, setting):
         self.log.append(f"attach {self.factor}")
         self.module = nn.ParameterList([torch.ones(())])
 
@@ -68,7 +68,7 @@ class Scaling(Adapter):
         self.log.append(f"tokens {self.factor} at {layer}")
         return tokens * self.factor * self.module[0]
 
-    def restore(self, forecast):
+    def restore(self, forecast, batch):
         self.log.append(f"restore {self.factor}")
         return forecast
 
@@ -79,7 +79,7 @@ class Projector(Adapter):
     name = "projector"
     changes_channels = True
 
-    def attach(self, backbone):
+    def attach(self, backbone, setting):
         self.forth = torch.tensor([[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]])  # (C', C)
         back = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.1, 0.9], [0.0, 1.0]])  # (C, C')
         self.module = nn.ParameterList([back])
@@ -94,7 +94,7 @@ class Projector(Adapter):
             channels=("sum0", "sum1"),
         )
 
-    def restore(self, forecast):
+    def restore(self, forecast, batch):
         values = torch.einsum("cd,bdqh->bcqh", self.module[0], forecast.values)
         return QuantileForecast(values, forecast.levels)
 
@@ -104,7 +104,7 @@ class Nothing(Adapter):
 
     name = "nothing"
 
-    def attach(self, backbone):
+    def attach(self, backbone, setting):
         """There is nothing to put in place."""
 
 
@@ -389,3 +389,63 @@ def test_models_score_where_they_train(monkeypatch, accelerator, cuda, expected)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert device_for(accelerator).type == expected
+
+
+def test_adapters_train_at_rates_of_their_own(backbone):
+    model = AdaptedModel(backbone, [Prompt(2), Norms()], rates=[0.5, None])
+    twin = copy.deepcopy(model)
+    for each in (model, twin):
+        by_rate = {group["lr"]: group["params"] for group in each.groups(0.01)}
+        assert by_rate.keys() == {0.5, 0.01}
+        assert [p.shape for p in by_rate[0.5]] == [(2, 32)]
+        own = {id(p) for p in each.trainable().values()}
+        assert {id(p) for group in by_rate.values() for p in group} == own
+
+
+def test_two_adapters_that_replace_the_same_layers_are_refused(backbone):
+    with pytest.raises(RecipeError, match="lora and lora both take the place"):
+        AdaptedModel(backbone, [lora.Config().build(), lora.Config().build()])
+
+
+class Centring(Adapter):
+    """Subtracts a fitted level and adds it again; its penalty is its gain's square."""
+
+    name = "centring"
+    changes_channels = True
+
+    def attach(self, backbone, setting):
+        self.module = nn.Module()
+        self.module.gain = nn.Parameter(torch.ones(()))
+        self.module.register_buffer("level", torch.zeros(len(setting.channels), 1))
+
+    def fit(self, train):
+        self.module.level.fill_(float(len(train)))
+
+    def signal(self, batch):
+        return replace(batch, values=batch.values - self.module.level)
+
+    def restore(self, forecast, batch):
+        assert torch.isfinite(batch.values).all()
+        values = forecast.values + self.module.level[:, None]
+        return QuantileForecast(values * self.module.gain, forecast.levels)
+
+    def penalty(self, batch):
+        return 100 * self.module.gain.square()
+
+
+def test_what_is_fitted_is_told_apart_from_what_is_trained(backbone):
+    batch = random_batch()
+    model = AdaptedModel(backbone, [Centring()], setting=Setting(batch.channels))
+    model.fit(range(7))
+    assert list(model.trainable()) == ["modules_of_adapters.0.gain"]
+    fitted = model.fitted()
+    assert fitted.keys() == {"deviation", "modules_of_adapters.0.level"}
+    assert fitted["modules_of_adapters.0.level"].flatten().tolist() == [7.0] * 4
+
+
+def test_penalties_are_part_of_the_training_loss(backbone):
+    batch = random_batch()
+    model = AdaptedModel(backbone, [Centring()], setting=Setting(batch.channels))
+    with_penalty = model(batch).item()
+    model.adapters[0].penalty = lambda batch: None
+    assert with_penalty - model(batch).item() == pytest.approx(100, rel=1e-3)

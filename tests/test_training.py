@@ -255,7 +255,7 @@ class Idle(Adapter):
 
     name = "idle"
 
-    def attach(self, backbone):
+    def attach(self, backbone, setting):
         self.module = nn.Linear(2, 2)
 
 

@@ -46,6 +46,7 @@ class Card:
     licence: str  # of the base weights
     synthetic: bool  # trained on simulated recordings
     versions: Mapping[str, str]
+    subjects: tuple[str, ...] = ()  # of train, where an adapter has parameters for each
     format_version: int = FORMAT_VERSION
 
 
@@ -64,7 +65,7 @@ def write(folder: Path, model: AdaptedModel, card: Card, texts: Mapping[str, str
     own = {n: p.detach().contiguous() for n, p in _own(model, peft_state).items()}
     if own:
         atomic.write_bytes(folder / "modules.safetensors", save(own))
-    fitted = {"deviation": model.deviation.contiguous()}
+    fitted = {name: tensor.contiguous() for name, tensor in model.fitted().items()}
     atomic.write_bytes(folder / "fitted.safetensors", save(fitted))
     for name, text in texts.items():
         atomic.write_text(folder / name, text)
@@ -128,7 +129,7 @@ def read_card(folder: Path) -> Card:
             "Update tsfm-adapt."
         )
     known = {field.name for field in fields(Card)}
-    tuples = {"channels", "units", "quantiles"}
+    tuples = {"channels", "units", "quantiles", "subjects"}
     values: dict[str, Any] = {
         key: tuple(value) if key in tuples and isinstance(value, list) else value
         for key, value in content.items()
@@ -167,6 +168,14 @@ def restore(folder: Path, model: AdaptedModel) -> None:
         for name, tensor in saved.items():
             state["network." + names.get(name.removeprefix("base_model."), name)] = tensor
     model.load_trainable(state)
+    known = fitted(folder)
+    for name, buffer in model.fitted().items():
+        if name not in known or known[name].shape != buffer.shape:
+            raise DataError(
+                f"'{folder}': fitted.safetensors does not hold {name} as this model needs it. "
+                "Use the recipe of the bundle."
+            )
+        buffer.copy_(known[name])
 
 
 def _peft_state(model: AdaptedModel) -> dict[str, Tensor]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.base import per_series
 from tsfm_adapt.errors import RecipeError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tsfm_adapt.backbones.base import Backbone
     from tsfm_adapt.batches import Batch
     from tsfm_adapt.forecasts import Forecast
+    from tsfm_adapt.signals.windows import Windows
 
 # A context that deviates less than this share of the channel's deviation in train is flat: the
 # loss in the model's scaled space explodes there, so such series do not train.
@@ -34,6 +36,8 @@ class AdaptedModel(nn.Module):
         backbone: freshly built; its weights are frozen here, then adapters are attached.
         adapters: in the order of the recipe.
         deviation: (C,) each channel's standard deviation in train, data units; NaN = unknown.
+        setting: what adapters of channels or subjects need to know.
+        rates: each adapter's learning rate; None = the recipe's `train.lr`.
 
     Raises:
         RecipeError: an adapter does not fit, or none of several trains anything.
@@ -42,13 +46,33 @@ class AdaptedModel(nn.Module):
     deviation: Tensor
 
     def __init__(
-        self, backbone: Backbone, adapters: Sequence[Adapter] = (), deviation: Tensor | None = None
+        self,
+        backbone: Backbone,
+        adapters: Sequence[Adapter] = (),
+        deviation: Tensor | None = None,
+        *,
+        setting: Setting | None = None,
+        rates: Sequence[float | None] = (),
     ) -> None:
         super().__init__()
         self.base_sha256 = weights_sha256(backbone.network)
         backbone.network.requires_grad_(False)
-        for adapter in sorted(adapters, key=lambda adapter: not adapter.injects):
-            adapter.attach(backbone)
+        injecting = [adapter.name for adapter in adapters if adapter.injects]
+        if len(injecting) > 1:
+            raise RecipeError(
+                f"adapters: {' and '.join(injecting)} both take the place of the same layers. "
+                "Keep one of them."
+            )
+        self.setting = setting or Setting()
+        rate_of: dict[int, float | None] = {}  # by id of the parameter
+        own_rates = rates or [None] * len(adapters)
+        pairs = zip(adapters, own_rates, strict=True)
+        for adapter, rate in sorted(pairs, key=lambda pair: not pair[0].injects):
+            adapter.attach(backbone, self.setting)
+            own = [] if adapter.module is None else list(adapter.module.parameters())
+            for parameter in [*backbone.network.parameters(), *own]:
+                if parameter.requires_grad:
+                    rate_of.setdefault(id(parameter), rate)
         self.backbone = backbone
         self.adapters = tuple(adapters)
         self.network = backbone.network
@@ -56,6 +80,7 @@ class AdaptedModel(nn.Module):
         self.register_buffer(
             "deviation", torch.zeros(0) if deviation is None else deviation, persistent=False
         )
+        self._rates = {name: rate_of[id(p)] for name, p in self.trainable().items()}
         if adapters and not self.trainable():
             names = ", ".join(adapter.name for adapter in adapters)
             raise RecipeError(
@@ -63,6 +88,27 @@ class AdaptedModel(nn.Module):
                 "Choose sites that exist on it, or adapters: [] for zero-shot."
             )
         self.eval()
+
+    def groups(self, rate: float) -> list[dict[str, Any]]:
+        """The trainable parameters as an optimiser's groups, one a learning rate.
+
+        Args:
+            rate: of the adapters that have none of their own.
+        """
+        by_rate: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in self.trainable().items():
+            by_rate.setdefault(self._rates.get(name) or rate, []).append(parameter)
+        return [{"params": parameters, "lr": own} for own, parameters in by_rate.items()]
+
+    def fit(self, train: Windows) -> None:
+        """Lets adapters compute what they fit, on train only."""
+        for adapter in self.adapters:
+            adapter.fit(train)
+
+    def fitted(self) -> dict[str, Tensor]:
+        """What was fitted on train, by name: buffers of the adapters, each channel's deviation."""
+        buffers = dict(self.modules_of_adapters.named_buffers(prefix="modules_of_adapters"))
+        return {"deviation": self.deviation, **buffers}
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name: all that a checkpoint needs beyond the base."""
@@ -90,25 +136,22 @@ class AdaptedModel(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """The training loss of a batch, a scalar."""
         batch = self._without_flat(batch)
-        seen = batch
-        for adapter in self.adapters:
-            seen = adapter.signal(seen)
+        stages, seen = self._signalled(batch)
+        penalties = [a.penalty(b) for a, b in zip(self.adapters, stages, strict=True)]
+        penalty = sum(term for term in penalties if term is not None)
         if not any(adapter.changes_channels for adapter in self.adapters):
-            return self.backbone.loss(seen, self)
+            return self.backbone.loss(seen, self) + penalty
         assert batch.target is not None
         assert batch.target_observed is not None
-        forecast = self._restored(
-            self.backbone.forecast(seen.without_target(), batch.target.shape[-1], self)
-        )
+        forecast = self.backbone.forecast(seen.without_target(), batch.target.shape[-1], self)
         scale = _deviation(batch.values, batch.observed).clamp(min=1e-6)
-        return forecast.loss(batch.target, batch.target_observed, scale[..., None])
+        restored = self._restored(forecast, stages)
+        return restored.loss(batch.target, batch.target_observed, scale[..., None]) + penalty
 
     def forecast(self, batch: Batch, steps: int) -> Forecast:
         """The forecast of the next `steps` samples, data units; the target is not looked at."""
-        seen = batch.without_target()
-        for adapter in self.adapters:
-            seen = adapter.signal(seen)
-        return self._restored(self.backbone.forecast(seen, steps, self))
+        stages, seen = self._signalled(batch.without_target())
+        return self._restored(self.backbone.forecast(seen, steps, self), stages)
 
     def prefix(self, batch: Batch, layer: int) -> Tensor | None:
         """The prompts of all adapters, one after another."""
@@ -123,9 +166,17 @@ class AdaptedModel(nn.Module):
             tokens = adapter.tokens(tokens, layer)
         return tokens
 
-    def _restored(self, forecast: Forecast) -> Forecast:
-        for adapter in reversed(self.adapters):
-            forecast = adapter.restore(forecast)
+    def _signalled(self, batch: Batch) -> tuple[list[Batch], Batch]:
+        """What each adapter's `signal` was given, and what the backbone is given."""
+        stages = []
+        for adapter in self.adapters:
+            stages.append(batch)
+            batch = adapter.signal(batch)
+        return stages, batch
+
+    def _restored(self, forecast: Forecast, stages: Sequence[Batch]) -> Forecast:
+        for adapter, batch in zip(reversed(self.adapters), reversed(stages), strict=True):
+            forecast = adapter.restore(forecast, batch)
         return forecast
 
     def _without_flat(self, batch: Batch) -> Batch:

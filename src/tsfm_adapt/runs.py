@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsfm_adapt import atomic, bundle
+from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.errors import DataError, Interrupted, RecipeError
 from tsfm_adapt.model import AdaptedModel, device_for
 from tsfm_adapt.progress import Progress
@@ -118,7 +119,9 @@ def evaluate(run: Run, progress: Progress) -> dict[str, Any]:
 
 def build(recipe: Recipe, parts: Parts) -> AdaptedModel:
     """The untrained model of a recipe; its random parts depend on the seed only."""
-    return _built(recipe, parts.deviation)
+    model = _built(recipe, parts.deviation, parts.shared_subjects)
+    model.fit(parts.windows["train"])
+    return model
 
 
 def load(folder: Path) -> tuple[AdaptedModel, Recipe]:
@@ -131,7 +134,8 @@ def load(folder: Path) -> tuple[AdaptedModel, Recipe]:
     inner = folder / "bundle" if (folder / "bundle" / "bundle.json").is_file() else folder
     if (inner / "bundle.json").is_file():
         recipe = Run(inner).recipe
-        model = _built(recipe, bundle.fitted(inner)["deviation"].numpy())
+        subjects = bundle.read_card(inner).subjects
+        model = _built(recipe, bundle.fitted(inner)["deviation"].numpy(), subjects)
         bundle.restore(inner, model)
         return model, recipe
     recipe = Run(folder).recipe
@@ -139,7 +143,7 @@ def load(folder: Path) -> tuple[AdaptedModel, Recipe]:
         raise DataError(
             f"'{folder}' holds no trained weights yet. Run: tsfm-adapt resume {folder}"
         )
-    return _built(recipe, None), recipe
+    return _built(recipe, None, ()), recipe
 
 
 def predict(
@@ -200,14 +204,20 @@ def _reading(recipe: Recipe, source: str, reader: Mapping[str, Any] | None) -> d
     return {"data.reader": known | {"root": source}}
 
 
-def _built(recipe: Recipe, deviation: Any) -> AdaptedModel:
+def _built(recipe: Recipe, deviation: Any, subjects: tuple[str, ...]) -> AdaptedModel:
     import torch
 
     backbone = recipe.backbone.build()
     known = None if deviation is None else torch.as_tensor(deviation, dtype=torch.float32)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return AdaptedModel(backbone, [entry.build() for entry in recipe.adapters], known)
+        return AdaptedModel(
+            backbone,
+            [entry.build() for entry in recipe.adapters],
+            known,
+            setting=Setting(tuple(recipe.data.channels), subjects),
+            rates=[entry.lr for entry in recipe.adapters],
+        )
 
 
 def _finish(
@@ -281,6 +291,7 @@ def _save_bundle(run: Run, recipe: Recipe, model: AdaptedModel, scores: Mapping[
         licence=spec.licence,
         synthetic=recipe.data.reader.synthetic,
         versions=_versions(),
+        subjects=model.setting.subjects if any(a.per_subject for a in model.adapters) else (),
     )
     texts = {
         "recipe.yaml": dumps(recipe),

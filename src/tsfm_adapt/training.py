@@ -205,7 +205,7 @@ class _Module(lightning.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         settings = self._settings
         optimizer = torch.optim.AdamW(
-            self.model.trainable().values(), lr=settings.lr, weight_decay=settings.weight_decay
+            self.model.groups(settings.lr), lr=settings.lr, weight_decay=settings.weight_decay
         )
         warmup = round(settings.warmup * settings.steps)
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from contracts.adapter import AdapterContract, quantiles, train
 from contracts.batch import LEVELS, assert_near, random_batch, roughened
 from tsfm_adapt.adapters import lora
+from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.model import AdaptedModel
@@ -80,7 +81,7 @@ def test_a_role_that_the_backbone_lacks_is_refused_with_those_it_has():
     del known["mlp.out"], known["attn.k"]
     backbone.sites = lambda: known
     with pytest.raises(RecipeError, match=r"chronos2 has no attn.k, mlp.out\. Its sites: attn.q"):
-        lora.Config(sites=("attn.q", "attn.k", "mlp.out")).build().attach(backbone)
+        lora.Config(sites=("attn.q", "attn.k", "mlp.out")).build().attach(backbone, Setting())
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,8 @@ def test_dropout_acts_in_training_only():
     assert torch.equal(quantiles(model, batch), quantiles(model, batch))
     for name, module in model.network.named_modules():
         module.train("lora_dropout" in name)  # and not the dropout of the base
-    assert not torch.equal(quantiles(model, batch), quantiles(model, batch))
+    one, other = (model.forecast(batch, 20).quantiles(LEVELS) for _ in range(2))
+    assert not torch.equal(one, other)
 
 
 def test_a_flat_channel_teaches_nothing_while_the_others_do():

@@ -15,11 +15,13 @@ import pytest
 import torch
 
 from contracts.batch import LEVELS, assert_near, random_batch, roughened, with_garbage
-from tsfm_adapt.adapters.base import AdapterConfig
+from tsfm_adapt.adapters.base import AdapterConfig, Setting
 from tsfm_adapt.backbones.base import Backbone
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.errors import CannotMerge
 from tsfm_adapt.model import AdaptedModel
+
+SETTING = Setting(channels=("c0", "c1", "c2"), subjects=("p0", "p1"))  # of the contract's batch
 
 
 def train(model, batch, steps=6, learning_rate=0.02):
@@ -62,8 +64,12 @@ class AdapterContract:
         return roughened(self.backbone_class.tiny())
 
     def attached(self, backbone, seed=0):
+        return self.model(backbone, [self.config.build()], seed)
+
+    def model(self, backbone, adapters, seed=0):
+        """The model as a run builds it for the contract's batch."""
         torch.manual_seed(seed)
-        return AdaptedModel(backbone, [self.config.build()])
+        return AdaptedModel(backbone, adapters, setting=SETTING)
 
     @pytest.fixture
     def batch(self):
@@ -130,7 +136,7 @@ class AdapterContract:
     def test_merged_into_the_weights_it_says_the_same_as_before(self, backbone, batch):
         plain = copy.deepcopy(backbone).network
         adapter = self.config.build()
-        model = AdaptedModel(backbone, [adapter])
+        model = self.model(backbone, [adapter])
         train(model, batch)
         expected = quantiles(model, batch)
         if not self.merges:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from tsfm_adapt.errors import CannotMerge
 
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
     from tsfm_adapt.backbones.base import Backbone
     from tsfm_adapt.batches import Batch
     from tsfm_adapt.forecasts import Forecast
+    from tsfm_adapt.signals.windows import Windows
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an adapter may know of the data when its parameters are put in place."""
+
+    channels: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()  # of train, where every part has the same: a split by time
 
 
 class Adapter(ABC):
@@ -30,15 +40,23 @@ class Adapter(ABC):
     name: str
     injects = False  # True = attach goes through peft, which freezes everything else: runs first
     changes_channels = False  # True = `signal` and `restore` map channels to others and back
+    per_subject = False  # True = has parameters for each subject of train
     identity_at_start = True  # True = untrained, it changes no output
     module: nn.Module | None = None  # parts of our own, created by `attach`
 
     @abstractmethod
-    def attach(self, backbone: Backbone) -> None:
+    def attach(self, backbone: Backbone, setting: Setting) -> None:
         """Puts the adapter's parameters in place.
 
         Raises:
-            RecipeError: the adapter does not fit this backbone, or would train nothing.
+            RecipeError: the adapter does not fit this backbone or these channels, or would train
+                nothing.
+        """
+
+    def fit(self, train: Windows) -> None:  # noqa: B027
+        """Computes what is fitted, not trained, into buffers of `module`; train only.
+
+        Not called for a saved model: its buffers come with it.
         """
 
     def signal(self, batch: Batch) -> Batch:
@@ -53,9 +71,16 @@ class Adapter(ABC):
         """Data tokens (B, C, P, D) before a block."""
         return tokens
 
-    def restore(self, forecast: Forecast) -> Forecast:
-        """Undoes on the forecast what `signal` did to the channels."""
+    def restore(self, forecast: Forecast, batch: Batch) -> Forecast:  # noqa: ARG002
+        """Undoes on the forecast what `signal` did to this batch's channels."""
         return forecast
+
+    def penalty(self, batch: Batch) -> Tensor | None:  # noqa: ARG002
+        """What the adapter adds to the training loss of a batch as given to `signal`."""
+        return None
+
+    def stepped(self, step: int, steps: int) -> None:  # noqa: B027
+        """Told after each of the optimiser's `steps`, gradients still in place."""
 
     def merge(self, backbone: Backbone) -> None:  # noqa: ARG002
         """Folds the adapter into the base weights, equal to a relative 1e-4.
@@ -74,6 +99,9 @@ class AdapterConfig(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     name: str
+    lr: float | None = Field(
+        default=None, gt=0, description="learning rate of this adapter; None = train.lr"
+    )
 
     @abstractmethod
     def build(self) -> Adapter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from tsfm_adapt.adapters.base import Adapter, AdapterConfig
+from tsfm_adapt.adapters.base import Adapter, AdapterConfig, Setting
 
 if TYPE_CHECKING:
     from tsfm_adapt.backbones.base import Backbone
@@ -25,7 +25,7 @@ class Full(Adapter):
 
     name = "full"
 
-    def attach(self, backbone: Backbone) -> None:
+    def attach(self, backbone: Backbone, setting: Setting) -> None:  # noqa: ARG002
         """Switches every parameter on."""
         backbone.network.requires_grad_(True)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from tsfm_adapt.adapters.base import Adapter, AdapterConfig
+from tsfm_adapt.adapters.base import Adapter, AdapterConfig, Setting
 from tsfm_adapt.backbones.base import Role
 from tsfm_adapt.errors import RecipeError
 
@@ -59,7 +59,7 @@ class Lora(Adapter):
         self.dora = dora
         self.sites = sites
 
-    def attach(self, backbone: Backbone) -> None:
+    def attach(self, backbone: Backbone, setting: Setting) -> None:  # noqa: ARG002
         """Injects into every matching linear layer and freezes the rest."""
         from peft import LoraConfig, inject_adapter_in_model
 

@@ -33,7 +33,7 @@ from tsfm_adapt.backbones.base import (
 from tsfm_adapt.errors import RecipeError
 
 if TYPE_CHECKING:
-    from timesfm3.torch import TimesFM3Torch  # type: ignore[import-untyped]
+    from timesfm3.torch import TimesFM3Torch
     from torch import Tensor
 
     from tsfm_adapt.batches import Batch
@@ -114,7 +114,7 @@ class TimesFM3(Backbone):
         """Two layers of width 32; nine quantiles, patches of 32 that predict 64."""
         import torch
         from timesfm3.torch import TimesFM3Torch
-        from timesfm3.torch.configs import (  # type: ignore[import-untyped]
+        from timesfm3.torch.configs import (
             ResidualBlockConfig,
             StackedTransformersConfig,
             TransformerConfig,
@@ -195,7 +195,7 @@ class TimesFM3(Backbone):
         self, series: _Series, batch: Batch, steps: int, through: Through
     ) -> QuantileForecast:
         import torch
-        from timesfm3.torch.util import stitch_patches  # type: ignore[import-untyped]
+        from timesfm3.torch.util import stitch_patches
 
         from tsfm_adapt.forecasts import QuantileForecast
 
@@ -277,7 +277,7 @@ class TimesFM3(Backbone):
             statistics: count, mean and deviation (B, C) of the context.
         """
         import torch
-        from timesfm3.torch.cpm_revin_refine import (  # type: ignore[import-untyped]
+        from timesfm3.torch.cpm_revin_refine import (
             cpm_iterative_revin_refine,
         )
 

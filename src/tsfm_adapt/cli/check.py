@@ -47,12 +47,17 @@ def _counted(recipe: Recipe) -> dict[str, Any]:
 
     parts = prepare(recipe)
 
+    from tsfm_adapt.adapters.base import Setting
     from tsfm_adapt.model import AdaptedModel
 
     backbone = recipe.backbone.build(weights=False)
     recipe.task.build().check(backbone.spec, recipe.data.rate_hz)
     total = sum(parameter.numel() for parameter in backbone.network.parameters())
-    model = AdaptedModel(backbone, [adapter.build() for adapter in recipe.adapters])
+    model = AdaptedModel(
+        backbone,
+        [adapter.build() for adapter in recipe.adapters],
+        setting=Setting(tuple(recipe.data.channels), parts.shared_subjects),
+    )
     return {
         "parts": {
             part: {"windows": len(parts.windows[part]), "subjects": parts.subjects(part)}

@@ -31,6 +31,7 @@ class Parts:
     fit: tuple[Recording, ...]  # train and val, short ones too: for scales and baselines
     left_out: Mapping[str, str]  # recording id: reason
     deviation: FloatArray  # (C,) standard deviation in train, data units
+    shared_subjects: tuple[str, ...]  # sorted; those of train where the split is by time
 
     def subjects(self, part: Part) -> int:
         """How many subjects a part holds."""
@@ -78,7 +79,9 @@ def prepare(recipe: Recipe, smoke: bool = False) -> Parts:
             "cleaning.zero_is_missing."
         )
     fit = (*parts["train"], *parts["val"])
-    return Parts(recordings, windows, fit, left_out, deviation)
+    by_time = recipe.data.split.by == "time"
+    shared = sorted({r.subject for r in recordings["train"] if by_time})
+    return Parts(recordings, windows, fit, left_out, deviation, tuple(shared))
 
 
 def read_clean(data: Data) -> RecordingSet:
