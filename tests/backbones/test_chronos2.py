@@ -9,7 +9,6 @@ from contracts.backbone import BackboneContract
 from contracts.batch import assert_same, outputs, random_batch, roughened
 from contracts.through import Acting
 from tsfm_adapt.adapters import lora
-from tsfm_adapt.backbones.base import EMBEDDED
 from tsfm_adapt.backbones.chronos2 import Chronos2, Config
 from tsfm_adapt.errors import EnvironmentProblem, RecipeError
 from tsfm_adapt.model import AdaptedModel
@@ -164,15 +163,6 @@ def test_a_folder_that_upstream_saved_loads_with_equal_outputs(folder):
     assert loaded.spec.checkpoint == str(folder)
     assert loaded.spec.licence == "unknown"
     assert not loaded.model.training
-
-
-def test_the_embedded_checkpoint_is_small_ours_and_the_default():
-    embedded = Config().build()
-    assert embedded.spec.checkpoint == "embedded"
-    assert embedded.spec.licence == "apache-2.0"
-    assert 400_000 <= sum(p.numel() for p in embedded.network.parameters()) <= 1_600_000
-    size = sum(path.stat().st_size for path in (EMBEDDED / "chronos2").iterdir())
-    assert size <= 6.5e6
 
 
 def test_a_checkpoint_saved_in_half_precision_computes_in_float32(tmp_path):

@@ -1,0 +1,69 @@
+"""What every checkpoint that comes with the package must be."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from contracts.batch import LEVELS, random_batch
+from tsfm_adapt.backbones.base import EMBEDDED
+from tsfm_adapt.components import component, config_class, names
+
+ROOT = Path(__file__).parents[2]
+NAMES = sorted(path.name for path in EMBEDDED.iterdir() if path.is_dir())
+
+
+def test_there_are_some_and_all_belong_to_a_backbone():
+    assert {"chronos2", "chronos_bolt"} <= set(NAMES) <= set(names("backbone"))
+
+
+def test_together_they_stay_small():
+    sizes = {n: sum(p.stat().st_size for p in (EMBEDDED / n).iterdir()) for n in NAMES}
+    assert max(sizes.values()) <= 6.5e6, sizes
+    assert sum(sizes.values()) <= 58e6, sizes
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_small_ours_and_the_default(name):
+    if problem := component("backbone", name).problem:
+        pytest.skip(f"backbone '{name}' {problem}")
+    backbone = config_class("backbone", name)().build()
+    assert backbone.spec.checkpoint == "embedded"
+    assert backbone.spec.licence == "apache-2.0"
+    assert 400_000 <= sum(p.numel() for p in backbone.network.parameters()) <= 1_600_000
+    assert {p.dtype for p in backbone.network.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_card_says_synthetic_and_repeats_its_scores(name):
+    card = (EMBEDDED / name / "README.md").read_text(encoding="utf-8")
+    results = ROOT / "experiments" / "embedded_checkpoints" / "results"
+    record = json.loads((results / f"{name}.json").read_text())
+    scores = json.loads((results / f"{name}_test.json").read_text())
+    assert "SYNTHETIC" in card
+    assert "Not a medical device" in card
+    assert f"{record['parameters']:,}" in card
+    for steps in ("15", "30"):
+        assert f"{scores['icu_minute']['zero_shot'][steps]['mase']:.3f}" in card
+    for steps in ("6", "12"):
+        assert f"{scores['icu_hourly']['zero_shot'][steps]['mase']:.3f}" in card
+        assert f"{scores['glucose']['zero_shot'][steps]['mae']['glucose']:.2f}" in card
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_continues_a_level_better_than_the_mean_of_the_context(name):
+    """A random network, or one loaded with the wrong scaling, does not."""
+    if problem := component("backbone", name).problem:
+        pytest.skip(f"backbone '{name}' {problem}")
+    backbone = config_class("backbone", name)().build()
+    batch = random_batch(windows=16, channels=4, samples=128, horizon=8, missing=0.0, seed=3)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        predicted = backbone.forecast(batch, 8).quantiles(LEVELS)[:, :, 1]
+    scale = batch.values.std(-1, keepdim=True)
+    errors = [
+        ((guess - batch.target).abs() / scale).mean()
+        for guess in (predicted, batch.values.mean(-1, keepdim=True))
+    ]
+    assert errors[0] < 0.7 * errors[1]
