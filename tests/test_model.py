@@ -165,6 +165,34 @@ def test_prompts_of_several_adapters_stand_one_after_another(backbone):
     assert_near(quantiles(model, batch), quantiles(one, batch), relative=1e-6)
 
 
+class Renewed(Prompt):
+    """N trainable prompts, the same again before every block."""
+
+    name = "renewed"
+    renews_prompts = True
+
+    def prefix(self, batch, layer):
+        return self.module[0]
+
+
+def test_prompts_that_are_renewed_leave_those_of_other_adapters_to_flow_on(backbone):
+    """Whatever the order of the recipe, and as if each kind knew of the other."""
+    batch, shallow, deep = random_batch(), Prompt(2, 1.5), Renewed(1, -2.0)
+    model = AdaptedModel(backbone, [shallow, deep])
+    assert torch.equal(model.prefix(batch, 0)[0, 0, :, 0], torch.tensor([-2.0, 1.5, 1.5]))
+    assert model.prefix(batch, 1).shape == (1, 32)
+    both = quantiles(model, batch)
+    turned = copy.deepcopy(model)
+    turned.adapters = turned.adapters[::-1]
+    assert torch.equal(quantiles(turned, batch), both)
+    for kept in ([shallow], [deep]):
+        alone = copy.deepcopy(model)
+        alone.adapters = tuple(a for a in alone.adapters if a.name == kept[0].name)
+        assert (quantiles(alone, batch) - both).abs().max() > 1e-3
+    model(batch).backward()
+    assert all(adapter.module[0].grad.any(dim=1).all() for adapter in model.adapters)
+
+
 def test_the_forecast_does_not_look_at_the_target(backbone):
     model, batch = AdaptedModel(backbone, [Prompt(2)]), random_batch()
     wrong = replace(batch, target=batch.target + 1e6)

@@ -154,8 +154,13 @@ class AdaptedModel(nn.Module):
         return self._restored(self.backbone.forecast(seen, steps, self), stages)
 
     def prefix(self, batch: Batch, layer: int) -> Tensor | None:
-        """The prompts of all adapters, one after another."""
-        prompts = [p for a in self.adapters if (p := a.prefix(batch, layer)) is not None]
+        """The prompts of all adapters, one after another.
+
+        First those that are renewed: deeper layers overwrite the first prompts, the others flow
+        on.
+        """
+        ordered = sorted(self.adapters, key=lambda adapter: not adapter.renews_prompts)
+        prompts = [p for a in ordered if (p := a.prefix(batch, layer)) is not None]
         if len(prompts) <= 1:
             return prompts[0] if prompts else None
         return torch.cat([per_series(prompt, batch) for prompt in prompts], dim=2)

@@ -107,10 +107,19 @@ def test_without_prompts_in_front_deeper_ones_are_not_asked_for(site, encoder, e
     assert torch.equal(result, embeddings + 3)
 
 
-def test_deep_prompts_of_another_number_are_refused(site, encoder, embeddings):
-    """Otherwise the sequence would change its length in the middle of the encoder."""
+def test_fewer_deep_prompts_leave_the_later_ones_as_they_became(site, encoder, embeddings):
     deep = {0: prompts(-1, -2), 1: prompts(-10)}
-    with pytest.raises((AssertionError, ValueError, RuntimeError)):
+    result = run(site, encoder, embeddings, Acting(prompt=lambda batch, layer: deep.get(layer)))
+    second, third = (block.received for block in encoder.block[1:])
+    assert torch.equal(second[:, :2], prompts(-10, -1).expand(B * C, -1, -1))
+    assert torch.equal(third[:, :2], prompts(-9, 0).expand(B * C, -1, -1))
+    assert torch.equal(result, embeddings + 3)
+
+
+def test_more_deep_prompts_than_were_inserted_are_refused(site, encoder, embeddings):
+    """Otherwise the sequence would change its length in the middle of the encoder."""
+    deep = {0: prompts(-1, -2), 1: prompts(-10, -20, -30)}
+    with pytest.raises(ValueError, match="there were 2 prompts, but 3 before block 1"):
         run(site, encoder, embeddings, Acting(prompt=lambda batch, layer: deep.get(layer)))
 
 

@@ -403,6 +403,20 @@ class ReconstructContract:
         expected[:, 1] = 3 * expected[:, 1] + 5
         assert_near(self.reconstructed(backbone, changed, hidden), expected, relative=1e-4)
 
+    def test_prompts_made_from_the_batch_cannot_tell_what_is_hidden(self, backbone, hidden):
+        batch = random_batch()
+        direction = torch.linspace(-1, 1, backbone.spec.width)
+
+        def prompt(batch, layer):
+            level = batch.values.where(batch.observed, 0.0).mean(-1, keepdim=True)
+            return (level / 100 * direction)[:, :, None] if layer == 0 else None
+
+        secret = replace(batch, values=batch.values.where(~hidden, 9999.0))
+        expected, told = (
+            self.reconstructed(backbone, each, hidden, Acting(prompt)) for each in (batch, secret)
+        )
+        assert torch.equal(told, expected)
+
     def test_prompts_reach_the_estimate(self, backbone, hidden):
         batch = random_batch()
         prompts = torch.randn(3, backbone.spec.width, generator=torch.Generator().manual_seed(5))

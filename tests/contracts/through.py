@@ -171,6 +171,23 @@ class ThroughContract:
         assert shallow.shape == deeper.shape
         assert difference(deeper, shallow) > 1e-5
 
+    def test_fewer_deeper_prompts_leave_the_later_ones_to_flow_on(self, backbone, prompts):
+        """The first of two prompts is renewed; the second is neither overwritten nor dropped."""
+        batch = random_batch()
+
+        def encoded(deeper, last):
+            first = torch.stack([prompts[0], last])
+            return backbone.encode(batch, prompts_at({0: first, 1: deeper})).tokens
+
+        renewed, other = prompts[1:2], prompts[2:3]
+        before = encoded(renewed, prompts[1])
+        assert difference(encoded(other, prompts[1]), before) > 1e-5
+        assert difference(encoded(renewed, -prompts[1]), before) > 1e-5
+        both = torch.cat([renewed, renewed])
+        assert difference(encoded(both, prompts[1]), before) > 1e-5
+        with pytest.raises(ValueError, match="there were 2 prompts, but 3 before block 1"):
+            encoded(prompts, prompts[1])
+
     def test_prompts_follow_the_model_beyond_one_pass(self, backbone):
         """The batch handed to `prefix` is the one that is passing through, whatever its size."""
         batch, steps = random_batch(windows=2, channels=2), self.beyond_one_pass

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tsfm_adapt.backbones.base import per_series
+from tsfm_adapt.backbones.base import overwritten, per_series
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -104,7 +104,7 @@ class Site:
 
 
 class _BlockHook:
-    """Before block `layer`: deep prompts overwrite the first N tokens, data tokens are mixed."""
+    """Before block `layer`: deep prompts overwrite those inserted, data tokens are mixed."""
 
     def __init__(self, site: Site, layer: int) -> None:
         self._site = site
@@ -124,8 +124,9 @@ class _BlockHook:
         if self._layer > 0 and inserted:
             deep = current.through.prefix(current.batch, self._layer)
             if deep is not None:
-                head = site.rows(per_series(deep, current.batch)).to(hidden.dtype)
-                assert head.shape[1] == inserted, (self._layer, deep.shape, inserted)
+                deeper = per_series(deep, current.batch).to(hidden.dtype)
+                before = site.series(head, current.batch)  # (B, C, N, D)
+                head = site.rows(overwritten(before, deeper, self._layer))
         grid = site.series(data, current.batch)  # (B, C, P, D)
         mixed = current.through.tokens(grid, self._layer)
         if mixed is grid and head.shape[1] == 0:

@@ -27,8 +27,8 @@ class Through(Protocol):
     def prefix(self, batch: Batch, layer: int) -> Tensor | None:
         """Prompt tokens before block `layer`; None = leave as it is.
 
-        Layer 0 inserts N tokens, deeper layers overwrite those N: (N, D), (B, N, D) or
-        (B, C, N, D).
+        Layer 0 inserts N tokens, deeper layers overwrite the first of those, as many as are
+        given: (N, D), (B, N, D) or (B, C, N, D).
         """
 
     def tokens(self, tokens: Tensor, layer: int) -> Tensor:
@@ -44,6 +44,19 @@ def per_series(prompts: Tensor, batch: Batch) -> Tensor:
     if prompts.ndim == 2:
         return prompts.expand(windows, channels, -1, -1)
     return prompts if prompts.ndim == 4 else prompts[:, None].expand(-1, channels, -1, -1)
+
+
+def overwritten(prompts: Tensor, deeper: Tensor, layer: int) -> Tensor:
+    """Prompts (..., N, D) before block `layer`, the first n of them replaced by (..., n, D)."""
+    import torch
+
+    kept = prompts.shape[-2] - deeper.shape[-2]
+    if kept < 0:
+        raise ValueError(
+            f"before block 0 there were {prompts.shape[-2]} prompts, but {deeper.shape[-2]} "
+            f"before block {layer}. Deeper layers overwrite prompts, they insert none."
+        )
+    return torch.cat([deeper, prompts[..., deeper.shape[-2] :, :]], dim=-2) if kept else deeper
 
 
 class _Plain:

@@ -26,6 +26,7 @@ from tsfm_adapt.backbones.base import (
     Through,
     complete,
     locate,
+    overwritten,
     per_series,
     unavailable,
 )
@@ -361,8 +362,7 @@ def _acted_on(tokens: Tensor, through: Through, batch: Batch) -> tuple[Tensor, A
     def before(hidden: Tensor, layer: int) -> Tensor:
         head, data = hidden[:, :inserted], hidden[:, inserted:]
         if layer and inserted and (deep := prompts_at(layer)) is not None:
-            assert deep.shape == head.shape, (layer, deep.shape, head.shape)
-            head = deep
+            head = overwritten(head, deep, layer)
         grid = data.unflatten(0, batch.values.shape[:2])  # (B, C, P, D)
         return torch.cat([head, through.tokens(grid, layer).flatten(0, 1)], dim=1)
 

@@ -7,6 +7,7 @@ Woo et al., "Unified Training of Universal Time Series Forecasting Transformers"
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -222,7 +223,8 @@ class Moirai(ReconstructingBackbone):
 
         from tsfm_adapt.forecasts import QuantileForecast
 
-        context = Context.of(batch, batch.observed & ~hidden, self.spec)
+        batch = replace(batch, observed=batch.observed & ~hidden)  # prompts see no more either
+        context = Context.of(batch, batch.observed, self.spec)
         shown = context.shown
         even = torch.arange(shown.shape[-1], device=shown.device) % 2 == 0
         first, second = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -245,7 +245,8 @@ class Moment(ReconstructingBackbone):
 
         samples = batch.values.shape[-1]
         assert samples <= self.spec.max_context, (samples, self.spec.max_context)
-        context = self._context(batch, batch.observed & ~hidden)
+        batch = replace(batch, observed=batch.observed & ~hidden)  # prompts see no more either
+        context = self._context(batch, batch.observed)
         with self._site.run(through, batch, context.patches.shape[1]):
             scaled = self.model(context.patches, context.visible).flatten(1)[:, -samples:]
         return QuantileForecast(_restored(scaled, context, batch)[:, :, None], (0.5,))

@@ -33,6 +33,7 @@ from tsfm_adapt.backbones.base import (
     fetch,
     fits,
     locate,
+    overwritten,
     per_series,
     unavailable,
 )
@@ -101,6 +102,17 @@ class Config(BackboneConfig):
         return TimesFM(model, checkpoint=self.checkpoint)
 
 
+def untrained(sizes: Sizes) -> TimesFM_2p5_200M_torch_module:
+    """A random network with open norms; upstream's zeros would close every block."""
+    from torch.nn.init import ones_
+
+    model = _network(sizes)
+    for name, parameter in model.named_parameters():
+        if name.endswith("ln.scale"):
+            ones_(parameter)
+    return model
+
+
 def write(model: TimesFM_2p5_200M_torch_module, folder: Path) -> None:
     """Saves weights and sizes as a checkpoint folder; upstream's names, float32.
 
@@ -159,11 +171,7 @@ class TimesFM(Backbone):
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = _network(sizes)
-        for name, parameter in model.named_parameters():
-            if name.endswith("ln.scale"):  # upstream's zeros would close every block
-                torch.nn.init.ones_(parameter)
-        return cls(model, checkpoint="tiny")
+            return cls(untrained(sizes), checkpoint="tiny")
 
     def sites(self) -> Mapping[Role, str]:
         """Attention, where upstream fuses q, k and v, and the feed-forward of every block.
@@ -270,7 +278,8 @@ class TimesFM(Backbone):
         prompts = _rows(through.prefix(batch, 0), batch, data)
         for layer, block in enumerate(self.model.stacked_xf):
             deep = _rows(through.prefix(batch, layer), batch, data) if layer else None
-            prompts = deep if prompts is not None and deep is not None else prompts
+            if prompts is not None and deep is not None:
+                prompts = overwritten(prompts, deep, layer)
             grid = data.unflatten(0, batch.values.shape[:2])
             data = through.tokens(grid, layer).flatten(0, 1)
             if prompts is None:

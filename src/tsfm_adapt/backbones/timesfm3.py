@@ -27,6 +27,7 @@ from tsfm_adapt.backbones.base import (
     fetch,
     fits,
     locate,
+    overwritten,
     per_series,
     unavailable,
 )
@@ -264,7 +265,7 @@ class TimesFM3(Backbone):
                 data, future = joined.split([data.shape[2], ahead], dim=2)
                 continue
             deep = _prompts(through, batch, layer, data) if layer else None
-            prompts = prompts if deep is None else deep
+            prompts = prompts if deep is None else overwritten(prompts, deep, layer)
             joined, *_ = block(torch.cat([prompts, data, future], dim=2), padding)
             prompts, data, future = joined.split([prompts.shape[2], data.shape[2], ahead], dim=2)
         return torch.cat([data, future], dim=2), statistics
