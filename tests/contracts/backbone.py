@@ -235,6 +235,21 @@ class BackboneContract(ThroughContract):
             dead = [n for n, g in zip(names, gradients, strict=True) if g is None or not g.any()]
             assert dead == []
 
+    @pytest.mark.parametrize("trouble", HARD)
+    def test_gradients_of_the_context_are_finite_where_there_are_any(self, backbone, trouble):
+        batch = hard(trouble)
+        values = batch.values.requires_grad_()
+        forecast = backbone.forecast(batch.without_target(), 20).quantiles(LEVELS)
+        assert forecast.requires_grad  # of the weights
+        (gradient,) = torch.autograd.grad(forecast.square().sum(), values, allow_unused=True)
+        if not backbone.spec.input_gradients:
+            assert gradient is None
+            return
+        assert gradient.isfinite().all()
+        assert not gradient[~batch.observed].any()
+        if trouble == "gaps":
+            assert gradient.abs().amax(-1).all()
+
     def test_it_trains_under_autocast_to_bfloat16(self, backbone):
         parameters = list(backbone.network.parameters())
         with torch.autocast("cpu", torch.bfloat16):

@@ -16,7 +16,7 @@ from tsfm_adapt.backbones.base import (
 from tsfm_adapt.errors import RecipeError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from tsfm_adapt.batches import Batch
 
@@ -77,6 +77,22 @@ def target_rows(batch: Batch, steps: int) -> Tensor:
 def data_tokens(batch: Batch, spec: BackboneSpec) -> int:
     """P, the encoder's tokens of the context."""
     return ceil(min(batch.values.shape[-1], spec.max_context) / spec.patch)
+
+
+def detach_statistics(instance_norm: nn.Module) -> None:
+    """Lets gradients of the context pass by its mean and deviation.
+
+    Upstream's means over observed samples give every sample of a series NaN where one was missed
+    or padded, and so does the deviation of a constant series. No output changes.
+    """
+
+    def measured(module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(args) > 1 or not args[0].requires_grad:
+            return args  # scaled by statistics of before, or without gradients anyhow
+        _, loc_scale = module.forward(args[0].detach())
+        return args[0], loc_scale
+
+    instance_norm.register_forward_pre_hook(measured)
 
 
 def extend(arguments: dict[str, Any], prompts: int) -> dict[str, Any]:

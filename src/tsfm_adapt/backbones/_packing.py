@@ -130,7 +130,7 @@ def sites() -> Mapping[Role, str]:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Mean and deviation of each series' observed context, (B, C, 1) float64.
+    """Mean and deviation of each series' observed context, (B, C, 1) float64; without gradients.
 
     Upstream adds 1e-5 to the variance in whatever unit the data has, and leaves gaps at the raw
     value 0, so that millivolts and volts would differ. Here the deviation alone scales, and only
@@ -145,7 +145,7 @@ class Scaling:
         """From (B, C, T) in data units."""
         import torch
 
-        known = torch.where(observed, values.double(), 0.0)
+        known = torch.where(observed, values.detach().double(), 0.0)
         count = observed.sum(-1, keepdim=True)
         loc = known.sum(-1, keepdim=True) / count.clamp(min=1)
         centred = torch.where(observed, known - loc, 0.0)

@@ -89,6 +89,7 @@ class BackboneSpec:
     joint_channels: bool  # True = one window's channels see each other
     causal: bool
     native_tasks: frozenset[NativeTask]  # tasks with a pretrained head
+    input_gradients: bool = True  # forecasts carry gradients to the context; statistics do not
 
 
 @dataclass(frozen=True)

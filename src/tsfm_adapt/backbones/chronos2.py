@@ -15,6 +15,7 @@ from pydantic import Field
 
 from tsfm_adapt.backbones._chronos import (
     data_tokens,
+    detach_statistics,
     extend,
     load,
     rows,
@@ -102,6 +103,7 @@ class Chronos2(Backbone):
         )
         self._levels = tuple(float(level) for level in settings.quantiles)
         self._max_patches = int(settings.max_output_patches)
+        detach_statistics(model.instance_norm)
         self._site = Site(model.encoder, model.encoder.block, extend)
         _LastBlock(model.encoder, self._site)
         if group_attention != "dense":

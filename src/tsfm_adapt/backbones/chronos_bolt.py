@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tsfm_adapt.backbones._chronos import (
     data_tokens,
+    detach_statistics,
     extend,
     load,
     rows,
@@ -89,6 +90,7 @@ class ChronosBolt(Backbone):
         )
         self._levels = tuple(float(level) for level in settings.quantiles)
         self._steps_per_pass = int(settings.prediction_length)
+        detach_statistics(model.instance_norm)
         self._site = Site(model.encoder, model.encoder.block, extend)
 
     @classmethod

@@ -117,6 +117,7 @@ class ChronosT5(Backbone):
             joint_channels=False,
             causal=False,
             native_tasks=frozenset({"forecast"}),
+            input_gradients=False,  # a token is the number of a bin
         )
         self._settings = settings
         self._tokenizer = settings.create_tokenizer()
@@ -259,7 +260,7 @@ class ChronosT5(Backbone):
         """
         encoder = self.model.encoder
         device = batch.values.device
-        ids, visible, scale = self._tokenizer.context_input_transform(rows(batch).cpu())
+        ids, visible, scale = self._tokenizer.context_input_transform(rows(batch).detach().cpu())
         visible = visible.to(device)
         with self._site.run(through, batch, data_tokens(batch, self.spec)):
             states: Tensor = encoder(
