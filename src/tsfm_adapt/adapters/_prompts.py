@@ -1,0 +1,111 @@
+"""What prompt adapters share: the tokens that enter a backbone's blocks, and their size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.batches import Batch
+
+Depth = Literal["shallow", "deep"]
+
+# Deviation of fresh prompts, as a share of the size of the data tokens beside them.
+INIT_STD = 0.1
+
+
+class _Entered(Exception):
+    """Ends a pass before its first block."""
+
+    def __init__(self, tokens: Tensor) -> None:
+        self.tokens = tokens
+
+
+class _Stopping:
+    """A `Through` that goes no further than the first block."""
+
+    def prefix(self, batch: Batch, layer: int) -> Tensor | None:  # noqa: ARG002
+        return None
+
+    def tokens(self, tokens: Tensor, layer: int) -> Tensor:  # noqa: ARG002
+        raise _Entered(tokens)
+
+
+class _Measuring:
+    """A `Through` that notes the size of the tokens before every block."""
+
+    def __init__(self) -> None:
+        self.sizes: list[Tensor] = []
+
+    def prefix(self, batch: Batch, layer: int) -> Tensor | None:  # noqa: ARG002
+        return None
+
+    def tokens(self, tokens: Tensor, layer: int) -> Tensor:  # noqa: ARG002
+        self.sizes.append(tokens.float().square().mean().sqrt())
+        return tokens
+
+
+def embedded(backbone: Backbone, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The data tokens before the first block, which is not run, and which of them were observed.
+
+    Without gradients: they are those of the frozen model, whatever else trains.
+
+    Returns:
+        Tokens (B, C, P, D), arbitrary where not observed, and (B, C, P) bool: at least one sample
+        of the token was measured.
+    """
+    import torch
+
+    try:
+        with torch.no_grad():
+            backbone.encode(batch, _Stopping())
+    except _Entered as entered:
+        tokens = entered.tokens
+    else:
+        raise AssertionError(f"{backbone.spec.name} has no first block")
+    return tokens, _token_observed(backbone, batch, tokens.shape[2])
+
+
+def token_sizes(backbone: Backbone) -> Tensor:
+    """Root mean square of the data tokens before each block (layers,), of a made-up window.
+
+    Three waves that last eight patches; 1 on the meta device, where nothing can be computed.
+    """
+    import torch
+
+    from tsfm_adapt.batches import Batch
+
+    spec = backbone.spec
+    device = next(backbone.network.parameters()).device
+    if device.type == "meta":
+        return torch.ones(spec.layers, device=device)
+    samples = min(spec.max_context, max(8 * spec.patch, 64))
+    time = torch.linspace(0, 1, samples, device=device)
+    values = torch.stack([torch.sin(2 * torch.pi * cycles * time) for cycles in (1, 3, 10)])[None]
+    batch = Batch(
+        values=values,
+        observed=torch.ones_like(values, dtype=torch.bool),
+        target=None,
+        target_observed=None,
+        start_s=torch.zeros(1, dtype=torch.float64, device=device),
+        rate_hz=1.0,
+        channels=("1", "3", "10"),
+        subjects=("waves",),
+    )
+    measuring = _Measuring()
+    with torch.no_grad():
+        backbone.encode(batch, measuring)
+    return torch.stack(measuring.sizes)
+
+
+def _token_observed(backbone: Backbone, batch: Batch, tokens: int) -> Tensor:
+    """(B, C, P) bool; in every family the last token ends with the context."""
+    from torch.nn.functional import pad
+
+    length = tokens * backbone.spec.patch
+    observed = batch.observed[..., -backbone.spec.max_context :][..., -length:]
+    padded = pad(observed, (length - observed.shape[-1], 0), value=False)
+    shown: Tensor = padded.unflatten(-1, (tokens, -1)).any(-1)
+    return shown
