@@ -196,6 +196,7 @@ class Keeper(lightning.Callback):
             "format": 1,
             "fitted": asdict(self.fitted),
             "trainable": {n: p.detach() for n, p in self._model.trainable().items()},
+            "adapters": self._model.states(),
             "optimizer": trainer.optimizers[0].state_dict(),
             "scheduler": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
             "precision": trainer.precision_plugin.state_dict(),

@@ -67,12 +67,25 @@ class AdaptedModel(nn.Module):
         rate_of: dict[int, float | None] = {}  # by id of the parameter
         own_rates = rates or [None] * len(adapters)
         pairs = zip(adapters, own_rates, strict=True)
+        trained_by: dict[int, Adapter] = {}
         for adapter, rate in sorted(pairs, key=lambda pair: not pair[0].injects):
+            backbone.network.requires_grad_(False)  # what is on after `attach` is this adapter's
             adapter.attach(backbone, self.setting)
-            own = [] if adapter.module is None else list(adapter.module.parameters())
-            for parameter in [*backbone.network.parameters(), *own]:
-                if parameter.requires_grad:
-                    rate_of.setdefault(id(parameter), rate)
+            own = {} if adapter.module is None else dict(adapter.module.named_parameters())
+            named = {**own, **dict(backbone.network.named_parameters())}
+            switched_on = {name: p for name, p in named.items() if p.requires_grad}
+            shared = [name for name, p in switched_on.items() if id(p) in trained_by]
+            if shared:
+                other = trained_by[id(switched_on[shared[0]])]
+                raise RecipeError(
+                    f"adapters: {other.name} and {adapter.name} both train {len(shared)} tensors, "
+                    f"first {shared[0]}. Keep one of them, or restrict them to different layers."
+                )
+            for parameter in switched_on.values():
+                trained_by[id(parameter)] = adapter
+                rate_of[id(parameter)] = rate
+        for parameter in backbone.network.parameters():
+            parameter.requires_grad_(id(parameter) in trained_by)
         self.backbone = backbone
         self.adapters = tuple(adapters)
         self.network = backbone.network
@@ -132,6 +145,16 @@ class AdaptedModel(nn.Module):
         with torch.no_grad():
             for name, parameter in own.items():
                 parameter.copy_(state[name])
+
+    def states(self) -> dict[str, dict[str, Tensor]]:
+        """What the adapters gathered while training, by their position."""
+        states = {str(position): a.state() for position, a in enumerate(self.adapters)}
+        return {position: state for position, state in states.items() if state}
+
+    def load_states(self, states: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Gives the adapters a saved `states()` back."""
+        for position, state in states.items():
+            self.adapters[int(position)].load_state(state)
 
     def forward(self, batch: Batch) -> Tensor:
         """The training loss of a batch, a scalar."""

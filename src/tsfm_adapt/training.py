@@ -21,6 +21,7 @@ import lightning.pytorch as lightning
 import torch
 from torch import Tensor
 
+from tsfm_adapt.adapters.base import Adapter
 from tsfm_adapt.batches import Batch, collate
 from tsfm_adapt.checkpoints import Fitted, Keeper, read, stream
 from tsfm_adapt.errors import DataError, RecipeError
@@ -162,7 +163,9 @@ class _Module(lightning.LightningModule):
         self._settings = settings
         self._seed = seed
         self._state = state
-        self._first = (state["fitted"]["step"] if state else 0) * settings.accumulate
+        self._steps_before = state["fitted"]["step"] if state else 0
+        self._first = self._steps_before * settings.accumulate
+        self._told = [a for a in model.adapters if type(a).stepped is not Adapter.stepped]
         self.last_loss: Tensor | None = None
         self.finite: Tensor | None = None
         self.rate = settings.lr  # of the step under way
@@ -170,6 +173,7 @@ class _Module(lightning.LightningModule):
     def setup(self, stage: str) -> None:  # noqa: ARG002
         if self._state:
             self.model.load_trainable(self._state["trainable"])
+            self.model.load_states(self._state.get("adapters", {}))
             self.trainer.precision_plugin.load_state_dict(self._state["precision"])
 
     def transfer_batch_to_device(
@@ -201,6 +205,13 @@ class _Module(lightning.LightningModule):
                 f"adapters: {len(dead)} trainable tensors take no part in the loss, first "
                 f"{dead[0]}. Choose sites that the task uses."
             )
+
+    def optimizer_step(self, *args: Any) -> None:
+        """Lightning's own, then the adapters that want to know."""
+        step = self._steps_before + self.trainer.global_step + 1
+        super().optimizer_step(*args)
+        for adapter in self._told:
+            adapter.stepped(step, self._settings.steps)
 
     def configure_optimizers(self) -> dict[str, Any]:
         settings = self._settings

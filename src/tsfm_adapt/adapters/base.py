@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,7 +82,14 @@ class Adapter(ABC):
         return None
 
     def stepped(self, step: int, steps: int) -> None:  # noqa: B027
-        """Told after each of the optimiser's `steps`, gradients still in place."""
+        """Told after each of the optimiser's `steps`, counted from 1, gradients still in place."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What `stepped` has gathered, by name: a resumed run needs it beside the weights."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027
+        """Takes up a `state` of a run that was killed."""
 
     def merge(self, backbone: Backbone) -> None:  # noqa: ARG002
         """Folds the adapter into the base weights, equal to a relative 1e-4.

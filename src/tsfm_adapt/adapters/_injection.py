@@ -1,0 +1,132 @@
+"""What the adapters of weights share: sites by role, blocks by number, injection through peft."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, field_validator
+
+from tsfm_adapt.adapters.base import Adapter, AdapterConfig, Setting
+from tsfm_adapt.backbones.base import Role
+from tsfm_adapt.errors import RecipeError
+
+if TYPE_CHECKING:
+    from tsfm_adapt.backbones.base import Backbone
+
+Layers = tuple[int, int]
+
+
+class SitesConfig(AdapterConfig):
+    """The fields of an adapter that peft puts into linear layers."""
+
+    sites: tuple[Role, ...] = Field(default=("attn.q", "attn.v"), min_length=1)
+    layers: Layers | None = Field(
+        default=None,
+        description="first and last block of each stack to adapt, from 0; None = all of them",
+    )
+
+    @field_validator("layers")
+    @classmethod
+    def _in_order(cls, layers: Layers | None) -> Layers | None:
+        if layers is not None and not 0 <= layers[0] <= layers[1]:
+            raise ValueError(f"{list(layers)} is not [first, last] with 0 <= first <= last")
+        return layers
+
+
+class InjectedAdapter(Adapter):
+    """An adapter that takes the place of the linear layers at the backbone's sites."""
+
+    injects = True
+
+    def __init__(self, sites: tuple[Role, ...], layers: Layers | None) -> None:
+        self.sites = sites
+        self.layers = layers
+
+    @abstractmethod
+    def peft_config(self, backbone: Backbone, pattern: str) -> Any:
+        """The configuration for peft, untyped there; `pattern` matches the names of the layers.
+
+        Raises:
+            RecipeError: the settings do not fit the layers.
+        """
+
+    def attach(self, backbone: Backbone, setting: Setting) -> None:  # noqa: ARG002
+        """Injects into every matching linear layer and freezes the rest."""
+        from peft import inject_adapter_in_model
+
+        pattern = self.pattern(backbone, self.sites)
+        with warnings.catch_warnings():
+            # VeRA: "projections are restored from the seed", which the bundle's tests hold
+            warnings.filterwarnings("ignore", message="Specified to not save vera_A")
+            config = self.peft_config(backbone, pattern)
+        on_meta = next(backbone.network.parameters()).is_meta
+        inject_adapter_in_model(config, backbone.network, low_cpu_mem_usage=on_meta)
+
+    def pattern(self, backbone: Backbone, sites: Sequence[Role]) -> str:
+        """A regular expression for the modules of these roles in the chosen blocks.
+
+        Raises:
+            RecipeError: the backbone has no such role or no such blocks.
+        """
+        known = backbone.sites()
+        unknown = [role for role in sites if role not in known]
+        if unknown:
+            raise RecipeError(
+                f"adapters.{self.name}.sites: {backbone.spec.name} has no {', '.join(unknown)}. "
+                f"Its sites: {', '.join(known)}."
+            )
+        pattern = "|".join(f"(?:{known[role]})" for role in sites)
+        if self.layers is None:
+            return pattern
+        found = {block for name in matching(backbone, pattern) if (block := block_of(name)[1])}
+        numbers = sorted(int(block) for block in found)
+        first, last = self.layers
+        if first not in numbers or last not in numbers:
+            raise RecipeError(
+                f"adapters.{self.name}.layers: [{first}, {last}] asks for blocks that "
+                f"{backbone.spec.name} does not have. Its sites are in blocks {numbers[0]} to "
+                f"{numbers[-1]}."
+            )
+        wanted = "|".join(str(number) for number in range(first, last + 1))
+        # Looks ahead past all names to the first number, which counts the blocks of a stack
+        return rf"(?=(?:(?!\d+\.)[^.]+\.)*(?:{wanted})\.)(?:{pattern})"
+
+    def merge(self, backbone: Backbone) -> None:
+        """Folds the updates into the weights and puts the plain layers back."""
+        network = backbone.network
+        for name, layer in injected(backbone):
+            layer.merge(safe_merge=True)
+            parent, _, child = name.rpartition(".")
+            setattr(network.get_submodule(parent), child, layer.get_base_layer())
+
+
+def injected(backbone: Backbone) -> list[tuple[str, Any]]:
+    """The layers of peft in the network, untyped there, by name."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    named = backbone.network.named_modules()
+    return [(name, module) for name, module in named if isinstance(module, BaseTunerLayer)]
+
+
+def matching(backbone: Backbone, pattern: str) -> dict[str, Any]:
+    """The modules whose whole name matches, by name."""
+    compiled = re.compile(pattern)
+    named = backbone.network.named_modules()
+    return {name: module for name, module in named if compiled.fullmatch(name)}
+
+
+def block_of(name: str) -> tuple[str, str]:
+    """The stack of blocks that a module is in, and the number of its block; "" = in none.
+
+    >>> block_of("model.encoder.block.1.layer.0.self_attention.q")
+    ('model.encoder.block', '1')
+    """
+    parts = name.split(".")
+    for position, part in enumerate(parts):
+        if part.isdecimal():
+            return ".".join(parts[:position]), part
+    return name, ""
