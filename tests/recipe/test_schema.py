@@ -133,7 +133,7 @@ def test_an_override_gives_a_new_recipe_and_leaves_the_old_one(recipe):
         ({"task.context_s": 7230}, "120.5 samples"),
         ({"data.rate_hz": 1 / 7200}, "task.horizon_s"),
         ({"adapters.vera.rank": 5}, "vera"),
-        ({"seed.x": 5}, "not a section"),
+        ({"seed.x": 5}, "valid integer, found"),
         ({"data.cleaning.zero_is_missing": ["RESP"]}, "RESP"),
     ],
     ids=str,
@@ -183,3 +183,9 @@ def test_the_json_schema_knows_every_component_and_forbids_unknown_keys():
 
 def _is_named(section):
     return "const" in section["properties"].get("name", {})
+
+
+def test_another_backbone_takes_its_own_defaults_not_those_of_the_last(recipe):
+    other = recipe.override({"backbone.name": "chronos_bolt"})
+    assert other.backbone.name == "chronos_bolt"
+    assert not hasattr(other.backbone, "group_attention")

@@ -190,4 +190,4 @@ class Recipe(Section):
         """
         from tsfm_adapt.recipe.files import changed, validated
 
-        return validated(changed(self.model_dump(mode="json"), changes))
+        return validated(changed(self.model_dump(mode="json", exclude_unset=True), changes))
