@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,31 @@ def validate(cells: Iterable[Cell], path: Path) -> dict[str, Any]:
         print(cell.name, found[cell.name], flush=True)
         atomic.write_text(path, json.dumps(found, indent=1) + "\n")
     return found
+
+
+def read(results: Path, name: str) -> dict[str, Any] | None:
+    """The scores of a finished cell; None where it is not finished."""
+    path = results / f"{name}.json"
+    content: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+    return content
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def mase(horizon: Mapping[str, Any], model: str) -> str:
+    """The MASE of a model over a horizon of `scores.json`."""
+    return f"{horizon[model]['overall']['mase']:.3f}"
+
+
+def interval(compared: Mapping[str, Any]) -> str:
+    """A comparison of the verdict: percent lower MASE with its 95 % interval."""
+    shown = "" if compared["shown"] else ", not shown"
+    percent = [f"{compared[key]:+.1f}" for key in ("difference", "low", "high")]
+    return f"{percent[0]} % [{percent[1]}, {percent[2]}]{shown}"
 
 
 def _run(cell: Cell, folder: Path) -> runs.Run:

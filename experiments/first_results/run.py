@@ -18,7 +18,7 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from grid import Cell, score, validate  # noqa: E402
+from grid import Cell, interval, mase, read, score, table, validate  # noqa: E402
 
 RESULTS = HERE / "results"
 RECIPES = ("glucose_forecast", "icu_minute_forecast", "icu_hourly_forecast")
@@ -67,42 +67,36 @@ def winners() -> Iterator[Cell]:
                 yield Cell(f"{recipe}-{backbone}-{method}", recipe, best.changes)
 
 
-def table() -> str:
-    """Markdown, a line a model, from the result files."""
-    lines = []
+def results_table() -> str:
+    """Markdown, a line a finished cell."""
+    rows = []
     for recipe in RECIPES:
         for backbone in BACKBONES:
             for method in ("lora", "full"):
-                scores = json.loads((RESULTS / f"{recipe}-{backbone}-{method}.json").read_text())
-                lines.append((recipe, backbone, method, scores))
-    rows = [
-        "| protocol | backbone | method | short | whole | zero-shot | best baseline "
-        "| against zero-shot | against the baseline | trains | s/step |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for recipe, backbone, method, scores in lines:
-        short, whole = scores["horizons"].values()
-        verdict = scores["verdict"]
-        name = verdict["vs_best_baseline"]["name"]
-        rows.append(
-            f"| {recipe.removesuffix('_forecast')} | {backbone} | {method} "
-            f"| {_mase(short, 'adapted')} | {_mase(whole, 'adapted')} "
-            f"| {_mase(short, 'zero_shot')} / {_mase(whole, 'zero_shot')} "
-            f"| {name} {_mase(short, name)} / {_mase(whole, name)} "
-            f"| {_interval(verdict['vs_zero_shot'])} | {_interval(verdict['vs_best_baseline'])} "
-            f"| {scores['trainable_parameters']:,} | {scores['seconds_per_step']:.2f} |"
-        )
-    return "\n".join(rows)
-
-
-def _mase(horizon: dict[str, Any], model: str) -> str:
-    return f"{horizon[model]['overall']['mase']:.3f}"
-
-
-def _interval(compared: dict[str, Any]) -> str:
-    shown = "" if compared["shown"] else ", not shown"
-    percent = [f"{compared[key]:+.1f}" for key in ("difference", "low", "high")]
-    return f"{percent[0]} % [{percent[1]}, {percent[2]}]{shown}"
+                scores = read(RESULTS, f"{recipe}-{backbone}-{method}")
+                if scores is None:
+                    continue
+                short, whole = scores["horizons"].values()
+                verdict = scores["verdict"]
+                name = verdict["vs_best_baseline"]["name"]
+                rows.append(
+                    (
+                        recipe.removesuffix("_forecast"),
+                        backbone,
+                        method,
+                        f"{mase(short, 'adapted')} / {mase(whole, 'adapted')}",
+                        f"{mase(short, 'zero_shot')} / {mase(whole, 'zero_shot')}",
+                        f"{name} {mase(short, name)} / {mase(whole, name)}",
+                        interval(verdict["vs_zero_shot"]),
+                        interval(verdict["vs_best_baseline"]),
+                        f"{scores['trainable_parameters']:,}",
+                    )
+                )
+    header = (
+        *("protocol", "backbone", "method", "adapted", "zero-shot", "best baseline"),
+        *("against zero-shot", "against the baseline", "trained parameters"),
+    )
+    return table(header, rows)
 
 
 if __name__ == "__main__":
@@ -111,6 +105,6 @@ if __name__ == "__main__":
     elif sys.argv[1:] == ["score"]:
         sys.exit(len(score(winners(), RESULTS, Path("runs/first_results"))))
     elif sys.argv[1:] == ["table"]:
-        print(table())
+        print(results_table())
     else:
         sys.exit(__doc__)
