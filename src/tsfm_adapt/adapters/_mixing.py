@@ -1,0 +1,180 @@
+"""What adapters share that mix channels or correct forecasts: units, scaling, quantiles."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tsfm_adapt.errors import RecipeError
+from tsfm_adapt.forecasts import Forecast, QuantileForecast, SampleForecast
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from tsfm_adapt.adapters.base import Setting
+    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.batches import Batch
+    from tsfm_adapt.signals.recording import FloatArray, Recording
+    from tsfm_adapt.signals.windows import Windows
+
+# A series that deviates less than this, in deviations of train, is not divided by its deviation.
+_FLAT = 1e-4
+
+
+# What an adapter needs
+
+
+def channels_of(setting: Setting, adapter: str, at_least: int = 1) -> tuple[str, ...]:
+    """The channels of the data.
+
+    Raises:
+        RecipeError: they are not known, or are too few.
+    """
+    if len(setting.channels) < at_least:
+        raise RecipeError(
+            f"adapters.{adapter}: needs at least {at_least} channels, which are known when it is "
+            f"attached; there are {len(setting.channels)} ({', '.join(setting.channels)}). Add "
+            f"channels to data.channels, or leave {adapter} out."
+        )
+    return setting.channels
+
+
+def needs_input_gradients(backbone: Backbone, what: str, instead: str) -> None:
+    """Stops where nothing that comes before the backbone could learn.
+
+    Raises:
+        RecipeError: forecasts of this backbone carry no gradient to its context.
+    """
+    if not backbone.spec.input_gradients:
+        raise RecipeError(
+            f"{what} learns through the context that the backbone is given, and the forecasts of "
+            f"{backbone.spec.name} carry no gradient to it. {instead}"
+        )
+
+
+def device_of(backbone: Backbone) -> torch.device:
+    """Where the backbone's weights are; the meta device where it was built to be counted."""
+    return next(backbone.network.parameters()).device
+
+
+# Units
+
+
+def moments(train: Windows) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (C,) of each channel's measured samples in train.
+
+    Where nothing was measured 0 and 1; where nothing moves the deviation is 1.
+    """
+    import torch
+
+    count, total = (sum(each) for each in zip(*map(_sums, train.recordings), strict=True))
+    mean = total / np.maximum(count, 1)
+    square = sum(np.square(_centred(r, mean)).sum(1) for r in train.recordings)
+    deviation = np.sqrt(square / np.maximum(count, 1))
+    deviation = np.where(deviation > 1e-6 * np.abs(mean), deviation, 1.0)
+    return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
+
+
+def directions(train: Windows, mean: Tensor, deviation: Tensor, latents: int) -> Tensor:
+    """The first principal directions (K, C) of the standardised channels in train, orthonormal.
+
+    Each two channels are correlated over the samples where both were measured. Of each direction
+    the largest weight is positive.
+    """
+    import torch
+
+    square = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+    count = torch.zeros_like(square)
+    for recording in train.recordings:
+        centred = torch.from_numpy(_centred(recording, mean.double().numpy()))
+        measured = torch.from_numpy(np.isfinite(recording.values)).double()
+        scaled = centred / deviation.double()[:, None]
+        square += scaled @ scaled.mT
+        count += measured @ measured.mT
+    _, vectors = torch.linalg.eigh(square / count.clamp(min=1))
+    leading = vectors.flip(1)[:, :latents].mT  # (K, C), the largest eigenvalue first
+    largest = leading.gather(1, leading.abs().argmax(1, keepdim=True))
+    upright: Tensor = leading * largest.sign()
+    return upright.float()
+
+
+def _sums(recording: Recording) -> tuple[FloatArray, FloatArray]:
+    measured = np.isfinite(recording.values)
+    values = np.where(measured, recording.values, 0.0).astype(np.float64)
+    return measured.sum(1), values.sum(1)
+
+
+def _centred(recording: Recording, mean: FloatArray) -> FloatArray:
+    """(C, T) around `mean`, double precision; 0 where not measured."""
+    measured = np.isfinite(recording.values)
+    values = np.where(measured, recording.values, 0.0).astype(np.float64)
+    return np.where(measured, values - mean[:, None], 0.0)
+
+
+def standardised(batch: Batch, mean: Tensor, deviation: Tensor) -> Tensor:
+    """The context (B, C, T) in deviations of train around its mean.
+
+    What was not measured holds the last measured value, before it the first; a channel without
+    any in this window is at 0, its mean in train.
+    """
+    import torch
+
+    centre, unit = mean[:, None], deviation[:, None]
+    values = (torch.where(batch.observed, batch.values, centre) - centre) / unit
+    steps = torch.arange(values.shape[-1], device=values.device)
+    last = torch.where(batch.observed, steps, -1).cummax(-1).values
+    first = batch.observed.int().argmax(-1, keepdim=True)
+    return values.gather(-1, torch.where(last < 0, first, last))
+
+
+# The backbone's own scaling
+#
+# Backbones scale each series themselves, by statistics that carry no gradient. A series that is
+# scaled here already leaves them nothing to do, and what shifts or stretches it is known outside.
+
+
+def level(values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (B, C, 1) over what was observed, with gradients; finite always."""
+    import torch
+
+    count = observed.sum(-1, keepdim=True).clamp(min=1)
+    mean = torch.where(observed, values, 0.0).sum(-1, keepdim=True) / count
+    centred = torch.where(observed, values - mean, 0.0)
+    variance = centred.square().sum(-1, keepdim=True) / count
+    moves = variance > _FLAT**2
+    return mean, torch.where(moves, variance, 1.0).sqrt()
+
+
+def seen_as(
+    batch: Batch, values: Tensor, observed: Tensor, shift: Tensor, scale: Tensor, names: list[str]
+) -> Batch:
+    """The batch with other series (B, K, T), less `shift` and divided by `scale` (B, K, 1)."""
+    import torch
+
+    scaled = torch.where(observed, (values - shift) / scale, 0.0)
+    return replace(batch.without_target(), values=scaled, observed=observed, channels=tuple(names))
+
+
+# Forecasts
+
+
+def rescaled(forecast: Forecast, shift: Tensor, scale: Tensor) -> Forecast:
+    """`scale` times the forecast plus `shift`, both broadcast to (B, C, 1); `scale` > 0."""
+    if isinstance(forecast, SampleForecast):
+        return SampleForecast(forecast.values * scale + shift)
+    assert isinstance(forecast, QuantileForecast)
+    values = forecast.values * scale[..., None] + shift[..., None]
+    return QuantileForecast(values, forecast.levels)
+
+
+def mirrored(forecast: QuantileForecast) -> Tensor:
+    """For each level q the quantile at 1 - q, (B, C, Q, H): those of -y are its negatives."""
+    return forecast.quantiles([1 - level for level in forecast.levels])
+
+
+def middle(forecast: QuantileForecast) -> Tensor:
+    """The median (B, C, 1, H)."""
+    return forecast.quantiles((0.5,))

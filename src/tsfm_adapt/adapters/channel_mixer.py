@@ -1,0 +1,127 @@
+"""Channel mixer: between chosen blocks, tokens of one channel learn from those of the others.
+
+Channels as tokens of an attention, as in iTransformer (Liu et al., arXiv 2310.06625), or as inputs
+of a perceptron, as in TSMixer and TTM's `mix_channel` decoder (Ekambaram et al., arXiv
+2401.03955); here inside any frozen backbone, in a bottleneck whose output starts at zero.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from tsfm_adapt.adapters._mixing import channels_of, device_of
+from tsfm_adapt.adapters.base import Adapter, AdapterConfig, Setting
+from tsfm_adapt.errors import RecipeError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from tsfm_adapt.backbones.base import Backbone
+
+Form = Literal["attention", "mlp"]
+Layers = Literal["all", "last"] | tuple[Annotated[int, Field(ge=0)], ...]
+
+
+class Config(AdapterConfig):
+    """`adapters: [{name: channel_mixer}]`."""
+
+    name: Literal["channel_mixer"] = "channel_mixer"
+    form: Form = Field(
+        default="attention",
+        description="'attention' between channels with a learnt vector a channel, or 'mlp', a "
+        "perceptron over all channels",
+    )
+    layers: Layers = Field(
+        default="all",
+        description="blocks of the encoder before which tokens are mixed: all, last, or their "
+        "numbers from 0",
+    )
+    width: int = Field(default=32, ge=1, description="width of the space in which is mixed")
+    heads: int = Field(default=4, ge=1, description="attention only; divides width")
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> Config:
+        if self.form == "attention" and self.width % self.heads:
+            raise ValueError(
+                f"width {self.width} does not divide into {self.heads} heads. Use a multiple."
+            )
+        if not self.layers:
+            raise ValueError("layers is empty. Name a block, or 'all'.")
+        return self
+
+    def build(self) -> ChannelMixer:
+        """A mixer with the recipe's values."""
+        return ChannelMixer(self.form, self.layers, self.width, self.heads)
+
+
+class ChannelMixer(Adapter):
+    """Adds to each token a function of the tokens of all channels at the same place.
+
+    Places are mixed apart, so that a causal model stays causal, and adding starts at exactly
+    zero. Tokens of places where nothing was measured take part like the others: they say that
+    nothing was measured, and no value that is not observed can reach them.
+    """
+
+    name = "channel_mixer"
+
+    def __init__(self, form: Form, layers: Layers, width: int, heads: int) -> None:
+        self.form = form
+        self.layers = layers
+        self.width = width
+        self.heads = heads
+        self.channels: tuple[str, ...] = ()
+        self._mixers: dict[int, nn.Module] = {}  # by block; registered in `module`
+
+    def attach(self, backbone: Backbone, setting: Setting) -> None:
+        """One mixer a block.
+
+        Raises:
+            RecipeError: there are fewer than two channels, or the backbone lacks a block.
+        """
+        from torch import nn
+
+        from tsfm_adapt.adapters._nets.channel_mixer import AttentionMixer, MlpMixer
+
+        self.channels = channels_of(setting, self.name, at_least=2)
+        count, size, device = len(self.channels), backbone.spec.width, device_of(backbone)
+        self._mixers = {
+            layer: AttentionMixer(count, size, self.width, self.heads, device)
+            if self.form == "attention"
+            else MlpMixer(count, size, self.width, device)
+            for layer in self._blocks(backbone)
+        }
+        self.module = nn.ModuleDict({str(layer): each for layer, each in self._mixers.items()})
+
+    def tokens(self, tokens: Tensor, layer: int) -> Tensor:
+        """Tokens (B, C, P, D) before a block, mixed where it was chosen.
+
+        Raises:
+            RecipeError: the batch has another number of channels.
+        """
+        mixer = self._mixers.get(layer)
+        if mixer is None:
+            return tokens
+        if tokens.shape[1] != len(self.channels):
+            raise RecipeError(
+                f"adapters.channel_mixer: it was made for {len(self.channels)} channels "
+                f"({', '.join(self.channels)}); {tokens.shape[1]} arrive. Give it the channels "
+                "that it was trained on, and no adapter before it that changes their number."
+            )
+        changes: Tensor = mixer(tokens)
+        return tokens + changes.to(tokens.dtype)
+
+    def _blocks(self, backbone: Backbone) -> tuple[int, ...]:
+        layers = backbone.spec.layers
+        if self.layers == "all":
+            return tuple(range(layers))
+        if self.layers == "last":
+            return (layers - 1,)
+        beyond = [layer for layer in self.layers if layer >= layers]
+        if beyond:
+            raise RecipeError(
+                f"adapters.channel_mixer.layers: {backbone.spec.name} has blocks 0 to "
+                f"{layers - 1}, not {', '.join(map(str, beyond))}. Choose among those."
+            )
+        return tuple(sorted(set(self.layers)))
