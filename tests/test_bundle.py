@@ -1,17 +1,28 @@
 """What is written is what comes back, onto the base that it was trained on and onto no other."""
 
+import functools
 import json
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from contracts.adapter import quantiles, train
 from contracts.batch import LEVELS, assert_near, random_batch
 from contracts.small_run import model
-from tsfm_adapt.adapters import full, lora
+from tsfm_adapt.adapters import (
+    adalora,
+    bitfit,
+    fourierft,
+    full,
+    ia3,
+    lora,
+    norm,
+    partial,
+    vera,
+)
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.bundle import FORMAT_VERSION, Card, fitted, read_card, readme, restore, write
 from tsfm_adapt.errors import DataError, EnvironmentProblem, RecipeError
@@ -23,8 +34,17 @@ ADAPTERS = {
     "lora everywhere": lora.Config(rank=2, sites=EVERYWHERE),
     "rank-stabilised lora": lora.Config(rank=4, rslora=True),
     "dora": lora.Config(rank=2, dora=True),
+    "lora in one block": lora.Config(rank=2, layers=(1, 1)),
+    "adalora": adalora.Config(init_rank=4, target_rank=2),
+    "vera": vera.Config(rank=8, sites=EVERYWHERE),
+    "fourierft": fourierft.Config(frequencies=50),
+    "ia3": ia3.Config(),
     "full": full.Config(),
+    "norm": norm.Config(),
+    "bitfit": bitfit.Config(),
+    "partial": partial.Config(head=True),
 }
+OF_THE_BASE = ("full", "norm", "bitfit", "partial")  # no layers of peft
 
 
 def card_of(adapted, **changes):
@@ -90,8 +110,25 @@ def test_every_trained_number_is_saved_once_and_no_other(tmp_path, name):
             with safe_open(path, "pt") as file:
                 saved += sum(file.get_tensor(key).numel() for key in file.keys())  # noqa: SIM118
     assert saved == sum(p.numel() for p in adapted.trainable().values())
-    assert (tmp_path / "adapter_model.safetensors").exists() == (name != "full")
-    assert (tmp_path / "modules.safetensors").exists() == (name == "full")
+    assert (tmp_path / "adapter_model.safetensors").exists() == (name not in OF_THE_BASE)
+    assert (tmp_path / "modules.safetensors").exists() == (name in OF_THE_BASE)
+
+
+def test_layers_of_peft_and_trained_base_weights_are_saved_apart(tmp_path, batch):
+    def both(seed):
+        adapters = [ADAPTERS["lora"].build(), ADAPTERS["norm"].build()]
+        return model(adapters=adapters, seed=seed)
+
+    adapted = both(0)
+    train(adapted, batch)
+    write(tmp_path, adapted, card_of(adapted), {})
+    restored = both(1)
+    restore(tmp_path, restored)
+    assert torch.equal(quantiles(restored, batch), quantiles(adapted, batch))
+    for file, part in (("adapter_model", ".lora_"), ("modules", "norm.weight")):
+        names = load_file(tmp_path / f"{file}.safetensors")
+        assert names
+        assert all(part in name for name in names)
 
 
 def test_the_card_comes_back_as_it_was_written(written):
@@ -125,7 +162,7 @@ def test_numbers_fitted_on_train_come_back(tmp_path):
 
 def test_the_card_is_written_last_so_that_half_a_bundle_is_none(tmp_path, monkeypatch):
     adapted = fresh()
-    monkeypatch.setattr("tsfm_adapt.bundle._json", partial(_fail_on_card, json.dumps))
+    monkeypatch.setattr("tsfm_adapt.bundle._json", functools.partial(_fail_on_card, json.dumps))
     with pytest.raises(OSError, match="stopped"):
         write(tmp_path, adapted, card_of(adapted), {"recipe.yaml": "name: x"})
     with pytest.raises(DataError, match=r"is no bundle: bundle\.json is missing"):
@@ -213,11 +250,15 @@ def test_a_card_that_says_too_little_is_no_bundle(tmp_path, content):
         read_card(tmp_path)
 
 
-def test_peft_puts_the_adapter_onto_upstreams_own_class(tmp_path, batch):
+@pytest.mark.parametrize(
+    "name", ["lora everywhere", "lora in one block", "adalora", "vera", "fourierft", "ia3"]
+)
+@pytest.mark.filterwarnings("ignore:Specified to not")  # VeRA: A and B come from the seed
+def test_peft_puts_the_adapter_onto_upstreams_own_class(tmp_path, batch, name):
     from chronos.chronos2 import Chronos2Model
     from peft import PeftModel
 
-    adapted = fresh("lora everywhere")
+    adapted = fresh(name)
     _without_lora(fresh("lora everywhere").backbone).save_pretrained(tmp_path / "base")
     train(adapted, batch)
     write(tmp_path / "bundle", adapted, card_of(adapted, checkpoint=str(tmp_path / "base")), {})

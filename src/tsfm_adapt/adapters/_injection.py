@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,8 @@ from tsfm_adapt.backbones.base import Role
 from tsfm_adapt.errors import RecipeError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from tsfm_adapt.backbones.base import Backbone
 
 Layers = tuple[int, int]
@@ -56,15 +57,15 @@ class InjectedAdapter(Adapter):
 
     def attach(self, backbone: Backbone, setting: Setting) -> None:  # noqa: ARG002
         """Injects into every matching linear layer and freezes the rest."""
+        config = self.peft_config(backbone, self.pattern(backbone, self.sites))
+        on_meta = next(backbone.network.parameters()).is_meta
+        self.inject(config, backbone.network, on_meta)
+
+    def inject(self, config: Any, network: nn.Module, on_meta: bool) -> None:
+        """Puts peft's layers in place."""
         from peft import inject_adapter_in_model
 
-        pattern = self.pattern(backbone, self.sites)
-        with warnings.catch_warnings():
-            # VeRA: "projections are restored from the seed", which the bundle's tests hold
-            warnings.filterwarnings("ignore", message="Specified to not save vera_A")
-            config = self.peft_config(backbone, pattern)
-        on_meta = next(backbone.network.parameters()).is_meta
-        inject_adapter_in_model(config, backbone.network, low_cpu_mem_usage=on_meta)
+        inject_adapter_in_model(config, network, low_cpu_mem_usage=on_meta)
 
     def pattern(self, backbone: Backbone, sites: Sequence[Role]) -> str:
         """A regular expression for the modules of these roles in the chosen blocks.
