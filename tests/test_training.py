@@ -265,6 +265,62 @@ def test_a_trainable_tensor_outside_the_loss_is_refused_by_name(tmp_path):
         train(tmp_path, adapted=adapted)
 
 
+class Told(Adapter):
+    """Notes which step it is told of, and whether the gradients are those of that step."""
+
+    name = "told"
+    module = None
+
+    def __init__(self):
+        self.heard = []
+
+    def attach(self, backbone, setting):
+        self.network = backbone.network
+
+    def stepped(self, step, steps):
+        gradients = [p.grad for p in self.network.parameters() if p.requires_grad]
+        self.heard.append((step, steps, all(g is not None and g.any() for g in gradients)))
+
+    def state(self):
+        return {"heard": torch.tensor([step for step, *_ in self.heard])}
+
+    def load_state(self, state):
+        self.heard = [(step, None, None) for step in state["heard"].tolist()]
+
+
+def test_adapters_are_told_of_each_step_once_with_its_gradients(tmp_path):
+    told = Told()
+    adapted = model(adapters=[lora.Config(rank=2).build(), told])
+    train(tmp_path, adapted=adapted, steps=4, accumulate=2)
+    assert told.heard[0][:2] == (1, 4)
+    assert told.heard[1:] == [(2, 4, True), (3, 4, True), (4, 4, True)]
+
+
+def test_what_adapters_gather_comes_back_to_a_resumed_run(tmp_path):
+    def interrupt(step):
+        if step == 4:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, interrupt, model(adapters=[lora.Config(rank=2).build(), Told()]), steps=8)
+    told = Told()
+    adapted = model(adapters=[lora.Config(rank=2).build(), told])
+    train(tmp_path, adapted=adapted, steps=8)
+    assert [step for step, *_ in told.heard] == list(range(1, 9))
+    assert told.heard[4] == (5, None, None)
+    assert told.heard[5][1:] == (8, True)
+
+
+def test_a_checkpoint_of_before_adapters_had_a_state_goes_on(tmp_path):
+    train(tmp_path, steps=3, checkpoint_every=3)
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    held = read(path)
+    assert held.pop("adapters") == {}
+    torch.save(held, path)
+    fitted, _ = train(tmp_path, steps=4, checkpoint_every=3)
+    assert fitted.step == 4
+
+
 def test_a_batch_that_does_not_divide_over_the_processes_is_refused(tmp_path):
     with pytest.raises(RecipeError, match=r"train.batch_size: 3 .* 2 processes. Use a multiple"):
         train(tmp_path, batch_size=3, devices=2, strategy="ddp")

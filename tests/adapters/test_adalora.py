@@ -160,6 +160,15 @@ def test_the_last_phase_keeps_the_ranks_that_it_found():
     assert torch.equal(values(model) != 0, before)
 
 
+def test_a_gradient_that_overflowed_does_not_spoil_the_importances():
+    adapter, model = adapted(**QUICK)
+    learn(adapter, model, 24, until=3)
+    for parameter in model.trainable().values():
+        parameter.grad = torch.full_like(parameter, torch.inf)
+    adapter.stepped(4, 24)
+    assert all(tensor.isfinite().all() for tensor in adapter.state().values())
+
+
 def test_a_copy_with_the_state_goes_on_as_the_original():
     adapter, model = adapted(**QUICK)
     learn(adapter, model, 24, until=10)

@@ -1,4 +1,5 @@
 import copy
+import importlib
 import re
 from dataclasses import replace
 
@@ -10,7 +11,9 @@ from contracts.adapter import AdapterContract, quantiles, train
 from contracts.batch import LEVELS, assert_near, random_batch, roughened
 from tsfm_adapt.adapters import lora
 from tsfm_adapt.adapters.base import Setting
+from tsfm_adapt.backbones.base import Backbone
 from tsfm_adapt.backbones.chronos2 import Chronos2
+from tsfm_adapt.components import component, names
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.model import AdaptedModel
 
@@ -84,9 +87,46 @@ def test_a_role_that_the_backbone_lacks_is_refused_with_those_it_has():
         lora.Config(sites=("attn.q", "attn.k", "mlp.out")).build().attach(backbone, Setting())
 
 
+def backbone_class(name):
+    """The class that a component file is for."""
+    module = importlib.import_module(f"tsfm_adapt.backbones.{name}")
+    classes = [member for member in vars(module).values() if isinstance(member, type)]
+    (found,) = (c for c in classes if issubclass(c, Backbone) and c.__module__ == module.__name__)
+    return found
+
+
+@pytest.mark.parametrize("name", names("backbone"))
+def test_a_range_of_layers_restricts_it_to_those_blocks_of_every_stack(name):
+    for package in component("backbone", name).requires:
+        pytest.importorskip(package)
+    backbone = backbone_class(name).tiny()
+
+    def adapted_blocks(layers):
+        adapter = lora.Config(rank=1, sites=EVERYWHERE, layers=layers).build()
+        model = AdaptedModel(copy.deepcopy(backbone), [adapter])
+        return {
+            next(part for part in name.split(".") if part.isdecimal())
+            for name in model.trainable()
+        }, size(model)
+
+    first, last, both = (adapted_blocks(layers) for layers in ((0, 0), (1, 1), (0, 1)))
+    assert (first[0], last[0], both[0]) == ({"0"}, {"1"}, {"0", "1"})
+    assert first[1] + last[1] == both[1] == adapted_blocks(None)[1]
+
+
+@pytest.mark.parametrize("layers", [(2, 2), (0, 2), (6, 11)], ids=str)
+def test_blocks_that_do_not_exist_are_refused_with_those_that_do(layers):
+    told = rf"layers: \[{layers[0]}, {layers[1]}\].*chronos2 does not have.*blocks 0 to 1"
+    with pytest.raises(RecipeError, match=told):
+        lora.Config(layers=layers).build().attach(Chronos2.tiny(), Setting())
+
+
 @pytest.mark.parametrize(
     "settings",
     [
+        {"layers": (2, 1)},
+        {"layers": (-1, 1)},
+        {"layers": (1,)},
         {"rank": 0},
         {"alpha": 0},
         {"dropout": 1.0},

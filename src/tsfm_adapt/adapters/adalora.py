@@ -204,8 +204,8 @@ class AdaLora(InjectedAdapter):
             CannotMerge: always.
         """
         raise CannotMerge(
-            "adapter 'adalora' is kept apart from the weights: added to them its update is not "
-            "exact for every backbone. Export the bundle instead."
+            "adapter 'adalora' is kept apart from the weights, with the ranks it found. Export the "
+            "bundle instead."
         )
 
     def _budget(self, progress: float) -> int:
@@ -222,7 +222,8 @@ class AdaLora(InjectedAdapter):
                 for part, weight in zip("qlp", _triplets(layer), strict=True):
                     assert weight.grad is not None
                     name, other = f"{number}.{part}.sensitivity", f"{number}.{part}.uncertainty"
-                    now = (weight * weight.grad).abs()
+                    # Not finite where a gradient overflowed and mixed precision left the step out
+                    now = (weight * weight.grad).abs().nan_to_num(0.0, posinf=0.0)
                     mean = self._smoothed(name, now, self.beta1)
                     self._smoothed(other, (now - mean).abs(), self.beta2)
 
