@@ -11,18 +11,24 @@ from safetensors.torch import load_file
 
 from contracts.adapter import quantiles, train
 from contracts.batch import LEVELS, assert_near, random_batch
+from contracts.fitted import train_windows
 from contracts.small_run import model
 from tsfm_adapt.adapters import (
     adalora,
+    affine,
     bitfit,
+    channel_mixer,
+    channel_projector,
     fourierft,
     full,
     ia3,
     lora,
     norm,
     partial,
+    surrogate_pair,
     vera,
 )
+from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.bundle import FORMAT_VERSION, Card, fitted, read_card, readme, restore, write
 from tsfm_adapt.errors import DataError, EnvironmentProblem, RecipeError
@@ -305,3 +311,69 @@ def test_the_model_card_states_base_licence_data_and_scores():
     assert "adapted beats zero-shot by 8.1 %. it is shown." in body
     real = readme(replace(card, synthetic=False), "icu", [], models)
     assert "SYNTHETIC" not in real
+
+
+# Adapters that know channels and subjects
+
+ABOUT_CHANNELS = {
+    "mixer": channel_mixer.Config(width=8),
+    "pca": channel_projector.Config(form="pca", latents=2),
+    "projector": channel_projector.Config(latents=2),
+    "variational": channel_projector.Config(form="variational"),
+    "pair": surrogate_pair.Config(),
+    "affine": affine.Config(),
+    "personal affine": affine.Config(per="subject"),
+}
+SETTING = Setting(("c0", "c1", "c2"), ("p0", "p1"))
+
+
+def about_channels(name, setting=SETTING, seed=0):
+    return model(adapters=[ABOUT_CHANNELS[name].build()], seed=seed, setting=setting)
+
+
+def card_about(adapted):
+    return card_of(
+        adapted,
+        channels=adapted.setting.channels,
+        units=("1",) * 3,
+        subjects=adapted.setting.subjects,
+    )
+
+
+@pytest.mark.parametrize("name", ABOUT_CHANNELS)
+def test_what_was_fitted_and_trained_comes_back_together(tmp_path, name):
+    batch = random_batch(windows=2, channels=3, samples=40, horizon=16)
+    adapted = about_channels(name)
+    adapted.fit(train_windows())
+    train(adapted, batch, steps=2)
+    write(tmp_path, adapted, card_about(adapted), {})
+    restored = about_channels(name, seed=1)
+    before = quantiles(restored, batch)
+    restore(tmp_path, restored)
+    assert torch.equal(quantiles(restored, batch), quantiles(adapted, batch))
+    assert not torch.equal(before, quantiles(adapted, batch))
+    for buffer, tensor in adapted.fitted().items():
+        assert torch.equal(restored.fitted()[buffer], tensor), buffer
+
+
+@pytest.mark.parametrize("channels", [("c0", "c2", "c1"), ("c0", "c1"), ("c0", "c1", "HR")])
+def test_a_bundle_of_other_channels_is_refused_by_name(tmp_path, channels):
+    adapted = about_channels("mixer")
+    write(tmp_path, adapted, card_about(adapted), {})
+    other = about_channels("mixer", Setting(channels))
+    before = [p.detach().clone() for p in other.parameters()]
+    told = rf"trained on channels c0, c1, c2; the model is for {', '.join(channels)}\. Give"
+    with pytest.raises(RecipeError, match=told):
+        restore(tmp_path, other)
+    assert all(torch.equal(p, b) for p, b in zip(other.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("subjects", [("p1", "p0"), ("p0",), ("p0", "p2")])
+def test_a_bundle_of_other_subjects_is_refused_where_each_has_parameters(tmp_path, subjects):
+    for name in ("affine", "personal affine"):
+        adapted = about_channels(name)
+        write(tmp_path / name, adapted, card_about(adapted), {})
+    others = replace(SETTING, subjects=subjects)
+    restore(tmp_path / "affine", about_channels("affine", others))
+    with pytest.raises(RecipeError, match="parameters for each of 2 subjects"):
+        restore(tmp_path / "personal affine", about_channels("personal affine", others))

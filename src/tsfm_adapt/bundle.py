@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsfm_adapt import atomic
-from tsfm_adapt.errors import DataError, EnvironmentProblem
+from tsfm_adapt.errors import DataError, EnvironmentProblem, RecipeError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -151,9 +151,10 @@ def restore(folder: Path, model: AdaptedModel) -> None:
 
     Raises:
         EnvironmentProblem: the base weights are not those that the bundle was trained on.
-        RecipeError: the tensors do not fit the model.
+        RecipeError: the model is for other channels or subjects, or the tensors do not fit it.
     """
     card = read_card(folder)
+    _check_setting(folder, card, model)
     if model.base_sha256 != card.base_sha256:
         raise EnvironmentProblem(
             f"'{folder}' was trained on {card.backbone} weights '{card.checkpoint}' "
@@ -176,6 +177,23 @@ def restore(folder: Path, model: AdaptedModel) -> None:
                 "Use the recipe of the bundle."
             )
         buffer.copy_(known[name])
+
+
+def _check_setting(folder: Path, card: Card, model: AdaptedModel) -> None:
+    """Stops where channels or subjects, which tensors are rows of, are not those of training."""
+    setting = model.setting
+    if setting.channels not in ((), card.channels):
+        raise RecipeError(
+            f"'{folder}' was trained on channels {', '.join(card.channels)}; the model is for "
+            f"{', '.join(setting.channels)}. Give the same channels in the same order."
+        )
+    personal = any(adapter.per_subject for adapter in model.adapters)
+    if personal and setting.subjects != card.subjects:
+        raise RecipeError(
+            f"'{folder}' has parameters for each of {len(card.subjects)} subjects; the model is "
+            f"for {len(setting.subjects)}, and they are not the same. Use the subjects of its "
+            "bundle.json."
+        )
 
 
 def _peft_state(model: AdaptedModel) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ def windows(subjects=3, stride=1, seed=0, horizon=12):
     return Windows(recordings, WindowSpec(context=32, horizon=horizon, stride=stride))
 
 
-def model(dropout=0.0, seed=SEED, adapters=None):
+def model(dropout=0.0, seed=SEED, adapters=None, setting=None):
     """A tiny Chronos-2 with LoRA; the same seed gives the same weights."""
     import torch
 
@@ -51,7 +51,7 @@ def model(dropout=0.0, seed=SEED, adapters=None):
         adapters = [lora.Config(rank=2, dropout=dropout).build()]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return AdaptedModel(roughened(Chronos2.tiny()), adapters)
+        return AdaptedModel(roughened(Chronos2.tiny()), adapters, setting=setting)
 
 
 def settings(**changes):
