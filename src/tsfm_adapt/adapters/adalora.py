@@ -204,8 +204,8 @@ class AdaLora(InjectedAdapter):
             CannotMerge: always.
         """
         raise CannotMerge(
-            "adapter 'adalora' is kept apart from the weights, with the ranks it found. Export the "
-            "bundle instead."
+            "adapter 'adalora' is kept apart from the weights, with the ranks it found. Export "
+            "the bundle instead."
         )
 
     def _budget(self, progress: float) -> int:
