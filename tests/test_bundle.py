@@ -21,10 +21,12 @@ from tsfm_adapt.adapters import (
     channel_projector,
     fourierft,
     full,
+    generated_prompt,
     ia3,
     lora,
     norm,
     partial,
+    prompt,
     surrogate_pair,
     vera,
 )
@@ -323,6 +325,8 @@ ABOUT_CHANNELS = {
     "pair": surrogate_pair.Config(),
     "affine": affine.Config(),
     "personal affine": affine.Config(per="subject"),
+    "prompts of channels": prompt.Config(per="channel", depth="deep"),
+    "generated prompts": generated_prompt.Config(aggregator="rnn", width=8),
 }
 SETTING = Setting(("c0", "c1", "c2"), ("p0", "p1"))
 
