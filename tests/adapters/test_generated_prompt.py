@@ -272,6 +272,13 @@ def test_beyond_one_pass_prompts_are_made_once_a_pass_from_what_was_fed_back(mon
     assert made[-1] is batch
 
 
+def test_deeper_prompts_are_those_of_the_batch_that_asks():
+    model, batch, other = generating(Moment.tiny()), small_batch(seed=1), small_batch(seed=2)
+    expected = [model.prefix(other, layer) for layer in (0, 1)][1]
+    model.prefix(batch, 0)
+    assert torch.equal(model.prefix(other, 1), expected)
+
+
 def test_two_threads_have_prompts_of_their_own():
     model, in_step = generating(roughened(Chronos2.tiny())), Barrier(2, timeout=60)
     batches = [small_batch(seed=seed) for seed in (1, 2)]
