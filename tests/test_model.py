@@ -7,7 +7,7 @@ from torch import nn
 
 from contracts.adapter import quantiles, train
 from contracts.batch import assert_near, assert_same, random_batch, roughened, select
-from tsfm_adapt.adapters import full, lora
+from tsfm_adapt.adapters import affine, full, lora
 from tsfm_adapt.adapters.base import Adapter, Setting
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.errors import CannotMerge, RecipeError
@@ -433,6 +433,19 @@ def test_adapters_train_at_rates_of_their_own(backbone):
 def test_two_adapters_that_replace_the_same_layers_are_refused(backbone):
     with pytest.raises(RecipeError, match="lora and lora both take the place"):
         AdaptedModel(backbone, [lora.Config().build(), lora.Config().build()])
+
+
+def test_what_corrects_the_channels_of_the_data_stands_before_what_changes_them(backbone):
+    setting = Setting(("c0", "c1", "c2", "c3"))
+
+    def built(*adapters):
+        return AdaptedModel(copy.deepcopy(backbone), adapters, setting=setting)
+
+    assert built(affine.Config().build(), Projector())(random_batch()).isfinite()
+    with pytest.raises(RecipeError, match=r"affine works .* behind projector, .* Put it before"):
+        built(Projector(), affine.Config().build())
+    with pytest.raises(RecipeError, match=r"projector works .* behind projector.* Keep one"):
+        built(Projector(), Prompt(1), Projector())
 
 
 class Centring(Adapter):

@@ -63,6 +63,7 @@ class AdaptedModel(nn.Module):
                 f"adapters: {' and '.join(injecting)} both take the place of the same layers. "
                 "Keep one of them."
             )
+        _check_order(adapters)
         self.setting = setting or Setting()
         rate_of: dict[int, float | None] = {}  # by id of the parameter
         own_rates = rates or [None] * len(adapters)
@@ -162,7 +163,7 @@ class AdaptedModel(nn.Module):
         stages, seen = self._signalled(batch)
         penalties = [a.penalty(b) for a, b in zip(self.adapters, stages, strict=True)]
         penalty = sum(term for term in penalties if term is not None)
-        if not any(adapter.changes_channels for adapter in self.adapters):
+        if not any(a.changes_channels or a.corrects_forecast for a in self.adapters):
             return self.backbone.loss(seen, self) + penalty
         assert batch.target is not None
         assert batch.target_observed is not None
@@ -236,6 +237,23 @@ def weights_sha256(network: nn.Module) -> str:
             contiguous = tensor.detach().cpu().contiguous()
             digest.update(contiguous.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _check_order(adapters: Sequence[Adapter]) -> None:
+    """Stops where an adapter of the data's channels would meet others.
+
+    Raises:
+        RecipeError: an adapter stands behind one that changes the channels.
+    """
+    changing = None
+    for adapter in adapters:
+        if changing and (adapter.changes_channels or adapter.corrects_forecast):
+            raise RecipeError(
+                f"adapters: {adapter.name} works on the data's channels and stands behind "
+                f"{changing}, which puts others in their place. "
+                + ("Keep one of them." if adapter.changes_channels else "Put it before.")
+            )
+        changing = adapter.name if adapter.changes_channels else changing
 
 
 def _deviation(values: Tensor, observed: Tensor) -> Tensor:

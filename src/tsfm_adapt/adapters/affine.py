@@ -47,7 +47,7 @@ class Affine(Adapter):
     """
 
     name = "affine"
-    changes_channels = True  # not which, but the restored forecast is what it learns from
+    corrects_forecast = True
     module: Correction
 
     def __init__(self, per: Per) -> None:

@@ -41,6 +41,7 @@ class Adapter(ABC):
     name: str
     injects = False  # True = attach goes through peft, which freezes everything else: runs first
     changes_channels = False  # True = `signal` and `restore` map channels to others and back
+    corrects_forecast = False  # True = what it trains acts in `restore`, on the data's channels
     per_subject = False  # True = has parameters for each subject of train
     renews_prompts = False  # True = `prefix` gives as many prompts before every block as at first
     identity_at_start = True  # True = untrained, it changes no output
