@@ -110,7 +110,8 @@ class AdapterContract:
             return
         for steps in (20, 150):
             assert_near(quantiles(model, batch, steps), quantiles(bare, batch, steps))
-        assert_near(model(batch), bare(batch))
+        if not model.adapters[0].corrects_forecast:  # those learn from it, not from native losses
+            assert_near(model(batch), bare(batch))
 
     def test_the_same_seed_builds_the_same_adapter(self, backbone):
         first, again = (self.attached(copy.deepcopy(backbone), seed=3) for _ in range(2))
