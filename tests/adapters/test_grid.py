@@ -1,0 +1,182 @@
+"""Every adapter on every backbone: the laws that hold for all pairs, or the reason for a refusal.
+
+`python tests/adapters/test_grid.py` prints the table of the README.
+"""
+
+import copy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from contracts.adapter import SETTING, quantiles, train
+from contracts.batch import assert_near, random_batch, roughened
+from tsfm_adapt import bundle
+from tsfm_adapt.components import component, config_class, names
+from tsfm_adapt.errors import CannotMerge, RecipeError
+from tsfm_adapt.model import AdaptedModel
+from tsfm_adapt.signals.recording import Recording
+from tsfm_adapt.signals.windows import Windows, WindowSpec
+
+README = Path(__file__).parents[2] / "README.md"
+
+EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
+SMALL = {  # settings where the defaults are made for larger models
+    "lora": {"rank": 2, "sites": EVERYWHERE},
+    "adalora": {"init_rank": 3, "target_rank": 2, "sites": EVERYWHERE},
+    "vera": {"rank": 8, "sites": EVERYWHERE},
+    "fourierft": {"frequencies": 20, "sites": EVERYWHERE},
+    "prompt": {"tokens": 2},
+    "generated_prompt": {"tokens": 1, "spans": 4, "width": 8, "heads": 2},
+    "channel_mixer": {"width": 8, "heads": 2},
+}
+
+# Pairs that cannot be, with words that the refusal says and the README's table repeats.
+NO_BIAS = "is a bias"
+NO_INPUT_GRADIENT = "carry no gradient to it"
+REFUSED = {
+    ("chronos_t5", "bitfit"): NO_BIAS,
+    ("chronos_t5", "channel_projector"): NO_INPUT_GRADIENT,
+    ("chronos_t5", "surrogate_pair"): NO_INPUT_GRADIENT,
+}
+REASONS = {
+    NO_BIAS: "Chronos-T5 has no biases; its tables of relative positions are none.",
+    NO_INPUT_GRADIENT: "Chronos-T5 reads tokens, and no gradient passes a token. The projector "
+    "works with `form: pca`, whose encoder is fitted and whose decoder alone trains.",
+}
+
+TRAINS_BASE = ("bitfit", "full", "norm", "partial")
+
+
+def backbones():
+    return tuple(name for name in names("backbone"))
+
+
+def tiny(name):
+    """The backbone's random model, roughened; drawing models follow their expectation."""
+    if problem := component("backbone", name).problem:
+        pytest.skip(f"backbone '{name}' {problem}")
+    config = config_class("backbone", name)
+    module = sys.modules[config.__module__]
+    backbone_class = next(
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and value.__module__ == module.__name__
+        and hasattr(value, "tiny")
+    )
+    backbone = roughened(backbone_class.tiny())
+    if hasattr(backbone, "prediction"):  # Chronos-T5: rounding can flip a drawn token
+        backbone.prediction = "expected"
+    return backbone
+
+
+def build(backbone, adapter, seed=0):
+    """A model as a run builds it, what is fitted included."""
+    torch.manual_seed(seed)
+    config = config_class("adapter", adapter)(**SMALL.get(adapter, {}))
+    model = AdaptedModel(backbone, [config.build()], setting=SETTING)
+    model.fit(windows())
+    return model
+
+
+def windows():
+    walk = np.random.default_rng(5).normal(size=(3, 200)).cumsum(axis=1).astype(np.float32)
+    units = ("bpm",) * 3
+    return Windows(
+        [Recording("r", "p0", walk, SETTING.channels, units, 1 / 60)], WindowSpec(40, 16)
+    )
+
+
+def card(model):
+    return bundle.Card(
+        channels=SETTING.channels,
+        units=("bpm",) * 3,
+        rate_hz=1 / 60,
+        context=40,
+        horizon=16,
+        quantiles=(0.1, 0.5, 0.9),
+        backbone=model.backbone.spec.name,
+        checkpoint="tiny",
+        revision=None,
+        base_sha256=model.base_sha256,
+        licence="unknown",
+        synthetic=True,
+        versions={},
+    )
+
+
+@pytest.mark.parametrize("adapter", names("adapter"))
+@pytest.mark.parametrize("name", backbones())
+def test_a_pair_keeps_the_laws_or_is_refused(name, adapter, tmp_path):
+    backbone = tiny(name)
+    bare = AdaptedModel(copy.deepcopy(backbone))
+    if (name, adapter) in REFUSED:
+        with pytest.raises(RecipeError, match=REFUSED[name, adapter]):
+            build(backbone, adapter)
+        return
+    batch = random_batch(windows=2, channels=3, samples=40, horizon=16)
+    fresh_base = copy.deepcopy(backbone)
+    model = build(backbone, adapter)
+    trainable = model.trainable()
+    base = {n: p for n, p in backbone.network.named_parameters() if not p.requires_grad}
+    before = {n: p.detach().clone() for n, p in base.items()}
+    untrained = quantiles(model, batch)
+    if model.adapters[0].identity_at_start:
+        assert_near(untrained, quantiles(bare, batch))
+    model(batch).backward()
+    assert [n for n, p in trainable.items() if p.grad is None] == []
+    assert all(p.grad.isfinite().all() for p in trainable.values())
+    start = {n: p.detach().clone() for n, p in trainable.items()}
+    train(model, batch, steps=3)
+    still = {n for n, p in trainable.items() if torch.equal(p, start[n])}
+    if adapter in TRAINS_BASE and still:  # weights that this model's loss does not use
+        model(batch).backward()
+        still -= {n for n in still if not trainable[n].grad.any()}
+        model.zero_grad()
+    assert still == set()
+    assert all(torch.equal(p, before[n]) for n, p in base.items())
+    adapted = quantiles(model, batch)
+    assert (adapted - untrained).abs().max() > 1e-5
+
+    bundle.write(tmp_path, model, card(model), {})
+    again = build(fresh_base, adapter, seed=1)
+    bundle.restore(tmp_path, again)
+    assert torch.equal(quantiles(again, batch), adapted)
+
+    try:
+        model.adapters[0].merge(backbone)
+    except CannotMerge:
+        assert torch.equal(quantiles(model, batch), adapted)
+    else:
+        assert_near(quantiles(model, batch), adapted, relative=1e-4)
+
+
+def table():
+    """Adapters by backbones, Markdown; numbers refer to reasons below."""
+    reasons = list(dict.fromkeys(REFUSED.values()))
+    rows = []
+    for adapter in names("adapter"):
+        cells = []
+        for name in backbones():
+            refusal = REFUSED.get((name, adapter))
+            cells.append("yes" if refusal is None else f"no ({reasons.index(refusal) + 1})")
+        rows.append(f"| `{adapter}` | {' | '.join(cells)} |")
+    header = [
+        f"| adapter | {' | '.join(f'`{name}`' for name in backbones())} |",
+        f"|---|{'---|' * len(backbones())}",
+    ]
+    notes = [f"{number}. {REASONS[reason]}" for number, reason in enumerate(reasons, 1)]
+    return "\n".join([*header, *rows, "", *notes]).strip()
+
+
+def test_the_table_of_the_readme_is_this_grid():
+    assert table() in README.read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    print(table())
