@@ -10,6 +10,7 @@ from contracts.adapter import SETTING, AdapterContract, quantiles
 from contracts.batch import LEVELS, assert_near, random_batch, roughened, with_garbage
 from contracts.fitted import LEVEL, SPREAD, recording, train_windows
 from tsfm_adapt.adapters import channel_projector
+from tsfm_adapt.adapters._mixing import standardised
 from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.backbones.chronos_bolt import ChronosBolt
@@ -131,8 +132,19 @@ def test_a_gap_holds_the_last_measured_value_and_a_latent_is_observed_where_any_
     seen = adapter.signal(with_garbage(batch))
     assert torch.equal(seen.observed, batch.observed.any(1, keepdim=True).expand(-1, 3, -1))
     assert (seen.values[0, 0, 10:15] == seen.values[0, 0, 9]).all()
+    assert seen.values[0, 0].unique().numel() == 35  # those measured
     assert (seen.values[0, 1, :4] == seen.values[0, 1, 4]).all()
     assert not seen.values[1, 2].any()  # never measured: the mean of train
+
+
+def test_what_fills_a_gap_was_measured_before_it():
+    batch, units = batch_of(missing=0.4), (torch.zeros(3), torch.ones(3))
+    batch.observed[..., 0] = True
+    later = replace(batch, values=batch.values.clone())
+    later.values[..., 25:] += 100.0
+    before, after = standardised(batch, *units), standardised(later, *units)
+    assert torch.equal(before[..., :25], after[..., :25])
+    assert torch.equal(before[batch.observed], batch.values[batch.observed])
 
 
 def test_a_constant_context_is_passed_on_as_a_constant_one():
@@ -262,8 +274,6 @@ def test_the_penalty_is_the_divergence_from_a_standard_normal():
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         adapter.module.log_variance.copy_(torch.randn(2, 3, generator=generator))
-    from tsfm_adapt.adapters._mixing import standardised
-
     x = standardised(batch, adapter.module.mean, adapter.module.deviation)
     mean = adapter.module.directions @ x
     deviation = (0.5 * (adapter.module.log_variance @ x - 4.0)).exp()
