@@ -42,6 +42,12 @@ class TestLinear(ProjectorContract):
 class TestVariational(ProjectorContract):
     config = channel_projector.Config(form="variational", kl=0.1)
 
+    def model(self, backbone, adapters, seed=0):
+        """Variances learn in training only; the latents are not drawn all the same."""
+        model = super().model(backbone, adapters, seed)
+        model.training = True  # and not its modules
+        return model
+
 
 def fitted(backbone=None, windows=None, **settings):
     adapter = channel_projector.Config(**settings).build()
