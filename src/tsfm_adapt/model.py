@@ -158,10 +158,11 @@ class AdaptedModel(nn.Module):
             self.adapters[int(position)].load_state(state)
 
     def forward(self, batch: Batch) -> Tensor:
-        """The training loss of a batch, a scalar."""
+        """The loss of a batch, a scalar; penalties of adapters are part of it in training mode."""
         batch = self._without_flat(batch)
         stages, seen = self._signalled(batch)
-        penalties = [a.penalty(b) for a, b in zip(self.adapters, stages, strict=True)]
+        pairs = zip(self.adapters, stages, strict=True) if self.training else ()
+        penalties = [adapter.penalty(stage) for adapter, stage in pairs]
         penalty = sum(term for term in penalties if term is not None)
         if not any(a.changes_channels or a.corrects_forecast for a in self.adapters):
             return self.backbone.loss(seen, self) + penalty

@@ -22,12 +22,10 @@ QUICK = {"init_rank": 4, "target_rank": 2, "tinit": 0.25, "tfinal": 0.25, "inter
 
 class TestAdaLora(AdapterContract):
     config = adalora.Config(init_rank=6, target_rank=4)
-    merges = False  # decided in the design
 
 
 class TestAdaLoraEverywhere(AdapterContract):
     config = adalora.Config(init_rank=4, target_rank=2, sites=EVERYWHERE)
-    merges = False
 
 
 def adapted(**settings):

@@ -24,7 +24,7 @@ from tsfm_adapt.adapters._injection import (
 )
 from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.base import Role
-from tsfm_adapt.errors import CannotMerge, RecipeError
+from tsfm_adapt.errors import RecipeError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -196,17 +196,6 @@ class AdaLora(InjectedAdapter):
         own = {name: tensor.to(device) for name, tensor in state.items()}
         self._kept = own.pop("kept", None)
         self._averages = own
-
-    def merge(self, backbone: Backbone) -> None:  # noqa: ARG002
-        """Says that it cannot.
-
-        Raises:
-            CannotMerge: always.
-        """
-        raise CannotMerge(
-            "adapter 'adalora' is kept apart from the weights, with the ranks it found. Export "
-            "the bundle instead."
-        )
 
     def _budget(self, progress: float) -> int:
         """Triplets that all matrices share, falling with the cube (equation 12)."""

@@ -79,7 +79,7 @@ class Adapter(ABC):
         return forecast
 
     def penalty(self, batch: Batch) -> Tensor | None:  # noqa: ARG002
-        """What the adapter adds to the training loss of a batch as given to `signal`."""
+        """What the adapter adds to the loss of a batch as given to `signal`, in training mode."""
         return None
 
     def stepped(self, step: int, steps: int) -> None:  # noqa: B027
