@@ -7,7 +7,6 @@ import copy
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -15,12 +14,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from contracts.adapter import SETTING, quantiles, train
 from contracts.batch import assert_near, random_batch, roughened
+from contracts.fitted import card, train_windows
 from tsfm_adapt import bundle
 from tsfm_adapt.components import component, config_class, names
 from tsfm_adapt.errors import CannotMerge, RecipeError
 from tsfm_adapt.model import AdaptedModel
-from tsfm_adapt.signals.recording import Recording
-from tsfm_adapt.signals.windows import Windows, WindowSpec
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -80,34 +78,8 @@ def build(backbone, adapter, seed=0):
     torch.manual_seed(seed)
     config = config_class("adapter", adapter)(**SMALL.get(adapter, {}))
     model = AdaptedModel(backbone, [config.build()], setting=SETTING)
-    model.fit(windows())
+    model.fit(train_windows())
     return model
-
-
-def windows():
-    walk = np.random.default_rng(5).normal(size=(3, 200)).cumsum(axis=1).astype(np.float32)
-    units = ("bpm",) * 3
-    return Windows(
-        [Recording("r", "p0", walk, SETTING.channels, units, 1 / 60)], WindowSpec(40, 16)
-    )
-
-
-def card(model):
-    return bundle.Card(
-        channels=SETTING.channels,
-        units=("bpm",) * 3,
-        rate_hz=1 / 60,
-        context=40,
-        horizon=16,
-        quantiles=(0.1, 0.5, 0.9),
-        backbone=model.backbone.spec.name,
-        checkpoint="tiny",
-        revision=None,
-        base_sha256=model.base_sha256,
-        licence="unknown",
-        synthetic=True,
-        versions={},
-    )
 
 
 @pytest.mark.parametrize("adapter", names("adapter"))

@@ -1,7 +1,8 @@
-"""Windows to fit adapters on, like the contract batch: three channels of different units."""
+"""What adapters are fitted on and saved with, for the three channels of the contract batch."""
 
 import numpy as np
 
+from tsfm_adapt.bundle import Card
 from tsfm_adapt.signals.recording import Recording
 from tsfm_adapt.signals.windows import Windows, WindowSpec
 
@@ -34,3 +35,22 @@ def train_windows(samples=400, missing=0.2, seed=0):
         values[generator.random(values.shape) < missing] = np.nan
         recordings.append(recording(values, subject))
     return Windows(recordings, WindowSpec(context=40, horizon=16))
+
+
+def card(model):
+    """The bundle card of a model of c0, c1 and c2, minute by minute."""
+    return Card(
+        channels=("c0", "c1", "c2"),
+        units=("1",) * 3,
+        rate_hz=1 / 60,
+        context=40,
+        horizon=16,
+        quantiles=(0.1, 0.5, 0.9),
+        backbone=model.backbone.spec.name,
+        checkpoint="tiny",
+        revision=None,
+        base_sha256=model.base_sha256,
+        licence="unknown",
+        synthetic=True,
+        versions={},
+    )
