@@ -106,13 +106,6 @@ def test_names_that_would_leave_the_runs_folder_or_break_it_are_refused(name):
         Recipe.model_validate({**MINIMAL, "name": name})
 
 
-def test_full_fine_tuning_stands_alone():
-    alone = Recipe.model_validate({**MINIMAL, "adapters": [{"name": "full"}]})
-    assert alone.adapters[0].name == "full"
-    with pytest.raises(ValidationError, match="full trains every weight, so it stands alone"):
-        Recipe.model_validate({**MINIMAL, "adapters": [{"name": "full"}, {"name": "lora"}]})
-
-
 def test_an_override_gives_a_new_recipe_and_leaves_the_old_one(recipe):
     changed = recipe.override(
         {"adapters.lora.rank": 4, "train.steps": 7, "data.channels.RESP": "breaths/min"}

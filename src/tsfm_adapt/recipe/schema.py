@@ -176,8 +176,6 @@ class Recipe(Section):
         task = self.task.build()
         for part in ("train", "val", "test"):
             task.window(self.data.rate_hz, part)
-        if any(adapter.name == "full" for adapter in self.adapters) and len(self.adapters) > 1:
-            raise ValueError("adapters: full trains every weight, so it stands alone")
         return self
 
     def override(self, changes: Mapping[str, Any]) -> Recipe:
