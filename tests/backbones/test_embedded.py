@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from contracts.batch import LEVELS, random_batch
-from tsfm_adapt.backbones.base import EMBEDDED
+from tsfm_adapt.backbones.base import EMBEDDED, locate
 from tsfm_adapt.components import component, config_class, names
+from tsfm_adapt.errors import RecipeError
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.name for path in EMBEDDED.iterdir() if path.is_dir())
@@ -67,3 +68,8 @@ def test_it_continues_a_level_better_than_the_mean_of_the_context(name):
         for guess in (predicted, batch.values.mean(-1, keepdim=True))
     ]
     assert errors[0] < 0.7 * errors[1]
+
+
+def test_a_family_without_weights_here_says_which_have_some():
+    with pytest.raises(RecipeError, match=r"no weights of nobody come .* chronos2, chronos_bolt"):
+        locate("nobody", "embedded")

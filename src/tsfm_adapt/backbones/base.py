@@ -195,6 +195,12 @@ def locate(name: str, checkpoint: str) -> str:
     """
     if checkpoint == "embedded":
         folder = EMBEDDED / name
+        if not folder.is_dir():
+            brought = sorted(path.parent.name for path in EMBEDDED.glob("*/config.json"))
+            raise RecipeError(
+                f"backbone.checkpoint: no weights of {name} come with this version, only those of "
+                f"{', '.join(brought)}. Give a Hub id, or a folder in upstream's own layout."
+            )
     elif Path(checkpoint).expanduser().is_dir():
         folder = Path(checkpoint).expanduser().resolve()
     elif checkpoint.count("/") == 1 and not checkpoint.startswith((".", "/", "~")):
