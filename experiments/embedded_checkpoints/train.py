@@ -28,6 +28,7 @@ EMBEDDED = HERE.parents[1] / "src" / "tsfm_adapt" / "backbones" / "embedded"
 class Network(Protocol):
     """What a module of `networks/` offers: sizes, an untrained model, its loss, its file."""
 
+    LOADS_WITH: str  # for the card
     Size: type[Any]  # a frozen dataclass
 
     def build(self, size: Any, seed: int) -> Backbone:

@@ -50,12 +50,13 @@ def absolute_error(forecast: Forecast, batch: Batch) -> torch.Tensor:
 
 
 def deviation(batch: Batch) -> torch.Tensor:
-    """Standard deviation (B, C, 1) of what was measured, 1 where that is nothing."""
+    """Standard deviation (B, C, 1) of what was measured, 1 where that is flat."""
     count = batch.observed.sum(-1, keepdim=True).clamp(min=1)
     mean = batch.values.sum(-1, keepdim=True) / count
     centred = torch.where(batch.observed, batch.values - mean, 0.0)
     spread = (centred.square().sum(-1, keepdim=True) / count).sqrt()
-    return torch.where(spread > 0, spread, 1.0)
+    level = torch.where(batch.observed, batch.values.abs(), 0.0).amax(-1, keepdim=True)
+    return torch.where(spread > 1e-4 * level, spread, 1.0)
 
 
 def _batch(context: np.ndarray, target: np.ndarray) -> Batch:

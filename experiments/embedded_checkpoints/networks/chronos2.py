@@ -10,6 +10,8 @@ from corpus import PATCH, CorpusBatch
 
 from tsfm_adapt.backbones.chronos2 import Chronos2
 
+LOADS_WITH = "`chronos.Chronos2Pipeline.from_pretrained(folder)`"
+
 
 @dataclass(frozen=True)
 class Size:

@@ -10,6 +10,8 @@ from corpus import PATCH, CorpusBatch
 
 from tsfm_adapt.backbones.chronos_bolt import ChronosBolt
 
+LOADS_WITH = "`chronos.ChronosBoltPipeline.from_pretrained(folder)`"
+
 
 @dataclass(frozen=True)
 class Size:

@@ -12,6 +12,8 @@ from networks._batches import cut, deviation, rows
 from tsfm_adapt.backbones.chronos_t5 import ChronosT5
 from tsfm_adapt.batches import Batch
 
+LOADS_WITH = "`chronos.ChronosPipeline.from_pretrained(folder)`"
+
 
 @dataclass(frozen=True)
 class Size:

@@ -14,6 +14,8 @@ from tsfm_adapt.backbones.lag_llama import LagLlama
 
 CONTEXT = 32  # tokens, as upstream trains
 
+LOADS_WITH = "`tsfm-adapt`; upstream's class takes the weights by `load_state_dict`"
+
 
 @dataclass(frozen=True)
 class Size:

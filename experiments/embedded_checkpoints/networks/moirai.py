@@ -11,6 +11,8 @@ from networks._batches import windows
 
 from tsfm_adapt.backbones.moirai import Moirai
 
+LOADS_WITH = "`uni2ts.model.moirai.MoiraiModule.from_pretrained(folder)`"
+
 
 @dataclass(frozen=True)
 class Size:

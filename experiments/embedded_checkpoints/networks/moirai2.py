@@ -11,6 +11,8 @@ from networks._batches import windows
 
 from tsfm_adapt.backbones.moirai2 import Moirai2
 
+LOADS_WITH = "`uni2ts.model.moirai2.Moirai2Module.from_pretrained(folder)`"
+
 
 @dataclass(frozen=True)
 class Size:

@@ -14,6 +14,8 @@ from tsfm_adapt.backbones.moment import Moment
 
 HIDDEN = 0.3  # share of the patches, where reconstruction is learnt
 
+LOADS_WITH = "`momentfm.MOMENTPipeline.from_pretrained(folder)`"
+
 
 @dataclass(frozen=True)
 class Size:

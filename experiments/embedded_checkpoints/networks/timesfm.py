@@ -11,6 +11,10 @@ from networks._batches import rows
 
 from tsfm_adapt.backbones.timesfm import Sizes, TimesFM, untrained, write
 
+LOADS_WITH = (
+    "`tsfm-adapt` alone: upstream's class has one size, ours stands in an extra key of config.json"
+)
+
 
 @dataclass(frozen=True)
 class Size:

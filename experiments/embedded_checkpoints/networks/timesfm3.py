@@ -11,6 +11,8 @@ from networks._batches import windows
 
 from tsfm_adapt.backbones.timesfm3 import TimesFM3
 
+LOADS_WITH = "`timesfm3.torch.TimesFM3Torch.from_pretrained(folder)`"
+
 
 @dataclass(frozen=True)
 class Size:
