@@ -35,16 +35,26 @@ def candidates(recipe: str, backbone: str) -> Iterator[tuple[str, Cell]]:
             if thorough or where == "everywhere":
                 adapter = {"name": "lora", "rank": 8, "alpha": 16, "sites": sites}
                 yield "lora", _cell(recipe, backbone, f"lora-{where}-{rate:g}", adapter, rate)
+    if thorough:
+        adapter = {"name": "lora", "rank": 32, "alpha": 32, "sites": EVERYWHERE}
+        yield "lora", _cell(recipe, backbone, "lora-rank32-long", adapter, 3e-3, steps=600)
     for rate in (1e-4, 3e-4, 1e-3) if thorough else (3e-4, 1e-3):
         yield "full", _cell(recipe, backbone, f"full-{rate:g}", {"name": "full"}, rate)
 
 
-def _cell(recipe: str, backbone: str, label: str, adapter: dict[str, Any], rate: float) -> Cell:
+def _cell(
+    recipe: str,
+    backbone: str,
+    label: str,
+    adapter: dict[str, Any],
+    rate: float,
+    steps: int = 300,
+) -> Cell:
     changes = {
         "backbone.name": backbone,
         "adapters": [adapter],
         "train.lr": rate,
-        "train.steps": 300,
+        "train.steps": steps,
     }
     return Cell(f"{recipe}-{backbone}-{label}", recipe, changes)
 
