@@ -36,6 +36,12 @@ def test_it_is_small_ours_and_the_default(name):
     assert {p.dtype for p in backbone.network.parameters()} == {torch.float32}
 
 
+def test_the_readme_names_them_all():
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    listed = ", ".join(f"`{name}`" for name in NAMES[:-1]) + f" and `{NAMES[-1]}`"
+    assert f"small weights of our own, which {listed} have" in readme
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_its_card_says_synthetic_and_repeats_its_scores(name):
     card = (EMBEDDED / name / "README.md").read_text(encoding="utf-8")
