@@ -40,11 +40,11 @@ def draw(folder: Path, windows: Windows, units: Sequence[str], scores: Mapping[s
 
     predictions = pyarrow.parquet.read_table(folder / "predictions" / "test.parquet")
     title = "SYNTHETIC data" if scores["synthetic"] else "test part"
-    figures = {
-        "forecasts": forecasts(windows, units, predictions, title),
-        "skill_by_lead_time": skill_by_lead_time(scores, windows, units, title),
-        "calibration": calibration_curve(predictions, title),
-    }
+    figures = {}
+    if windows.spec.horizon:  # filled windows have no lead time
+        figures["forecasts"] = forecasts(windows, units, predictions, title)
+        figures["skill_by_lead_time"] = skill_by_lead_time(scores, windows, units, title)
+    figures["calibration"] = calibration_curve(predictions, title)
     if (folder / "metrics.jsonl").is_file():
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         figures["learning_curve"] = learning_curve([json.loads(line) for line in lines])
