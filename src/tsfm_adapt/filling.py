@@ -73,6 +73,24 @@ def two_sided(
     return QuantileForecast(filled.movedim(-1, 2), tuple(levels))
 
 
+def some_gaps(wanted: Tensor, most: int) -> Tensor:
+    """What is wanted (B, C, T) in at most `most` stretches of each window, evenly spaced.
+
+    A stretch is a run of samples where some channel is wanted. Which are kept depends on the
+    window alone.
+    """
+    import torch
+
+    anywhere = wanted.any(1).cpu().numpy()  # (B, T)
+    begins = np.diff(anywhere.astype(np.int8), axis=1, prepend=0) == 1
+    number = np.cumsum(begins, axis=1) - 1  # of the stretch, where there is one
+    kept = np.zeros_like(anywhere)
+    for row, stretches in enumerate(begins.sum(1)):
+        picked = (2 * np.arange(most) + 1) * stretches // (2 * most)  # the middles of `most` parts
+        kept[row] = anywhere[row] & np.isin(number[row], picked)
+    return wanted & torch.from_numpy(kept).to(wanted.device)[:, None]
+
+
 @dataclass(frozen=True)
 class _Gaps:
     """G runs of samples that are not observed."""

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 # loss in the model's scaled space explodes there, so such series do not train.
 FLAT = 1e-3
 
-# A model's estimate of a batch's target, in the target's shape, for tasks other than forecasting.
-Estimate = Callable[["AdaptedModel", "Batch"], "Forecast"]
+# A model's estimate of a batch's target, and which of the target it estimates: both in the
+# target's shape, for tasks other than forecasting.
+Estimate = Callable[["AdaptedModel", "Batch"], tuple["Forecast", Tensor]]
 
 
 class AdaptedModel(nn.Module):
@@ -175,14 +176,16 @@ class AdaptedModel(nn.Module):
             return self.backbone.loss(seen, self) + penalty
         assert batch.target is not None
         assert batch.target_observed is not None
+        learned = batch.target_observed
         if self._estimate is None:
             steps = batch.target.shape[-1]
             forecast = self.backbone.forecast(seen.without_target(), steps, self)
             restored = self._restored(forecast, stages)
         else:
-            restored = self._estimate(self, batch)
+            restored, estimated = self._estimate(self, batch)
+            learned = learned & estimated
         scale = _deviation(batch.values, batch.observed).clamp(min=1e-6)
-        return restored.loss(batch.target, batch.target_observed, scale[..., None]) + penalty
+        return restored.loss(batch.target, learned, scale[..., None]) + penalty
 
     def forecast(self, batch: Batch, steps: int) -> Forecast:
         """The forecast of the next `steps` samples, data units; the target is not looked at."""

@@ -32,6 +32,9 @@ Route = Literal["auto", "native", "two_sided"]
 # The patterns whose pieces have a length of their own; the others take none.
 _OF_LENGTH = ("block", "subsequence", "patch")
 
+# Every gap costs two forecasts, so a window in training is asked for so many of its gaps.
+_LEARNED_GAPS = 2
+
 
 class Hiding(BaseModel):
     """An entry of `missingness`: what is hidden on purpose, on top of the real gaps."""
@@ -116,7 +119,9 @@ class Impute(Task):
     Windows are scored where values were measured and are hidden: the same values for every model,
     since masks depend on nothing but their seed and the window. A (window, channel) pair counts
     where at least `min_context` of its values stay visible. Adapters train on the hidden values of
-    the train part, by the same route, with the pinball loss in units of what is visible.
+    the train part, by the same route, with the loss of the estimate (pinball for quantiles) in
+    units of the deviation of what is visible; of two-sided forecasts two gaps a window are learned
+    from, since each costs two forecasts.
     """
 
     name = "impute"
@@ -182,10 +187,14 @@ class Impute(Task):
 
     def estimate(self) -> Estimate | None:
         """The hidden values, by the route that is scored."""
+        from tsfm_adapt.filling import some_gaps
 
-        def of_target(model: AdaptedModel, batch: Batch) -> Forecast:
+        def of_target(model: AdaptedModel, batch: Batch) -> tuple[Forecast, Tensor]:
             assert batch.target_observed is not None
-            return self._filled(model, batch, batch.target_observed)
+            wanted = batch.target_observed
+            if not self._natively(model):
+                wanted = some_gaps(wanted, _LEARNED_GAPS)
+            return self._filled(model, batch, wanted), wanted
 
         return of_target
 
@@ -339,10 +348,13 @@ class Impute(Task):
         """The estimate of a window's samples from those that are observed."""
         from tsfm_adapt.filling import two_sided
 
-        spec = model.backbone.spec
-        if self.route != "two_sided" and "impute" in spec.native_tasks:
+        if self._natively(model):
             return model.reconstruct(batch)
-        return two_sided(model.forecast, batch, wanted, self.levels, spec.patch)
+        patch = model.backbone.spec.patch
+        return two_sided(model.forecast, batch, wanted, self.levels, patch)
+
+    def _natively(self, model: AdaptedModel) -> bool:
+        return self.route != "two_sided" and "impute" in model.backbone.spec.native_tasks
 
     def _masks(self, rate_hz: float) -> dict[str, Missingness]:
         """The kinds of masks by name, seed 0."""
