@@ -117,8 +117,9 @@ def fit_ridge(fit: Windows, level: FloatArray) -> Ridge:
             assert arrays.target is not None
             assert arrays.target_observed is not None
             x = _deviations(arrays.values, arrays.observed)  # (B, C, T)
-            y = arrays.target - _means(arrays.values, arrays.observed)
-            learned = arrays.target_observed & arrays.observed.any(-1, keepdims=True)
+            shown = arrays.observed.any(-1, keepdims=True)
+            mean = np.where(shown, _means(arrays.values, arrays.observed), level[:, None])
+            y, learned = arrays.target - mean, arrays.target_observed
             for c in range(channels):
                 others = np.moveaxis(x, 1, -1)[learned[:, c]]  # (N, C)
                 others[:, c] = 0.0

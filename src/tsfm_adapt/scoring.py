@@ -96,6 +96,7 @@ def _predictors(
     with progress.step("fitting baselines"):
         rate_hz, season_s = recipe.data.rate_hz, recipe.evaluate.season_s
         season = None if season_s is None else samples(season_s, rate_hz, "season_s")
+        found = {name: task.grounded(own, parts.fit) for name, own in found.items()}
         found |= task.baselines(parts.fit, rate_hz, season)
     return found
 

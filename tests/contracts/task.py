@@ -29,7 +29,7 @@ BATCH = 8
 
 
 def steps_of(windows):
-    """How many samples the target has: the horizon, or the whole window where values are hidden."""
+    """How many samples the target has: the horizon, else the whole window."""
     return windows.spec.horizon or windows.spec.context
 
 

@@ -77,6 +77,14 @@ class Task(ABC):
     def predictor(self, model: AdaptedModel) -> Predictor:
         """The model's predictions for `score`, on the model's device, in eval mode."""
 
+    def grounded(
+        self,
+        predictor: Predictor,
+        recordings: Sequence[Recording],  # noqa: ARG002
+    ) -> Predictor:
+        """A model's predictor with what it lacks, fitted on the recordings."""
+        return predictor
+
     @abstractmethod
     def baselines(
         self, recordings: Sequence[Recording], rate_hz: float, season: int | None

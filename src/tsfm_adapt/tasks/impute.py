@@ -80,7 +80,10 @@ class Config(TaskConfig):
         description="step between windows in val and test, s; default none overlap",
     )
     min_context: int = Field(
-        default=1, ge=1, description="visible values a scored channel needs in its window"
+        default=1,
+        ge=0,
+        description="visible values a scored channel needs in its window; 0 scores channels that "
+        "are hidden whole",
     )
     quantiles: tuple[float, ...] = Field(default=(0.1, 0.5, 0.9), min_length=1)
 
@@ -90,10 +93,10 @@ class Config(TaskConfig):
             raise ValueError("quantiles lie between 0 and 1 and include 0.5, the point estimate")
         if list(self.quantiles) != sorted(set(self.quantiles)):
             raise ValueError("quantiles increase and do not repeat")
-        if any(hiding.pattern == "channel" for hiding in self.missingness):
+        if self.min_context > 0 and any(h.pattern == "channel" for h in self.missingness):
             raise ValueError(
-                "missingness: a channel that is hidden whole shows no value, and models scale by "
-                "what is visible; use pattern: subsequence with a length near context_s"
+                "missingness: a channel that is hidden whole shows no value, so that none of it "
+                f"is scored with min_context {self.min_context}; use min_context: 0"
             )
         names = [name for hiding in self.missingness for name in _names(hiding)]
         if len(set(names)) < len(names):
@@ -118,10 +121,12 @@ class Impute(Task):
 
     Windows are scored where values were measured and are hidden: the same values for every model,
     since masks depend on nothing but their seed and the window. A (window, channel) pair counts
-    where at least `min_context` of its values stay visible. Adapters train on the hidden values of
-    the train part, by the same route, with the loss of the estimate (pinball for quantiles) in
-    units of the deviation of what is visible; of two-sided forecasts two gaps a window are learned
-    from, since each costs two forecasts.
+    where at least `min_context` of its values stay visible. With 0, a channel that shows none has
+    its mean over the fit parts, whatever the model, unless a baseline knows better.
+
+    Adapters train on the hidden values of the train part, by the same route, with the loss of the
+    estimate (pinball for quantiles) in units of the deviation of what is visible. Of two-sided
+    forecasts two gaps a window are learned from, since each costs two forecasts.
     """
 
     name = "impute"
@@ -230,6 +235,21 @@ class Impute(Task):
         windows = self.windows(recordings, rate_hz, "test")  # without overlap: no more to learn
         return {name: _point(imputer) for name, imputer in default_imputers(windows).items()}
 
+    def grounded(self, predictor: Predictor, recordings: Sequence[Recording]) -> Predictor:
+        """With a channel's mean over the recordings where a window shows none of it."""
+        from tsfm_adapt.baselines import channel_means
+
+        rate_hz = recordings[0].rate_hz
+        level = channel_means(self.windows(recordings, rate_hz, "test"))[:, None, None]
+
+        def predict(arrays: WindowArrays, steps: int) -> FloatArray:
+            shown: BoolArray = arrays.observed.sum(-1) > 0
+            predicted = predictor.predict(arrays, steps)
+            known: FloatArray = np.where(shown[..., None, None], predicted, level)
+            return known.astype(np.float32)
+
+        return Predictor(predict, predictor.levels)
+
     def score(
         self, predictor: Predictor, windows: Windows, batch_size: int, tick: Callable[[int], None]
     ) -> ForecastErrors:
@@ -335,7 +355,7 @@ class Impute(Task):
         for first in range(0, len(windows), batch_size):
             arrays = windows.gather(np.arange(first, min(first + batch_size, len(windows))))
             predicted = predictor.predict(arrays, context)
-            founded = arrays.observed.sum(-1) >= self.min_context  # (B, C)
+            founded = arrays.observed.sum(-1) >= max(1, self.min_context)  # (B, C)
             for row, start in enumerate(starts[first : first + batch_size]):
                 at = slice(start, start + context)
                 centrality = sides * founded[row][:, None]  # (C, T)
