@@ -204,7 +204,10 @@ class Impute(Task):
         return of_target
 
     def predictor(self, model: AdaptedModel) -> Predictor:
-        """Quantiles (B, C, Q, T) at the recipe's levels; what is visible is its own."""
+        """Quantiles (B, C, Q, T) at the recipe's levels; what is visible is its own.
+
+        Where windows have a target, gaps without a hidden value are not asked for.
+        """
         import torch
 
         from tsfm_adapt.batches import collate
@@ -215,9 +218,13 @@ class Impute(Task):
             assert steps == arrays.values.shape[-1]
             with torch.inference_mode():
                 batch = collate(arrays).to(device)
-                estimate = self._filled(model, batch, ~batch.observed).quantiles(self.levels)
+                wanted = batch.target_observed
+                estimate = self._filled(
+                    model, batch, ~batch.observed if wanted is None else wanted
+                )
                 shown = batch.observed[:, :, None]
-                quantiles = torch.where(shown, batch.values[:, :, None], estimate.float())
+                estimated = estimate.quantiles(self.levels).float()
+                quantiles = torch.where(shown, batch.values[:, :, None], estimated)
             filled: FloatArray = quantiles.cpu().numpy()
             return filled
 
