@@ -4,8 +4,9 @@ import pytest
 from matplotlib.image import imread
 
 from tsfm_adapt.metrics import forecast_errors, summarise
-from tsfm_adapt.plots import calibration, draw
-from tsfm_adapt.predictions import table, write
+from tsfm_adapt.plots import calibration, draw, gaps
+from tsfm_adapt.predictions import hidden, table, write
+from tsfm_adapt.signals.missingness import HiddenWindows, Missingness
 from tsfm_adapt.signals.recording import Recording
 from tsfm_adapt.signals.windows import Windows, WindowSpec
 
@@ -87,3 +88,24 @@ def test_a_run_gets_four_pictures_that_show_something(tmp_path, windows):
     ]
     for path in pictures:
         assert imread(path).std() > 0.05, f"{path.stem} is blank"
+
+
+def test_a_run_that_fills_gaps_shows_them_and_no_lead_time(windows, tmp_path):
+    masks = [Missingness("block", 0.2, 4)]
+    some = HiddenWindows(windows.recordings, WindowSpec(20, 0, 10), masks)
+    arrays = some.gather(range(len(some)))
+    band = np.array([-1.0, 0.0, 1.0], dtype=np.float32)[:, None]
+    rows = hidden(some, arrays.target[:, :, None] + band, LEVELS, ("bpm", "1/min"))
+    write(tmp_path / "predictions" / "test.parquet", rows)
+    draw(tmp_path, some, ("bpm", "1/min"), {"synthetic": True})
+    drawn = {path.stem for path in (tmp_path / "plots").iterdir()}
+    assert drawn == {"gaps", "calibration"}
+    assert imread(tmp_path / "plots" / "gaps.png").std() > 0.01
+    figure = gaps(some, ("bpm", "1/min"), rows, "test part")
+    panel = figure.axes[0]
+    count = arrays.target_observed[0, 0].sum()
+    assert count > 0
+    assert len(panel.lines[1].get_xdata()) == count
+    np.testing.assert_array_equal(
+        panel.lines[1].get_ydata(), arrays.target[0, 0][arrays.target_observed[0, 0]]
+    )

@@ -82,6 +82,7 @@ def readme(
     )
     channels = ", ".join(f"{c} ({u})" for c, u in zip(card.channels, card.units, strict=True))
     data = "SYNTHETIC (simulated) recordings" if card.synthetic else "the recipe's recordings"
+    reach = f"horizon {card.horizon} samples" if card.horizon else "its gaps are filled"
     return f"""---
 library_name: tsfm-adapt
 base_model: {card.checkpoint}
@@ -93,7 +94,7 @@ license: {card.licence}
 Research software, no medical device.
 
 - Channels: {channels}, {card.rate_hz:g} Hz
-- Context {card.context} samples, horizon {card.horizon} samples
+- Context {card.context} samples, {reach}
 - Needs the base weights with sha256 `{card.base_sha256}`
 - The licence is that of the base weights
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tsfm_adapt.errors import DivergedError
-from tsfm_adapt.signals.recording import BoolArray, FloatArray, Recording
+from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray, Recording
 
 _CHUNK = 1 << 16  # samples of a recording read at once
 
@@ -47,6 +47,18 @@ class ForecastErrors:
     def sums(self) -> tuple[FloatArray, FloatArray]:
         """Sum of absolute errors and number of scored targets, (W, C) each."""
         return self.absolute.sum(-1, dtype=np.float64), self.scored.sum(-1).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class MaskedErrors(ForecastErrors):
+    """Errors at values that were hidden from W windows; H is the window's length."""
+
+    mask: IntArray  # (W,) which of the task's masks hid them
+
+    def where(self, some: BoolArray) -> ForecastErrors:
+        """The errors of some windows (W,)."""
+        kept = {name: getattr(self, name)[some] for name in _ARRAYS}
+        return ForecastErrors(tuple(np.array(self.subjects)[some].tolist()), **kept)
 
 
 _ARRAYS = tuple(field.name for field in fields(ForecastErrors) if field.name != "subjects")
@@ -173,6 +185,27 @@ def summarise(
             for name, curve in zip(channels, curves, strict=True)
         },
     }
+
+
+def summarise_filling(
+    errors: ForecastErrors, channels: Sequence[str], units: Sequence[str], scale: FloatArray
+) -> dict[str, Any]:
+    """Scores of filled gaps: those of `summarise` that need no order of steps, and `mre`.
+
+    MRE is the sum of absolute errors over the sum of absolute values, as in BRITS (Cao et al.,
+    NeurIPS 2018).
+    """
+    scores = summarise(errors, channels, units, scale)
+    absolute, _ = errors.sums()
+    magnitude = np.abs(errors.target, dtype=np.float64).sum((0, 2))  # 0 where not scored
+    for error, of, channel in zip(absolute.sum(0), magnitude, channels, strict=True):
+        scores["channels"][channel]["mre"] = _ratio(float(error), float(of))
+    scores["overall"]["mre"] = _over_channels(scores["channels"], "mre")
+    for of_path in ("dtw", "dtw_n"):
+        for scored in (scores["overall"], *scores["channels"].values()):
+            scored.pop(of_path, None)
+    del scores["by_step"]
+    return scores
 
 
 def dtw(a: FloatArray, b: FloatArray) -> FloatArray:

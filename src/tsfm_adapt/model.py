@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tsfm_adapt.adapters.base import Setting
-from tsfm_adapt.backbones.base import per_series
+from tsfm_adapt.backbones.base import ReconstructingBackbone, per_series
 from tsfm_adapt.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 # A context that deviates less than this share of the channel's deviation in train is flat: the
 # loss in the model's scaled space explodes there, so such series do not train.
 FLAT = 1e-3
+
+# A model's estimate of a batch's target, and which of the target it estimates: both in the
+# target's shape, for tasks other than forecasting.
+Estimate = Callable[["AdaptedModel", "Batch"], tuple["Forecast", Tensor]]
 
 
 class AdaptedModel(nn.Module):
@@ -38,6 +42,8 @@ class AdaptedModel(nn.Module):
         deviation: (C,) each channel's standard deviation in train, data units; NaN = unknown.
         setting: what adapters of channels or subjects need to know.
         rates: each adapter's learning rate; None = the recipe's `train.lr`.
+        estimate: of the target, for the training loss; None = forecasts, and the backbone's own
+            loss where the adapters leave its forecast as it is.
 
     Raises:
         RecipeError: an adapter does not fit, or none of several trains anything.
@@ -53,8 +59,10 @@ class AdaptedModel(nn.Module):
         *,
         setting: Setting | None = None,
         rates: Sequence[float | None] = (),
+        estimate: Estimate | None = None,
     ) -> None:
         super().__init__()
+        self._estimate = estimate
         self.base_sha256 = weights_sha256(backbone.network)
         backbone.network.requires_grad_(False)
         injecting = [adapter.name for adapter in adapters if adapter.injects]
@@ -164,19 +172,33 @@ class AdaptedModel(nn.Module):
         pairs = zip(self.adapters, stages, strict=True) if self.training else ()
         penalties = [adapter.penalty(stage) for adapter, stage in pairs]
         penalty = sum(term for term in penalties if term is not None)
-        if not any(a.changes_channels or a.corrects_forecast for a in self.adapters):
+        plain = not any(a.changes_channels or a.corrects_forecast for a in self.adapters)
+        if plain and self._estimate is None:
             return self.backbone.loss(seen, self) + penalty
         assert batch.target is not None
         assert batch.target_observed is not None
-        forecast = self.backbone.forecast(seen.without_target(), batch.target.shape[-1], self)
+        learned = batch.target_observed
+        if self._estimate is None:
+            steps = batch.target.shape[-1]
+            forecast = self.backbone.forecast(seen.without_target(), steps, self)
+            restored = self._restored(forecast, stages)
+        else:
+            restored, estimated = self._estimate(self, batch)
+            learned = learned & estimated
         scale = _deviation(batch.values, batch.observed).clamp(min=1e-6)
-        restored = self._restored(forecast, stages)
-        return restored.loss(batch.target, batch.target_observed, scale[..., None]) + penalty
+        return restored.loss(batch.target, learned, scale[..., None]) + penalty
 
     def forecast(self, batch: Batch, steps: int) -> Forecast:
         """The forecast of the next `steps` samples, data units; the target is not looked at."""
         stages, seen = self._signalled(batch.without_target())
         return self._restored(self.backbone.forecast(seen, steps, self), stages)
+
+    def reconstruct(self, batch: Batch) -> Forecast:
+        """The pretrained head's estimate of every context sample, from the observed ones."""
+        assert isinstance(self.backbone, ReconstructingBackbone)
+        stages, seen = self._signalled(batch.without_target())
+        nothing = torch.zeros_like(seen.observed)  # beyond what is not observed
+        return self._restored(self.backbone.reconstruct(seen, nothing, self), stages)
 
     def prefix(self, batch: Batch, layer: int) -> Tensor | None:
         """The prompts of all adapters, one after another.

@@ -40,11 +40,13 @@ def draw(folder: Path, windows: Windows, units: Sequence[str], scores: Mapping[s
 
     predictions = pyarrow.parquet.read_table(folder / "predictions" / "test.parquet")
     title = "SYNTHETIC data" if scores["synthetic"] else "test part"
-    figures = {
-        "forecasts": forecasts(windows, units, predictions, title),
-        "skill_by_lead_time": skill_by_lead_time(scores, windows, units, title),
-        "calibration": calibration_curve(predictions, title),
-    }
+    figures = {}
+    if windows.spec.horizon:  # filled windows have no lead time
+        figures["forecasts"] = forecasts(windows, units, predictions, title)
+        figures["skill_by_lead_time"] = skill_by_lead_time(scores, windows, units, title)
+    else:
+        figures["gaps"] = gaps(windows, units, predictions, title)
+    figures["calibration"] = calibration_curve(predictions, title)
     if (folder / "metrics.jsonl").is_file():
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         figures["learning_curve"] = learning_curve([json.loads(line) for line in lines])
@@ -157,6 +159,47 @@ def forecasts(
             axis.set_xlabel(f"time from the end of the context, {unit}")
     axes[0].legend(fontsize="small")
     figure.suptitle(f"Forecasts, band {levels[0][1:]} to {levels[-1][1:]}, {title}")
+    return figure
+
+
+def gaps(windows: Windows, units: Sequence[str], predictions: pyarrow.Table, title: str) -> Figure:
+    """Some windows: what was visible, what was hidden, median and outer band."""
+    channels, rate_hz = windows.recordings[0].channels, windows.recordings[0].rate_hz
+    picked = np.linspace(0, len(windows) - 1, min(_EXAMPLES, len(windows))).astype(int)
+    arrays = windows.gather(picked)
+    assert arrays.mask is not None
+    levels = _quantile_columns(predictions)
+    names = ("recording", "channel", "window", "mask", "time_s", "measured")
+    column = {
+        name: predictions.column(name).to_numpy(zero_copy_only=False) for name in (*names, *levels)
+    }
+    shown = np.where(arrays.observed, arrays.values, np.nan)
+    figure, axes = _grid(len(picked) * len(channels), len(channels))
+    for row, index in enumerate(picked):
+        recording = windows.recordings[windows.recording[index]]
+        start_s = windows.start[index] / rate_hz
+        seconds = start_s + np.arange(windows.spec.context) / rate_hz
+        of_window = (column["recording"] == recording.id) & (column["window"] == start_s)
+        of_window &= column["mask"] == arrays.mask[row]
+        for number, name in enumerate(channels):
+            axis = axes[row * len(channels) + number]
+            of = of_window & (column["channel"] == name)
+            low, middle, high = (column[q][of] for q in (levels[0], "q0.5", levels[-1]))
+            at = column["time_s"][of]
+            axis.plot(seconds, shown[row, number], ".-", color="C7", ms=2, label="visible")
+            axis.plot(at, column["measured"][of], ".", color="black", ms=3, label="hidden")
+            axis.errorbar(
+                at,
+                middle,
+                yerr=np.clip([middle - low, high - middle], 0, None),
+                fmt="_",
+                color="C0",
+                alpha=0.5,
+                label="median and band",
+            )
+            axis.set(title=f"{recording.subject}: {name}", ylabel=units[number], xlabel="s")
+    axes[0].legend(fontsize="small")
+    figure.suptitle(f"Filled gaps, band {levels[0][1:]} to {levels[-1][1:]}, {title}")
     return figure
 
 

@@ -1,14 +1,14 @@
-"""Forecasts as a table: one row a subject, origin, channel and predicted sample."""
+"""Predictions as tables: one row a recording, channel and predicted sample."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
+from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray, Recording
 from tsfm_adapt.signals.windows import Windows
 
 if TYPE_CHECKING:
@@ -71,6 +71,116 @@ def table(
     return pyarrow.table(columns)
 
 
+def hidden(
+    windows: Windows, quantiles: FloatArray, levels: Sequence[float], units: Sequence[str]
+) -> pyarrow.Table:
+    """The estimates of what was hidden from some windows.
+
+    Args:
+        windows: N windows whose target is the whole window; measured values of it are hidden.
+        quantiles: (N, C, Q, T), data units.
+        levels: Q quantile levels, each a column like `q0.1`.
+        units: of the channels.
+
+    Returns:
+        A row a hidden value. Columns subject, recording, window (its start, seconds from the
+        recording's), mask (which of the task's), time, time_s, channel, unit, the quantiles (null
+        where the window shows too little of the channel), and `measured`.
+    """
+    import pyarrow
+
+    first = windows.recordings[0]
+    recordings = [windows.recordings[index] for index in windows.recording]
+    columns: list[dict[str, FloatArray | IntArray | BoolArray]] = []
+    for low in range(0, len(windows), _CHUNK):
+        arrays = windows.gather(np.arange(low, min(low + _CHUNK, len(windows))))
+        assert arrays.target is not None
+        assert arrays.target_observed is not None
+        assert arrays.mask is not None
+        window, channel, sample = np.nonzero(arrays.target_observed)
+        shown = arrays.observed.sum(-1)[window, channel] >= max(1, windows.spec.min_context)
+        columns.append(
+            {
+                "window": window + low,
+                "mask": arrays.mask[window],
+                "channel": channel,
+                "sample": sample,
+                "measured": arrays.target[window, channel, sample],
+                "unfounded": ~shown,
+            }
+        )
+    of = {name: np.concatenate([piece[name] for piece in columns]) for name in columns[0]}
+    start_s = windows.start / first.rate_hz
+    samples = np.arange(windows.spec.context)
+    time_s = start_s[:, None] + samples / first.rate_hz  # (N, T)
+    at = quantiles[of["window"], of["channel"], :, of["sample"]]  # (rows, Q)
+    return pyarrow.table(
+        {
+            "subject": _repeated([r.subject for r in recordings], of["window"]),
+            "recording": _repeated([r.id for r in recordings], of["window"]),
+            "window": pyarrow.array(start_s[of["window"]]),
+            "mask": pyarrow.array(of["mask"], pyarrow.int32()),
+            "time": pyarrow.array(_dates(windows, time_s)[of["window"], of["sample"]]),
+            "time_s": pyarrow.array(time_s[of["window"], of["sample"]]),
+            "channel": _repeated(list(first.channels), of["channel"]),
+            "unit": _repeated(list(units), of["channel"]),
+            **{
+                f"q{level:g}": pyarrow.array(q, mask=of["unfounded"])
+                for level, q in zip(levels, at.T, strict=True)
+            },
+            "measured": pyarrow.array(of["measured"]),
+        }
+    )
+
+
+def filled(
+    recordings: Sequence[Recording],
+    quantiles: Sequence[FloatArray],
+    levels: Sequence[float],
+    units: Sequence[str],
+) -> pyarrow.Table:
+    """Recordings with their gaps filled, a row a channel and sample.
+
+    Args:
+        recordings: one or more.
+        quantiles: of each recording, (C, Q, T), data units; NaN = no estimate.
+        levels: Q quantile levels, the median among them.
+        units: of the channels.
+
+    Returns:
+        Columns subject, recording, time (null without a date), time_s (seconds from the
+        recording's start), channel, unit, `measured` (bool), `value` (as it was measured, else the
+        median; null where there is no estimate) and the quantiles of what was not measured.
+    """
+    import pyarrow
+
+    median = int(np.flatnonzero(np.isclose(levels, 0.5))[0])
+    tables = []
+    for recording, estimate in zip(recordings, quantiles, strict=True):
+        channels, samples = recording.values.shape
+        values = np.asarray(recording.values, dtype=np.float64)
+        measured = np.isfinite(values)
+        value = np.where(measured, values, estimate[:, median])
+        time_s = np.arange(samples) / recording.rate_hz
+        per_channel = np.repeat(np.arange(channels), samples)
+        one = np.zeros(channels * samples, dtype=np.int64)
+        columns = {
+            "subject": _repeated([recording.subject], one),
+            "recording": _repeated([recording.id], one),
+            "time": pyarrow.array(np.tile(_since(_start(recording), time_s), channels)),
+            "time_s": pyarrow.array(np.tile(time_s, channels)),
+            "channel": _repeated(list(recording.channels), per_channel),
+            "unit": _repeated(list(units), per_channel),
+            "measured": pyarrow.array(measured.ravel()),
+            "value": pyarrow.array(value.ravel(), mask=~np.isfinite(value).ravel()),
+        }
+        for level, q in zip(levels, np.moveaxis(estimate, 1, 0), strict=True):
+            unknown = (measured | ~np.isfinite(q)).ravel()
+            columns[f"q{level:g}"] = pyarrow.array(q.ravel(), mask=unknown)
+        tables.append(pyarrow.table(columns))
+    return pyarrow.concat_tables(tables).unify_dictionaries()
+
+
 def write(path: Path, predictions: pyarrow.Table) -> None:
     """Writes Parquet, all of it or nothing."""
     import io
@@ -96,13 +206,19 @@ def _founded(windows: Windows) -> BoolArray:
 
 def _dates(windows: Windows, time_s: FloatArray) -> FloatArray:
     """Dates (N, H) of seconds from each recording's start; NaT where there is no date."""
-    starts = np.array(
-        [
-            np.datetime64("NaT", "s") if r.start is None else r.start.astype("datetime64[s]")
-            for r in windows.recordings
-        ]
-    )[windows.recording]
-    dates: FloatArray = starts[:, None].astype("datetime64[ms]") + np.round(time_s * 1000).astype(
+    starts = np.array([_start(r) for r in windows.recordings])[windows.recording]
+    return _since(starts[:, None], time_s)
+
+
+def _start(recording: Recording) -> np.datetime64:
+    """A recording's start; NaT where it is not known."""
+    start = recording.start
+    return np.datetime64("NaT", "s") if start is None else start.astype("datetime64[s]")
+
+
+def _since(start: Any, time_s: FloatArray) -> FloatArray:  # Any: one date or an array of them
+    """Dates of seconds from a start, by the millisecond."""
+    dates: FloatArray = start.astype("datetime64[ms]") + np.round(time_s * 1000).astype(
         "timedelta64[ms]"
     )
     return dates

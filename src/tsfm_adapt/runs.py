@@ -18,8 +18,6 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tsfm_adapt import atomic, bundle
 from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.errors import DataError, Interrupted, RecipeError
@@ -28,8 +26,6 @@ from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.files import dumps, loads
 from tsfm_adapt.recipe.parts import Parts, cleaning_plan, prepare, read_clean
 from tsfm_adapt.recipe.schema import Recipe
-from tsfm_adapt.signals.windows import Windows, WindowSpec
-from tsfm_adapt.tasks.base import samples
 
 if TYPE_CHECKING:
     import pyarrow
@@ -149,7 +145,7 @@ def load(folder: Path) -> tuple[AdaptedModel, Recipe]:
 def predict(
     folder: Path, source: str, reader: Mapping[str, Any] | None, every_s: float | None
 ) -> pyarrow.Table:
-    """Forecasts of recordings that the run need not have seen.
+    """What a run's model says of recordings that it need not have seen.
 
     Args:
         folder: a run or a bundle.
@@ -158,37 +154,25 @@ def predict(
         every_s: one forecast every so many seconds; None = one, from each recording's end.
 
     Returns:
-        The table of `predictions.table`.
+        The table of `predictions.table` for forecasts, of `predictions.filled` for filled gaps.
 
     Raises:
         DataError: no recording is as long as the model's context.
     """
-    from tsfm_adapt.predictions import table
-
     model, recipe = load(folder)
     recipe = recipe.override(_reading(recipe, source, reader))
     recordings = read_clean(recipe.data)
     task, rate_hz = recipe.task.build(), recipe.data.rate_hz
-    spec = task.window(rate_hz, "test")
-    every = Windows(recordings.recordings, WindowSpec(spec.context, 0, 1, spec.min_context))
-    length = np.array([recording.samples for recording in recordings])
-    left = length[every.recording] - every.start - spec.context  # samples after each context
-    step = 0 if every_s is None else samples(every_s, rate_hz, "every_s")
-    windows = every.take(np.flatnonzero(left % step == 0 if step else left == 0))
-    if len(windows) == 0:
-        longest = max((r.samples for r in recordings), default=0)
+    context = task.window(rate_hz, "test").context
+    longest = max((r.samples for r in recordings), default=0)
+    if longest < context:
         raise DataError(
-            f"'{source}': the model needs {spec.context} samples of context at {rate_hz:g} Hz; "
+            f"'{source}': the model needs {context} samples of context at {rate_hz:g} Hz; "
             f"the longest of {len(recordings)} recordings has {longest}. Give longer recordings."
         )
     predictor = task.predictor(model.to(device_for(recipe.train.accelerator)))
-    size = recipe.evaluate.batch_size
-    quantiles = [
-        predictor.predict(windows.gather(np.arange(i, min(i + size, len(windows)))), spec.horizon)
-        for i in range(0, len(windows), size)
-    ]
     units = [channel.unit for channel in cleaning_plan(recipe.data).channels]
-    return table(windows, np.concatenate(quantiles), predictor.levels, units)
+    return task.predict(predictor, recordings, units, recipe.evaluate.batch_size, every_s)
 
 
 def _reading(recipe: Recipe, source: str, reader: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -217,6 +201,7 @@ def _built(recipe: Recipe, deviation: Any, subjects: tuple[str, ...]) -> Adapted
             known,
             setting=Setting(tuple(recipe.data.channels), subjects),
             rates=[entry.lr for entry in recipe.adapters],
+            estimate=recipe.task.build().estimate(),
         )
 
 

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from tsfm_adapt.baselines import Baseline, default_baselines
 from tsfm_adapt.metrics import ForecastErrors, mase_scale
 from tsfm_adapt.model import AdaptedModel, device_for
-from tsfm_adapt.predictions import table, write
+from tsfm_adapt.predictions import write
 from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.parts import Parts, cleaning_plan
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.signals.recording import FloatArray
-from tsfm_adapt.signals.windows import WindowArrays, Windows
+from tsfm_adapt.signals.windows import WindowArrays
 from tsfm_adapt.statistics import sentence, verdict
 from tsfm_adapt.tasks.base import Predictor, Scale, Task, samples
 
@@ -56,7 +55,7 @@ def score(
     )
     compared = None
     if recipe.adapters and not smoke:
-        compared = verdict(errors, scale.mase, _overlap(windows), recipe.seed)
+        compared = verdict(errors, scale.mase, windows.overlap, recipe.seed)
     scores |= {
         "verdict": compared,
         "sentences": [sentence(compared)] if compared else [_no_verdict(recipe, smoke)],
@@ -64,7 +63,7 @@ def score(
     }
     model.to("cpu")
     quantiles = np.concatenate(collected.quantiles)
-    rows = table(windows, quantiles, collected.predictor.levels, units)
+    rows = task.table(windows, quantiles, units)
     write(folder / "predictions" / "test.parquet", rows)
     return scores
 
@@ -96,18 +95,10 @@ def _predictors(
         found["zero_shot"] = task.predictor(model)
     with progress.step("fitting baselines"):
         rate_hz, season_s = recipe.data.rate_hz, recipe.evaluate.season_s
-        fit = Windows(parts.fit, task.window(rate_hz, "train"))
         season = None if season_s is None else samples(season_s, rate_hz, "season_s")
-        for name, baseline in default_baselines(fit, season).items():
-            found[name] = _point(baseline)
+        found = {name: task.grounded(own, parts.fit) for name, own in found.items()}
+        found |= task.baselines(parts.fit, rate_hz, season)
     return found
-
-
-def _point(baseline: Baseline) -> Predictor:
-    def predict(arrays: WindowArrays, steps: int) -> FloatArray:
-        return baseline.predict(arrays.values, arrays.observed, steps)[:, :, None]
-
-    return Predictor(predict, (0.5,))
 
 
 def _protocol(recipe: Recipe, parts: Parts, smoke: bool, errors: ForecastErrors) -> dict[str, Any]:
@@ -150,11 +141,6 @@ def _costs(model: AdaptedModel, folder: Path) -> dict[str, Any]:
         "seconds_per_step": fitted.train_seconds / fitted.step if fitted else None,
         "peak_memory_mb": fitted.peak_memory_mb if fitted else None,
     }
-
-
-def _overlap(windows: Windows) -> int:
-    """Consecutive windows that share samples: the least block of a bootstrap in time."""
-    return -(-(windows.spec.context + windows.spec.horizon) // windows.spec.stride)
 
 
 def _no_verdict(recipe: Recipe, smoke: bool) -> str:

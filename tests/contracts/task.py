@@ -28,6 +28,11 @@ RATE_HZ = 1 / 60
 BATCH = 8
 
 
+def steps_of(windows):
+    """How many samples the target has: the horizon, else the whole window."""
+    return windows.spec.horizon or windows.spec.context
+
+
 def with_garbage(arrays, seed=0):
     """The same measurements; arbitrary finite numbers wherever nothing was measured."""
     generator = np.random.default_rng(seed)
@@ -104,17 +109,17 @@ class TaskContract:
 
     def test_predictions_have_the_tasks_levels_and_are_finite(self, task, predictor, some):
         arrays = some.gather(range(BATCH))
-        predicted = predictor.predict(arrays, some.spec.horizon)
+        predicted = predictor.predict(arrays, steps_of(some))
         assert predictor.levels == task.levels
-        assert predicted.shape == (BATCH, 2, len(task.levels), some.spec.horizon)
+        assert predicted.shape == (BATCH, 2, len(task.levels), steps_of(some))
         assert predicted.dtype == np.float32
         assert np.isfinite(predicted).all()
 
     def test_predictions_repeat_and_do_not_depend_on_the_other_windows(self, predictor, some):
         arrays = some.gather(range(BATCH))
-        whole = predictor.predict(arrays, some.spec.horizon)
-        np.testing.assert_array_equal(predictor.predict(arrays, some.spec.horizon), whole)
-        alone = predictor.predict(some.gather([3]), some.spec.horizon)
+        whole = predictor.predict(arrays, steps_of(some))
+        np.testing.assert_array_equal(predictor.predict(arrays, steps_of(some)), whole)
+        alone = predictor.predict(some.gather([3]), steps_of(some))
         np.testing.assert_allclose(alone[0], whole[3], rtol=1e-4, atol=1e-4)
 
     def test_predictions_do_not_look_at_the_target_or_at_what_was_not_measured(
@@ -122,13 +127,13 @@ class TaskContract:
     ):
         arrays = some.gather(range(BATCH))
         assert not arrays.observed.all()
-        expected = predictor.predict(arrays, some.spec.horizon)
+        expected = predictor.predict(arrays, steps_of(some))
         altered = with_garbage(replace(arrays, target=arrays.target[::-1].copy()))
-        np.testing.assert_array_equal(predictor.predict(altered, some.spec.horizon), expected)
+        np.testing.assert_array_equal(predictor.predict(altered, steps_of(some)), expected)
 
     def test_predicting_leaves_no_gradient(self, task, some):
         adapted = model()
-        task.predictor(adapted).predict(some.gather(range(BATCH)), some.spec.horizon)
+        task.predictor(adapted).predict(some.gather(range(BATCH)), steps_of(some))
         assert all(p.grad is None for p in adapted.parameters())
         assert torch.is_grad_enabled()
 

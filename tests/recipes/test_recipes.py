@@ -19,6 +19,26 @@ FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
+def forecast_adds(task, scores):
+    assert "last_value" in scores["models"]
+    assert list(scores["horizons"]) == [f"{seconds:g}" for seconds in task.horizons_s]
+
+
+def impute_adds(task, scores):
+    assert {"linear", "carry_forward", "mean_of_window"} <= scores["models"].keys()
+    names = {"point", "channel"} | {
+        f"{hiding.pattern}_{seconds:g}"
+        for hiding in task.missingness
+        for seconds in hiding.lengths_s
+    }
+    assert 0 < len(scores["gaps"].keys()) <= len(names)
+    assert scores["gaps"].keys() <= names
+
+
+# What a task adds to scores.json, by the task's name.
+ADDED = {"forecast": forecast_adds, "impute": impute_adds}
+
+
 def test_every_recipe_file_is_found():
     on_disk = [
         Path(folder) / name
@@ -28,7 +48,7 @@ def test_every_recipe_file_is_found():
         if name.lower().endswith((".yaml", ".yml"))
     ]
     assert sorted(on_disk) == sorted(FILES)
-    assert len(FILES) >= 4
+    assert len(FILES) >= 7
     assert {path.suffix for path in (ROOT / "recipes").iterdir()} == {".yaml"}
 
 
@@ -79,8 +99,8 @@ def test_its_smoke_run_goes_from_data_to_scores(path, tmp_path, monkeypatch, cap
     assert scores["verdict"] is None
     assert 1 <= scores["windows"] <= 4
     assert scores["synthetic"] == reader.synthetic
-    assert {"adapted", "zero_shot", "last_value", "ridge"} <= scores["models"].keys()
-    assert list(scores["horizons"]) == [f"{seconds:g}" for seconds in recipe.task.horizons_s]
+    assert {"adapted", "zero_shot", "ridge"} <= scores["models"].keys()
+    ADDED[recipe.task.name](recipe.task, scores)
     assert scores["trainable_parameters"] > 0
     assert (run / "bundle" / "bundle.json").exists()
     assert load(run / "recipe.yaml").override({"train": recipe.train.model_dump()}) == recipe

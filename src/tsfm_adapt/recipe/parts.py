@@ -63,7 +63,7 @@ def prepare(recipe: Recipe, smoke: bool = False) -> Parts:
             subjects = sorted({r.subject for r in kept})[:_SMOKE_SUBJECTS]
             kept = tuple(r for r in kept if r.subject in subjects)
         recordings[part] = kept
-        windows[part] = Windows(kept, task.window(recipe.data.rate_hz, part))
+        windows[part] = task.windows(kept, recipe.data.rate_hz, part)
         if part == "test":
             windows[part] = windows[part].evenly_spaced(recipe.evaluate.max_windows)
         if smoke and len(windows[part]):

@@ -34,12 +34,13 @@ class WindowArrays:
 
     values: FloatArray  # (B, C, T) float32, 0 where not observed
     observed: BoolArray  # (B, C, T)
-    target: FloatArray | None  # (B, C, H) float32, 0 where not observed
-    target_observed: BoolArray | None  # (B, C, H)
+    target: FloatArray | None  # (B, C, H) float32, 0 where not observed; (B, C, T) by task
+    target_observed: BoolArray | None  # the shape of `target`
     start_s: FloatArray  # (B,) float64 seconds since the epoch of the first context sample
     rate_hz: float
     channels: tuple[str, ...]
     subjects: tuple[str, ...]
+    mask: IntArray | None = None  # (B,) which mask hides values, where `target` is the hidden
 
 
 class Windows:
@@ -88,6 +89,11 @@ class Windows:
         number = {name: index for index, name in enumerate(self.subject_names)}
         of_recording = np.array([number[r.subject] for r in self.recordings], dtype=np.int64)
         return of_recording[self.recording]
+
+    @property
+    def overlap(self) -> int:
+        """Consecutive windows that share samples."""
+        return -(-(self.spec.context + self.spec.horizon) // self.spec.stride)
 
     def take(self, indices: Sequence[int] | IntArray) -> Windows:
         """The windows at `indices`, in that order, over the same recordings."""
@@ -140,7 +146,10 @@ class Windows:
         return index if self._picked is None else self._picked[index]
 
     def _locate(self, indices: Sequence[int] | IntArray) -> tuple[IntArray, IntArray]:
-        position = self._positions(indices)
+        return self._at(self._positions(indices))
+
+    def _at(self, position: IntArray) -> tuple[IntArray, IntArray]:
+        """Recording and first sample by position in the whole list."""
         recording = np.searchsorted(self._ends, position, side="right")
         return recording, (position - self._firsts[recording]) * self.spec.stride
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from tsfm_adapt.errors import RecipeError
-from tsfm_adapt.signals.recording import FloatArray
+from tsfm_adapt.signals.recording import BoolArray, FloatArray
+from tsfm_adapt.signals.windows import Windows
 
 if TYPE_CHECKING:
+    import pyarrow
+
     from tsfm_adapt.backbones.base import BackboneSpec
     from tsfm_adapt.metrics import ForecastErrors
-    from tsfm_adapt.model import AdaptedModel
-    from tsfm_adapt.signals.windows import WindowArrays, Windows, WindowSpec
+    from tsfm_adapt.model import AdaptedModel, Estimate
+    from tsfm_adapt.signals.recording import Recording, RecordingSet
+    from tsfm_adapt.signals.windows import WindowArrays, WindowSpec
 
 Part = Literal["train", "val", "test"]
 
@@ -25,7 +29,8 @@ Part = Literal["train", "val", "test"]
 class Predictor:
     """Any model, trained or not, as a function from windows to quantiles in data units."""
 
-    predict: Callable[[WindowArrays, int], FloatArray]  # windows, H -> (B, C, Q, H)
+    # windows, H -> (B, C, Q, H); H is the number of target samples, T for a filled window
+    predict: Callable[[WindowArrays, int], FloatArray]
     levels: tuple[float, ...]  # Q quantile levels; (0.5,) for a point forecast
 
 
@@ -52,6 +57,10 @@ class Task(ABC):
             RecipeError: a duration is not a whole number of samples.
         """
 
+    def windows(self, recordings: Sequence[Recording], rate_hz: float, part: Part) -> Windows:
+        """The windows of a part, with what the task wants to know as their target."""
+        return Windows(recordings, self.window(rate_hz, part))
+
     @abstractmethod
     def check(self, spec: BackboneSpec, rate_hz: float) -> None:
         """Stops where the backbone cannot do the task.
@@ -60,9 +69,27 @@ class Task(ABC):
             RecipeError: with the lengths that it accepts.
         """
 
+    def estimate(self) -> Estimate | None:
+        """How a model in training estimates the target; None = as a forecast."""
+        return None
+
     @abstractmethod
     def predictor(self, model: AdaptedModel) -> Predictor:
         """The model's predictions for `score`, on the model's device, in eval mode."""
+
+    def grounded(
+        self,
+        predictor: Predictor,
+        recordings: Sequence[Recording],  # noqa: ARG002
+    ) -> Predictor:
+        """A model's predictor with what it lacks, fitted on the recordings."""
+        return predictor
+
+    @abstractmethod
+    def baselines(
+        self, recordings: Sequence[Recording], rate_hz: float, season: int | None
+    ) -> dict[str, Predictor]:
+        """What a model is compared with, by name, fitted on the recordings."""
 
     @abstractmethod
     def score(
@@ -76,6 +103,34 @@ class Task(ABC):
     ) -> dict[str, Any]:
         """The task's part of scores.json: `models`, and what the task adds beside it."""
 
+    @abstractmethod
+    def table(
+        self, windows: Windows, quantiles: FloatArray, units: Sequence[str]
+    ) -> pyarrow.Table:
+        """What was predicted for windows that are scored, (N, C, Q, H), as the run keeps it."""
+
+    @abstractmethod
+    def predict(
+        self,
+        predictor: Predictor,
+        recordings: RecordingSet,
+        units: Sequence[str],
+        batch_size: int,
+        every_s: float | None,
+    ) -> pyarrow.Table:
+        """What the model says about recordings, as `predict` writes it.
+
+        Args:
+            predictor: the model's.
+            recordings: one or more are as long as the context.
+            units: of the channels.
+            batch_size: windows at once.
+            every_s: time between predictions, where the task makes several of one recording.
+
+        Raises:
+            RecipeError: the task has no use for `every_s`.
+        """
+
 
 class TaskConfig(BaseModel, ABC):
     """The recipe's `task`."""
@@ -86,6 +141,14 @@ class TaskConfig(BaseModel, ABC):
     @abstractmethod
     def build(self) -> Task:
         """The task with the recipe's values."""
+
+
+def counted(arrays: WindowArrays, min_context: int) -> BoolArray:
+    """Which (window, channel) pairs are scored, (B, C)."""
+    assert arrays.target_observed is not None
+    enough = arrays.observed.sum(-1) >= min_context
+    scored: BoolArray = enough & arrays.target_observed.any(-1)
+    return scored
 
 
 def samples(seconds: float, rate_hz: float, field: str) -> int:

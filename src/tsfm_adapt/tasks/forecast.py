@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from tsfm_adapt.errors import RecipeError
-from tsfm_adapt.signals.windows import WindowSpec
-from tsfm_adapt.tasks.base import Part, Predictor, Scale, Task, TaskConfig, samples
+from tsfm_adapt.signals.windows import Windows, WindowSpec
+from tsfm_adapt.tasks.base import (
+    Part,
+    Predictor,
+    Scale,
+    Task,
+    TaskConfig,
+    counted,
+    samples,
+)
 
 if TYPE_CHECKING:
+    import pyarrow
+
     from tsfm_adapt.backbones.base import BackboneSpec
+    from tsfm_adapt.baselines import Baseline
     from tsfm_adapt.metrics import ForecastErrors
     from tsfm_adapt.model import AdaptedModel
-    from tsfm_adapt.signals.recording import BoolArray, FloatArray
-    from tsfm_adapt.signals.windows import WindowArrays, Windows
+    from tsfm_adapt.signals.recording import FloatArray, Recording, RecordingSet
+    from tsfm_adapt.signals.windows import WindowArrays
 
 
 class Config(TaskConfig):
@@ -126,6 +137,15 @@ class Forecast(Task):
 
         return Predictor(predict, self.levels)
 
+    def baselines(
+        self, recordings: Sequence[Recording], rate_hz: float, season: int | None
+    ) -> dict[str, Predictor]:
+        """The simple forecasters, as point predictions."""
+        from tsfm_adapt.baselines import default_baselines
+
+        fitted = default_baselines(self.windows(recordings, rate_hz, "train"), season)
+        return {name: _point(baseline) for name, baseline in fitted.items()}
+
     def score(
         self, predictor: Predictor, windows: Windows, batch_size: int, tick: Callable[[int], None]
     ) -> ForecastErrors:
@@ -169,10 +189,41 @@ class Forecast(Task):
             },
         }
 
+    def table(
+        self, windows: Windows, quantiles: FloatArray, units: Sequence[str]
+    ) -> pyarrow.Table:
+        """See `predictions.table`."""
+        from tsfm_adapt.predictions import table
 
-def counted(arrays: WindowArrays, min_context: int) -> BoolArray:
-    """Which (window, channel) pairs are scored, (B, C)."""
-    assert arrays.target_observed is not None
-    enough = arrays.observed.sum(-1) >= min_context
-    scored: BoolArray = enough & arrays.target_observed.any(-1)
-    return scored
+        return table(windows, quantiles, self.levels, units)
+
+    def predict(
+        self,
+        predictor: Predictor,
+        recordings: RecordingSet,
+        units: Sequence[str],
+        batch_size: int,
+        every_s: float | None,
+    ) -> pyarrow.Table:
+        """A forecast every so many seconds; None = one, from each recording's end."""
+        rate_hz = recordings.recordings[0].rate_hz
+        spec = self.window(rate_hz, "test")
+        every = Windows(recordings.recordings, WindowSpec(spec.context, 0, 1, spec.min_context))
+        length = np.array([recording.samples for recording in recordings])
+        left = length[every.recording] - every.start - spec.context  # samples after each context
+        step = 0 if every_s is None else samples(every_s, rate_hz, "every_s")
+        windows = every.take(np.flatnonzero(left % step == 0 if step else left == 0))
+        quantiles = [
+            predictor.predict(
+                windows.gather(np.arange(i, min(i + batch_size, len(windows)))), spec.horizon
+            )
+            for i in range(0, len(windows), batch_size)
+        ]
+        return self.table(windows, np.concatenate(quantiles), units)
+
+
+def _point(baseline: Baseline) -> Predictor:
+    def predict(arrays: WindowArrays, steps: int) -> FloatArray:
+        return baseline.predict(arrays.values, arrays.observed, steps)[:, :, None]
+
+    return Predictor(predict, (0.5,))

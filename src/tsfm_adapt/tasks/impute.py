@@ -1,0 +1,407 @@
+"""Impute: what was not measured, with quantiles, from the rest of its window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tsfm_adapt.errors import RecipeError
+from tsfm_adapt.signals.missingness import HiddenWindows, Missingness, Pattern
+from tsfm_adapt.signals.windows import Windows, WindowSpec
+from tsfm_adapt.tasks.base import Part, Predictor, Scale, Task, TaskConfig, counted, samples
+
+if TYPE_CHECKING:
+    import pyarrow
+    from torch import Tensor
+
+    from tsfm_adapt.backbones.base import BackboneSpec
+    from tsfm_adapt.batches import Batch
+    from tsfm_adapt.forecasts import Forecast
+    from tsfm_adapt.imputers import Imputer
+    from tsfm_adapt.metrics import ForecastErrors
+    from tsfm_adapt.model import AdaptedModel, Estimate
+    from tsfm_adapt.signals.recording import BoolArray, FloatArray, Recording, RecordingSet
+    from tsfm_adapt.signals.windows import WindowArrays
+
+Route = Literal["auto", "native", "two_sided"]
+
+# The patterns whose pieces have a length of their own; the others take none.
+_OF_LENGTH = ("block", "subsequence", "patch")
+
+# Every gap costs two forecasts, so a window in training is asked for so many of its gaps.
+_LEARNED_GAPS = 2
+
+
+class Hiding(BaseModel):
+    """An entry of `missingness`: what is hidden on purpose, on top of the real gaps."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    pattern: Pattern = Field(
+        description="point: single values; block: stretches of all channels at once; subsequence: "
+        "stretches of each channel; channel: whole channels; patch: whole patches"
+    )
+    rate: float = Field(default=0.2, gt=0, lt=1, description="share that is hidden")
+    lengths_s: tuple[float, ...] = Field(
+        default=(), description="block, subsequence, patch: one mask for each of these lengths, s"
+    )
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Hiding:
+        if (self.pattern in _OF_LENGTH) != bool(self.lengths_s):
+            raise ValueError(f"lengths_s are for {', '.join(_OF_LENGTH)}, and needed there")
+        if any(length <= 0 for length in self.lengths_s):
+            raise ValueError("lengths_s are positive")
+        return self
+
+
+class Config(TaskConfig):
+    """`task: {name: impute}`."""
+
+    name: Literal["impute"] = "impute"
+    context_s: float = Field(gt=0, description="window within which gaps are filled, s")
+    missingness: tuple[Hiding, ...] = Field(
+        min_length=1, description="what is hidden, to learn and to score"
+    )
+    mask_seeds: int = Field(
+        default=1, ge=1, description="masks of each kind for every window, seeds 0, 1, ..."
+    )
+    route: Route = Field(
+        default="auto",
+        description="native: the pretrained reconstruction; two_sided: forecasts from before and "
+        "behind a gap; auto: native where the backbone has it",
+    )
+    stride_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="step between windows in val and test, s; default none overlap",
+    )
+    min_context: int = Field(
+        default=1,
+        ge=0,
+        description="visible values a scored channel needs in its window; 0 scores channels that "
+        "are hidden whole",
+    )
+    quantiles: tuple[float, ...] = Field(default=(0.1, 0.5, 0.9), min_length=1)
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Config:
+        if any(not 0 < q < 1 for q in self.quantiles) or 0.5 not in self.quantiles:
+            raise ValueError("quantiles lie between 0 and 1 and include 0.5, the point estimate")
+        if list(self.quantiles) != sorted(set(self.quantiles)):
+            raise ValueError("quantiles increase and do not repeat")
+        if self.min_context > 0 and any(h.pattern == "channel" for h in self.missingness):
+            raise ValueError(
+                "missingness: a channel that is hidden whole shows no value, so that none of it "
+                f"is scored with min_context {self.min_context}; use min_context: 0"
+            )
+        names = [name for hiding in self.missingness for name in _names(hiding)]
+        if len(set(names)) < len(names):
+            raise ValueError("missingness: each pattern and length stands once")
+        return self
+
+    def build(self) -> Impute:
+        """The task with the recipe's values."""
+        return Impute(
+            self.context_s,
+            self.missingness,
+            self.mask_seeds,
+            self.route,
+            self.stride_s,
+            self.min_context,
+            self.quantiles,
+        )
+
+
+class Impute(Task):
+    """Quantiles of what a window does not show, natively or from two forecasts.
+
+    Windows are scored where values were measured and are hidden: the same values for every model,
+    since masks depend on nothing but their seed and the window. A (window, channel) pair counts
+    where at least `min_context` of its values stay visible. With 0, a channel that shows none has
+    its mean over the fit parts, whatever the model, unless a baseline knows better.
+
+    Adapters train on the hidden values of the train part, by the same route, with the loss of the
+    estimate (pinball for quantiles) in units of the deviation of what is visible. Of two-sided
+    forecasts two gaps a window are learned from, since each costs two forecasts.
+    """
+
+    name = "impute"
+
+    def __init__(
+        self,
+        context_s: float,
+        missingness: tuple[Hiding, ...],
+        mask_seeds: int,
+        route: Route,
+        stride_s: float | None,
+        min_context: int,
+        quantiles: tuple[float, ...],
+    ) -> None:
+        self.context_s = context_s
+        self.missingness = missingness
+        self.mask_seeds = mask_seeds
+        self.route = route
+        self.stride_s = stride_s
+        self.min_context = min_context
+        self.levels = quantiles
+
+    def window(self, rate_hz: float, part: Part) -> WindowSpec:
+        """Every sample starts a window in train; by default windows do not overlap elsewhere."""
+        context = samples(self.context_s, rate_hz, "context_s")
+        stride = context if self.stride_s is None else samples(self.stride_s, rate_hz, "stride_s")
+        for mask in self._masks(rate_hz).values():
+            if not mask.fits(context):
+                raise RecipeError(
+                    f"task.missingness: {mask.pieces(context)} of {mask.length} samples "
+                    f"({mask.pattern}, rate {mask.rate:g}) leave too little of the {context} of "
+                    "task.context_s. Use a longer context, or a lower rate or length."
+                )
+        return WindowSpec(context, 0, 1 if part == "train" else stride, self.min_context)
+
+    def windows(self, recordings: Sequence[Recording], rate_hz: float, part: Part) -> Windows:
+        """Every window under every mask."""
+        kinds = self._masks(rate_hz).values()
+        masks = [replace(kind, seed=seed) for kind in kinds for seed in range(self.mask_seeds)]
+        return HiddenWindows(recordings, self.window(rate_hz, part), masks)
+
+    def check(self, spec: BackboneSpec, rate_hz: float) -> None:
+        """Needs a context that fits, and a pretrained head for the route."""
+        needed = {
+            "native": ("impute",),
+            "two_sided": ("forecast",),
+            "auto": ("impute", "forecast"),
+        }
+        if not spec.native_tasks.intersection(needed[self.route]):
+            raise RecipeError(
+                f"task.route: {self.route} needs a head pretrained for "
+                f"{' or '.join(needed[self.route])}; {spec.name} has: "
+                f"{', '.join(sorted(spec.native_tasks)) or 'none'}. Use route: two_sided with a "
+                "backbone that forecasts, or route: native with moment or moirai."
+            )
+        context = self.window(rate_hz, "test").context
+        if context > spec.max_context:
+            raise RecipeError(
+                f"task.context_s: {self.context_s:g} s at {rate_hz:g} Hz is {context} samples; "
+                f"{spec.name} ({spec.checkpoint}) accepts {spec.max_context}. "
+                f"Use context_s <= {spec.max_context / rate_hz:g} or a lower data.rate_hz."
+            )
+
+    def estimate(self) -> Estimate | None:
+        """The hidden values, by the route that is scored."""
+        from tsfm_adapt.filling import some_gaps
+
+        def of_target(model: AdaptedModel, batch: Batch) -> tuple[Forecast, Tensor]:
+            assert batch.target_observed is not None
+            wanted = batch.target_observed
+            if not self._natively(model):
+                wanted = some_gaps(wanted, _LEARNED_GAPS)
+            return self._filled(model, batch, wanted), wanted
+
+        return of_target
+
+    def predictor(self, model: AdaptedModel) -> Predictor:
+        """Quantiles (B, C, Q, T) at the recipe's levels; what is visible is its own.
+
+        Where windows have a target, gaps without a hidden value are not asked for.
+        """
+        import torch
+
+        from tsfm_adapt.batches import collate
+
+        device = next(model.parameters()).device
+
+        def predict(arrays: WindowArrays, steps: int) -> FloatArray:
+            assert steps == arrays.values.shape[-1]
+            with torch.inference_mode():
+                batch = collate(arrays).to(device)
+                wanted = batch.target_observed
+                estimate = self._filled(
+                    model, batch, ~batch.observed if wanted is None else wanted
+                )
+                shown = batch.observed[:, :, None]
+                estimated = estimate.quantiles(self.levels).float()
+                quantiles = torch.where(shown, batch.values[:, :, None], estimated)
+            filled: FloatArray = quantiles.cpu().numpy()
+            return filled
+
+        return Predictor(predict, self.levels)
+
+    def baselines(
+        self,
+        recordings: Sequence[Recording],
+        rate_hz: float,
+        season: int | None,  # noqa: ARG002  # gaps are filled from both sides of the window
+    ) -> dict[str, Predictor]:
+        """The simple ways to fill gaps, as point estimates."""
+        from tsfm_adapt.imputers import default_imputers
+
+        windows = self.windows(recordings, rate_hz, "test")  # without overlap: no more to learn
+        return {name: _point(imputer) for name, imputer in default_imputers(windows).items()}
+
+    def grounded(self, predictor: Predictor, recordings: Sequence[Recording]) -> Predictor:
+        """With a channel's mean over the recordings where a window shows none of it."""
+        from tsfm_adapt.baselines import channel_means
+
+        rate_hz = recordings[0].rate_hz
+        level = channel_means(self.windows(recordings, rate_hz, "test"))[:, None, None]
+
+        def predict(arrays: WindowArrays, steps: int) -> FloatArray:
+            shown: BoolArray = arrays.observed.sum(-1) > 0
+            predicted = predictor.predict(arrays, steps)
+            known: FloatArray = np.where(shown[..., None, None], predicted, level)
+            return known.astype(np.float32)
+
+        return Predictor(predict, predictor.levels)
+
+    def score(
+        self, predictor: Predictor, windows: Windows, batch_size: int, tick: Callable[[int], None]
+    ) -> ForecastErrors:
+        """Sufficient statistics of the errors at hidden values, batch by batch."""
+        from tsfm_adapt.metrics import MaskedErrors, concatenate, forecast_errors
+
+        pieces, masks = [], []
+        for first in range(0, len(windows), batch_size):
+            arrays = windows.gather(np.arange(first, min(first + batch_size, len(windows))))
+            assert arrays.target is not None
+            assert arrays.target_observed is not None
+            assert arrays.mask is not None
+            pieces.append(
+                forecast_errors(
+                    predictor.predict(arrays, windows.spec.context),
+                    predictor.levels,
+                    arrays.target,
+                    arrays.target_observed,
+                    counted(arrays, self.min_context),
+                    arrays.subjects,
+                )
+            )
+            masks.append(arrays.mask)
+            tick(len(arrays.subjects))
+        return MaskedErrors(**vars(concatenate(pieces)), mask=np.concatenate(masks))
+
+    def summary(
+        self, errors: Mapping[str, ForecastErrors], scale: Scale, rate_hz: float
+    ) -> dict[str, Any]:
+        """`models` over all masks, `gaps` by pattern and length, and the masks themselves."""
+        from tsfm_adapt.metrics import MaskedErrors, summarise_filling
+
+        def over(kind: int | None) -> dict[str, Any]:
+            scores = {}
+            for name, e in errors.items():
+                assert isinstance(e, MaskedErrors)
+                some = e if kind is None else e.where(e.mask // self.mask_seeds == kind)
+                scores[name] = summarise_filling(some, scale.channels, scale.units, scale.mase)
+            return scores
+
+        kinds = self._masks(rate_hz)
+        return {
+            "models": over(None),
+            "gaps": {name: over(number) for number, name in enumerate(kinds)},
+            "missingness": {
+                "masks": {name: asdict(kind) | {"seed": None} for name, kind in kinds.items()},
+                "seeds": self.mask_seeds,
+                "route": self.route,
+            },
+        }
+
+    def table(
+        self, windows: Windows, quantiles: FloatArray, units: Sequence[str]
+    ) -> pyarrow.Table:
+        """See `predictions.hidden`."""
+        from tsfm_adapt.predictions import hidden
+
+        return hidden(windows, quantiles, self.levels, units)
+
+    def predict(
+        self,
+        predictor: Predictor,
+        recordings: RecordingSet,
+        units: Sequence[str],
+        batch_size: int,
+        every_s: float | None,
+    ) -> pyarrow.Table:
+        """The recordings with their gaps filled; see `predictions.filled`.
+
+        Windows overlap by half, and a sample is estimated in the one that shows most on both of
+        its sides. Recordings shorter than a window are left out.
+
+        Raises:
+            RecipeError: `every_s` was given.
+        """
+        from tsfm_adapt.predictions import filled
+
+        if every_s is not None:
+            raise RecipeError(
+                f"predict: a time between forecasts ({every_s:g} s) was given, but the run fills "
+                "gaps, and fills all of them. Leave it out."
+            )
+        rate_hz = recordings.recordings[0].rate_hz
+        context = self.window(rate_hz, "test").context
+        whole = [r for r in recordings if r.samples >= context]
+        estimates = [self._of_recording(predictor, r, context, batch_size) for r in whole]
+        return filled(whole, estimates, self.levels, units)
+
+    def _of_recording(
+        self, predictor: Predictor, recording: Recording, context: int, batch_size: int
+    ) -> FloatArray:
+        """Quantiles (C, Q, T) of a whole recording; NaN where a window shows too little."""
+        every = Windows([recording], WindowSpec(context, 0, 1, self.min_context))
+        step = max(1, context // 2)
+        starts = np.unique([*range(0, len(every), step), len(every) - 1])
+        windows = every.take(starts)
+        channels = len(recording.channels)
+        quantiles = np.full(
+            (channels, len(self.levels), recording.samples), np.nan, dtype=np.float32
+        )
+        best = np.zeros((channels, recording.samples))
+        sides = np.minimum(np.arange(context), np.arange(context)[::-1]) + 1.0  # (T,)
+        for first in range(0, len(windows), batch_size):
+            arrays = windows.gather(np.arange(first, min(first + batch_size, len(windows))))
+            predicted = predictor.predict(arrays, context)
+            founded = arrays.observed.sum(-1) >= max(1, self.min_context)  # (B, C)
+            for row, start in enumerate(starts[first : first + batch_size]):
+                at = slice(start, start + context)
+                centrality = sides * founded[row][:, None]  # (C, T)
+                better: BoolArray = centrality > best[:, at]
+                best[:, at] = np.where(better, centrality, best[:, at])
+                quantiles[..., at] = np.where(better[:, None], predicted[row], quantiles[..., at])
+        return quantiles
+
+    def _filled(self, model: AdaptedModel, batch: Batch, wanted: Tensor) -> Forecast:
+        """The estimate of a window's samples from those that are observed."""
+        from tsfm_adapt.filling import two_sided
+
+        if self._natively(model):
+            return model.reconstruct(batch)
+        patch = model.backbone.spec.patch
+        return two_sided(model.forecast, batch, wanted, self.levels, patch)
+
+    def _natively(self, model: AdaptedModel) -> bool:
+        return self.route != "two_sided" and "impute" in model.backbone.spec.native_tasks
+
+    def _masks(self, rate_hz: float) -> dict[str, Missingness]:
+        """The kinds of masks by name, seed 0."""
+        found = {}
+        for hiding in self.missingness:
+            lengths = [samples(s, rate_hz, "missingness.lengths_s") for s in hiding.lengths_s]
+            for name, length in zip(_names(hiding), lengths or [1], strict=True):
+                found[name] = Missingness(hiding.pattern, hiding.rate, length)
+        return found
+
+
+def _names(hiding: Hiding) -> list[str]:
+    """`point`, or `block_60` and so on by seconds."""
+    return [f"{hiding.pattern}_{s:g}" for s in hiding.lengths_s] or [hiding.pattern]
+
+
+def _point(imputer: Imputer) -> Predictor:
+    def predict(arrays: WindowArrays, steps: int) -> FloatArray:
+        assert steps == arrays.values.shape[-1]
+        filled = imputer.fill(arrays.values, arrays.observed)
+        return filled.astype(np.float32)[:, :, None]
+
+    return Predictor(predict, (0.5,))
