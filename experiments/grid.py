@@ -53,7 +53,7 @@ def score(cells: Iterable[Cell], results: Path, folder: Path) -> list[str]:
             print(f"{cell.name} failed: {error}", flush=True)
             failed.append(cell.name)
             continue
-        content = {"recipe": cell.recipe, "changes": dict(cell.changes)} | scores
+        content = {"recipe": cell.recipe, "changes": dict(cell.changes)} | _kept(scores)
         atomic.write_text(path, json.dumps(content, indent=1) + "\n")
     return failed
 
@@ -118,6 +118,19 @@ def interval(compared: Mapping[str, Any]) -> str:
     shown = "" if compared["shown"] else ", not shown"
     percent = [f"{compared[key]:+.1f}" for key in ("difference", "low", "high")]
     return f"{percent[0]} % [{percent[1]}, {percent[2]}]{shown}"
+
+
+def _kept(scores: dict[str, Any]) -> dict[str, Any]:
+    """The scores without those of single subjects, which the run folder keeps."""
+
+    def shorter(models: dict[str, Any]) -> dict[str, Any]:
+        return {
+            model: {part: value for part, value in own.items() if part != "by_subject"}
+            for model, own in models.items()
+        }
+
+    horizons = {seconds: shorter(models) for seconds, models in scores["horizons"].items()}
+    return scores | {"models": shorter(scores["models"]), "horizons": horizons}
 
 
 def _run(cell: Cell, folder: Path) -> runs.Run:
