@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from contracts.batch import random_batch, roughened
-from tsfm_adapt.backbones.chronos_bolt import ChronosBolt
+from tsfm_adapt.backbones.base import EMBEDDED
+from tsfm_adapt.backbones.chronos_bolt import ChronosBolt, Config
 
 # Upstream's advice about forecasts beyond one pass.
 pytestmark = pytest.mark.filterwarnings("ignore:We recommend keeping prediction length")
@@ -13,16 +14,26 @@ pytestmark = pytest.mark.filterwarnings("ignore:We recommend keeping prediction 
 KNOWN = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 
 
-@pytest.fixture(scope="module")
-def backbone():
-    return roughened(ChronosBolt.tiny(seed=3))
-
-
-@pytest.fixture(scope="module")
-def pipeline(backbone):
+@pytest.fixture(scope="module", params=["random", "embedded"])
+def pair(request):
+    """Our backbone and upstream's pipeline with the same weights."""
     from chronos import ChronosBoltPipeline
 
-    return ChronosBoltPipeline(backbone.model)
+    if request.param == "embedded":
+        folder = EMBEDDED / "chronos_bolt"
+        return Config().build(), ChronosBoltPipeline.from_pretrained(str(folder))
+    backbone = roughened(ChronosBolt.tiny(seed=3))
+    return backbone, ChronosBoltPipeline(backbone.model)
+
+
+@pytest.fixture(scope="module")
+def backbone(pair):
+    return pair[0]
+
+
+@pytest.fixture(scope="module")
+def pipeline(pair):
+    return pair[1]
 
 
 def with_nan(batch):
