@@ -24,6 +24,7 @@ class Batch:
     rate_hz: float
     channels: tuple[str, ...]
     subjects: tuple[str, ...]
+    features: Tensor | None = None  # (B, ...) of a head, where they are not to be computed again
 
     @property
     def size(self) -> int:
@@ -61,4 +62,5 @@ def collate(windows: WindowArrays) -> Batch:
         rate_hz=windows.rate_hz,
         channels=windows.channels,
         subjects=windows.subjects,
+        features=None if windows.features is None else torch.from_numpy(windows.features),
     )

@@ -18,11 +18,12 @@ from typing import Any, Literal
 
 from tsfm_adapt.errors import EnvironmentProblem, RecipeError, closest
 
-Kind = Literal["backbone", "adapter", "task", "reader"]
+Kind = Literal["backbone", "adapter", "head", "task", "reader"]
 
 PACKAGES: dict[Kind, str] = {
     "backbone": "backbones",
     "adapter": "adapters",
+    "head": "heads",
     "task": "tasks",
     "reader": "signals/readers",
 }

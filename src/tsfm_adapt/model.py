@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from tsfm_adapt.adapters.base import Setting
-from tsfm_adapt.backbones.base import ReconstructingBackbone, per_series
+from tsfm_adapt.backbones.base import Encoded, ReconstructingBackbone, per_series
+from tsfm_adapt.batches import Batch
 from tsfm_adapt.errors import RecipeError
+from tsfm_adapt.heads.base import ClassHead, FillingHead, ForecastHead, Head, Plan
 
 if TYPE_CHECKING:
     from tsfm_adapt.adapters.base import Adapter
     from tsfm_adapt.backbones.base import Backbone
-    from tsfm_adapt.batches import Batch
     from tsfm_adapt.forecasts import Forecast
     from tsfm_adapt.signals.windows import Windows
 
@@ -30,11 +31,23 @@ FLAT = 1e-3
 Estimate = Callable[["AdaptedModel", "Batch"], tuple["Forecast", Tensor]]
 
 
-class AdaptedModel(nn.Module):
-    """A backbone with its adapters attached.
+@dataclass(frozen=True)
+class Outputs:
+    """What a head is asked for, and of how much; lengths in samples."""
 
-    With no adapters it is the backbone zero-shot. Calling it gives the training loss, so that a
-    data-parallel wrapper sees one forward.
+    context: int  # T
+    rate_hz: float
+    horizon: int = 0
+    classes: tuple[str, ...] = ()
+    multilabel: bool = False
+    class_weights: tuple[float, ...] = ()
+
+
+class AdaptedModel(nn.Module):
+    """A backbone with its adapters, and a head where the backbone's own does not do.
+
+    With no adapters and no head it is the backbone zero-shot. Calling it gives the training loss,
+    so that a data-parallel wrapper sees one forward.
 
     Args:
         backbone: freshly built; its weights are frozen here, then adapters are attached.
@@ -44,9 +57,12 @@ class AdaptedModel(nn.Module):
         rates: each adapter's learning rate; None = the recipe's `train.lr`.
         estimate: of the target, for the training loss; None = forecasts, and the backbone's own
             loss where the adapters leave its forecast as it is.
+        head: put on the encoder's tokens, after the adapters.
+        outputs: what the head is asked for; None without a head.
+        head_rate: the head's learning rate; None = the recipe's `train.lr`.
 
     Raises:
-        RecipeError: an adapter does not fit, or none of several trains anything.
+        RecipeError: an adapter or the head does not fit, or none of several trains anything.
     """
 
     deviation: Tensor
@@ -60,6 +76,9 @@ class AdaptedModel(nn.Module):
         setting: Setting | None = None,
         rates: Sequence[float | None] = (),
         estimate: Estimate | None = None,
+        head: Head | None = None,
+        outputs: Outputs | None = None,
+        head_rate: float | None = None,
     ) -> None:
         super().__init__()
         self._estimate = estimate
@@ -99,11 +118,16 @@ class AdaptedModel(nn.Module):
         self.adapters = tuple(adapters)
         self.network = backbone.network
         self.modules_of_adapters = nn.ModuleList(a.module for a in adapters if a.module)
+        self.head = head
+        if head is not None:
+            assert outputs is not None
+            self._attach(head, outputs, trained_by)
+            rate_of |= {id(p): head_rate for p in head.module.parameters()}
         self.register_buffer(
             "deviation", torch.zeros(0) if deviation is None else deviation, persistent=False
         )
         self._rates = {name: rate_of[id(p)] for name, p in self.trainable().items()}
-        if adapters and not self.trainable():
+        if adapters and head is None and not self.trainable():
             names = ", ".join(adapter.name for adapter in adapters)
             raise RecipeError(
                 f"adapters: [{names}] trains zero parameters of {backbone.spec.name}. "
@@ -130,7 +154,16 @@ class AdaptedModel(nn.Module):
     def fitted(self) -> dict[str, Tensor]:
         """What was fitted on train, by name: buffers of the adapters, each channel's deviation."""
         buffers = dict(self.modules_of_adapters.named_buffers(prefix="modules_of_adapters"))
+        if self.head is not None:
+            buffers |= dict(self.module_of_head.named_buffers(prefix="module_of_head"))
         return {"deviation": self.deviation, **buffers}
+
+    @property
+    def frozen_before_head(self) -> bool:
+        """Whether a head reads what no training changes, so that it may be computed once."""
+        return self.head is not None and all(
+            name.startswith("module_of_head.") for name in self.trainable()
+        )
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name: all that a checkpoint needs beyond the base."""
@@ -167,20 +200,22 @@ class AdaptedModel(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss of a batch, a scalar; penalties of adapters are part of it in training mode."""
+        if isinstance(self.head, ClassHead):
+            assert batch.target is not None
+            stages, seen = self._signalled(batch.without_target())
+            logits = self.head.logits(self._features(self.head, seen))
+            return self.head.loss(logits, batch.target) + self._penalty(stages)
         batch = self._without_flat(batch)
         stages, seen = self._signalled(batch)
-        pairs = zip(self.adapters, stages, strict=True) if self.training else ()
-        penalties = [adapter.penalty(stage) for adapter, stage in pairs]
-        penalty = sum(term for term in penalties if term is not None)
+        penalty = self._penalty(stages)
         plain = not any(a.changes_channels or a.corrects_forecast for a in self.adapters)
-        if plain and self._estimate is None:
+        if plain and self._estimate is None and self.head is None:
             return self.backbone.loss(seen, self) + penalty
         assert batch.target is not None
         assert batch.target_observed is not None
         learned = batch.target_observed
         if self._estimate is None:
-            steps = batch.target.shape[-1]
-            forecast = self.backbone.forecast(seen.without_target(), steps, self)
+            forecast = self._forecast(seen.without_target(), batch.target.shape[-1])
             restored = self._restored(forecast, stages)
         else:
             restored, estimated = self._estimate(self, batch)
@@ -191,14 +226,35 @@ class AdaptedModel(nn.Module):
     def forecast(self, batch: Batch, steps: int) -> Forecast:
         """The forecast of the next `steps` samples, data units; the target is not looked at."""
         stages, seen = self._signalled(batch.without_target())
-        return self._restored(self.backbone.forecast(seen, steps, self), stages)
+        return self._restored(self._forecast(seen, steps), stages)
 
     def reconstruct(self, batch: Batch) -> Forecast:
-        """The pretrained head's estimate of every context sample, from the observed ones."""
-        assert isinstance(self.backbone, ReconstructingBackbone)
+        """A head's estimate of every context sample, from the observed ones.
+
+        The backbone's own where the model has no other.
+        """
         stages, seen = self._signalled(batch.without_target())
-        nothing = torch.zeros_like(seen.observed)  # beyond what is not observed
-        return self._restored(self.backbone.reconstruct(seen, nothing, self), stages)
+        if isinstance(self.head, FillingHead):
+            filled = self.head.reconstruct(self._features(self.head, seen), seen)
+        else:
+            assert isinstance(self.backbone, ReconstructingBackbone)
+            nothing = torch.zeros_like(seen.observed)  # beyond what is not observed
+            filled = self.backbone.reconstruct(seen, nothing, self)
+        return self._restored(filled, stages)
+
+    def encode(self, batch: Batch) -> Encoded:
+        """Tokens of the context, as the adapters leave them."""
+        return self.backbone.encode(self._signalled(batch.without_target())[1], self)
+
+    def features(self, batch: Batch) -> Tensor:
+        """What the head reads, (B, ...) float32."""
+        assert self.head is not None
+        return self._features(self.head, self._signalled(batch.without_target())[1])
+
+    def logits(self, batch: Batch) -> Tensor:
+        """The head's classes (B, K), before they are probabilities."""
+        assert isinstance(self.head, ClassHead)
+        return self.head.logits(self.features(batch))
 
     def prefix(self, batch: Batch, layer: int) -> Tensor | None:
         """The prompts of all adapters, one after another.
@@ -217,6 +273,77 @@ class AdaptedModel(nn.Module):
         for adapter in self.adapters:
             tokens = adapter.tokens(tokens, layer)
         return tokens
+
+    def _attach(self, head: Head, outputs: Outputs, trained_by: Mapping[int, Adapter]) -> None:
+        """Attaches the head, and freezes what an adapter trains outside the encoder.
+
+        One window of noise goes through the encoder: it shows the tokens' shape, and what of the
+        adapters the tokens depend on.
+        """
+        device = next(self.network.parameters()).device
+        channels = self.setting.channels
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            self.eval()
+            noise = torch.randn(1, len(channels), outputs.context, device=device)
+            window = Batch(
+                values=noise,
+                observed=torch.ones_like(noise, dtype=torch.bool),
+                target=None,
+                target_observed=None,
+                start_s=torch.full((1,), torch.nan, dtype=torch.float64, device=device),
+                rate_hz=outputs.rate_hz,
+                channels=channels,
+                subjects=self.setting.subjects[:1] or ("",),
+            )
+            tokens = self.encode(window).tokens
+            trained = self.trainable()
+            gradients: Sequence[Tensor | None] = ()
+            if trained:
+                gradients = torch.autograd.grad(
+                    tokens.sum(), list(trained.values()), allow_unused=True
+                )
+        reached: dict[int, int] = {}  # adapter: tensors that the tokens depend on
+        for parameter, gradient in zip(trained.values(), gradients, strict=True):
+            of = id(trained_by[id(parameter)])
+            reached[of] = reached.get(of, 0) + (gradient is not None)
+            parameter.requires_grad_(gradient is not None)
+        for adapter in self.adapters:
+            if reached.get(id(adapter)) == 0:
+                raise RecipeError(
+                    f"adapters: {adapter.name} trains nothing that the tokens of "
+                    f"{self.backbone.spec.name}'s encoder depend on, and head {head.name} reads "
+                    "those. Leave it out, or choose sites in the encoder."
+                )
+        _, encoded, number, width = tokens.shape
+        plan = Plan(
+            channels=encoded,
+            tokens=number,
+            width=width,
+            patch=self.backbone.spec.patch,
+            causal=self.backbone.spec.causal,
+            data_channels=len(channels),
+            **{name: value for name, value in asdict(outputs).items() if name != "rate_hz"},
+        )
+        head.attach(plan, device)
+        self.module_of_head = head.module
+
+    def _forecast(self, seen: Batch, steps: int) -> Forecast:
+        """The head's forecast of a batch as the adapters changed it."""
+        if isinstance(self.head, ForecastHead):
+            return self.head.forecast(self._features(self.head, seen), seen, steps)
+        return self.backbone.forecast(seen, steps, self)
+
+    def _features(self, head: Head, seen: Batch) -> Tensor:
+        """The head's features of a batch as the adapters changed it."""
+        if seen.features is not None:
+            return seen.features
+        return head.features(self.backbone.encode(seen, self), seen)
+
+    def _penalty(self, stages: Sequence[Batch]) -> Tensor | float:
+        """What the adapters add to the loss in training mode, given what `signal` was given."""
+        pairs = zip(self.adapters, stages, strict=True) if self.training else ()
+        penalties = [adapter.penalty(stage) for adapter, stage in pairs]
+        return sum((term for term in penalties if term is not None), start=0.0)
 
     def _signalled(self, batch: Batch) -> tuple[list[Batch], Batch]:
         """What each adapter's `signal` was given, and what the backbone is given."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsfm_adapt import atomic, bundle
-from tsfm_adapt.adapters.base import Setting
+from tsfm_adapt.building import build, put_together
 from tsfm_adapt.errors import DataError, Interrupted, RecipeError
 from tsfm_adapt.model import AdaptedModel, device_for
 from tsfm_adapt.progress import Progress
@@ -81,10 +81,8 @@ def train(recipe: Recipe, runs: Path, progress: Progress, smoke: bool = False) -
         recipe = recipe.override(_SMOKE)
     with progress.step("reading recordings"):
         parts = prepare(recipe, smoke)
-    task = recipe.task.build()
     with progress.step(f"loading {recipe.backbone.name}"):
-        model = build(recipe, parts)
-        task.check(model.backbone.spec, recipe.data.rate_hz)
+        model = build(recipe, parts, progress)
     run = _created(recipe, runs, smoke)
     progress.say(f"run folder: {run.folder}")
     return _finish(run, recipe, parts, model, progress, smoke)
@@ -96,7 +94,7 @@ def resume(run: Run, progress: Progress) -> Run:
     with progress.step("reading recordings"):
         parts = prepare(recipe, smoke)
     with progress.step(f"loading {recipe.backbone.name}"):
-        model = build(recipe, parts)
+        model = build(recipe, parts, progress)
     return _finish(run, recipe, parts, model, progress, smoke)
 
 
@@ -107,17 +105,10 @@ def evaluate(run: Run, progress: Progress) -> dict[str, Any]:
     recipe, smoke = run.recipe, run.smoke
     with progress.step("reading recordings"):
         parts = prepare(recipe, smoke)
-    model = build(recipe, parts)
-    if recipe.adapters:
+    model = build(recipe, parts, progress)
+    if model.trainable():
         checkpoints.load_best(model, run.folder)
     return _scored(run, recipe, parts, model, progress, smoke)
-
-
-def build(recipe: Recipe, parts: Parts) -> AdaptedModel:
-    """The untrained model of a recipe; its random parts depend on the seed only."""
-    model = _built(recipe, parts.deviation, parts.shared_subjects)
-    model.fit(parts.windows["train"])
-    return model
 
 
 def load(folder: Path) -> tuple[AdaptedModel, Recipe]:
@@ -131,15 +122,15 @@ def load(folder: Path) -> tuple[AdaptedModel, Recipe]:
     if (inner / "bundle.json").is_file():
         recipe = Run(inner).recipe
         subjects = bundle.read_card(inner).subjects
-        model = _built(recipe, bundle.fitted(inner)["deviation"].numpy(), subjects)
+        model = put_together(recipe, bundle.fitted(inner)["deviation"].numpy(), subjects)
         bundle.restore(inner, model)
         return model, recipe
     recipe = Run(folder).recipe
-    if recipe.adapters:
+    if recipe.adapts:
         raise DataError(
             f"'{folder}' holds no trained weights yet. Run: tsfm-adapt resume {folder}"
         )
-    return _built(recipe, None, ()), recipe
+    return put_together(recipe, None, ()), recipe
 
 
 def predict(
@@ -188,23 +179,6 @@ def _reading(recipe: Recipe, source: str, reader: Mapping[str, Any] | None) -> d
     return {"data.reader": known | {"root": source}}
 
 
-def _built(recipe: Recipe, deviation: Any, subjects: tuple[str, ...]) -> AdaptedModel:
-    import torch
-
-    backbone = recipe.backbone.build()
-    known = None if deviation is None else torch.as_tensor(deviation, dtype=torch.float32)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        return AdaptedModel(
-            backbone,
-            [entry.build() for entry in recipe.adapters],
-            known,
-            setting=Setting(tuple(recipe.data.channels), subjects),
-            rates=[entry.lr for entry in recipe.adapters],
-            estimate=recipe.task.build().estimate(),
-        )
-
-
 def _finish(
     run: Run,
     recipe: Recipe,
@@ -216,7 +190,7 @@ def _finish(
     """Trains what is left to train, scores, saves."""
     from tsfm_adapt import checkpoints, training
 
-    if recipe.adapters:
+    if model.trainable():
         os.environ[_JOIN] = str(run.folder.absolute())
         try:
             training.fit(
@@ -238,7 +212,7 @@ def _finish(
             raise SystemExit(0)
         checkpoints.load_best(model, run.folder)
     scores = _scored(run, recipe, parts, model, progress, smoke)
-    if recipe.adapters:
+    if recipe.adapts:
         _save_bundle(run, recipe, model, scores)
     return run
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tsfm_adapt.metrics import ForecastErrors, mase_scale
+from tsfm_adapt.building import reference
+from tsfm_adapt.metrics import mase_scale
 from tsfm_adapt.model import AdaptedModel, device_for
 from tsfm_adapt.predictions import write
 from tsfm_adapt.progress import Progress
@@ -15,8 +17,8 @@ from tsfm_adapt.recipe.parts import Parts, cleaning_plan
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.signals.recording import FloatArray
 from tsfm_adapt.signals.windows import WindowArrays
-from tsfm_adapt.statistics import sentence, verdict
-from tsfm_adapt.tasks.base import Predictor, Scale, Task, samples
+from tsfm_adapt.statistics import sentence
+from tsfm_adapt.tasks.base import Errors, Predictor, Scale, Task, samples
 
 
 def score(
@@ -32,7 +34,7 @@ def score(
     Args:
         recipe: what was run.
         parts: its recordings and windows.
-        model: adapted, at its best checkpoint; without adapters it is the zero-shot model.
+        model: adapted, at its best checkpoint; where nothing is adapted, the zero-shot model.
         folder: the run's.
         progress: where progress is shown.
         smoke: the run was cut down, so that there is no verdict.
@@ -42,7 +44,7 @@ def score(
     main = next(iter(predictors))
     collected = _Collected(predictors[main])
     predictors[main] = collected.predictor
-    errors: dict[str, ForecastErrors] = {}
+    errors: dict[str, Errors] = {}
     with progress.work("score", len(windows) * len(predictors)) as meter:
         for name, predictor in predictors.items():
             errors[name] = task.score(
@@ -54,8 +56,12 @@ def score(
         errors, scale, recipe.data.rate_hz
     )
     compared = None
-    if recipe.adapters and not smoke:
-        compared = verdict(errors, scale.mase, windows.overlap, recipe.seed)
+    if recipe.adapts and not smoke:
+        compared = task.verdict(errors, scale, windows.overlap, recipe.seed)
+    reason = task.no_zero_shot(model.backbone.spec)
+    if reason is not None:
+        scores["models"] |= {"zero_shot": None}
+        scores["reasons"] = {"zero_shot": reason}
     scores |= {
         "verdict": compared,
         "sentences": [sentence(compared)] if compared else [_no_verdict(recipe, smoke)],
@@ -72,9 +78,9 @@ class _Collected:
     """A predictor that keeps what it predicts."""
 
     def __init__(self, inner: Predictor) -> None:
-        self.quantiles: list[FloatArray] = []
+        self.quantiles: list[FloatArray] = []  # or probabilities
         self._inner = inner
-        self.predictor = Predictor(self._predict, inner.levels)
+        self.predictor = replace(inner, predict=self._predict)
 
     def _predict(self, arrays: WindowArrays, steps: int) -> FloatArray:
         self.quantiles.append(self._inner.predict(arrays, steps))
@@ -88,27 +94,29 @@ def _predictors(
     found: dict[str, Predictor] = {}
     device = device_for(recipe.train.accelerator)
     model.to(device)
-    if recipe.adapters:
-        found["adapted"] = task.predictor(model)
+    found["adapted" if recipe.adapts else "zero_shot"] = task.predictor(model)
+    head = task.reference_head()
+    if head is not None:
+        found["frozen_probe"] = task.predictor(reference(recipe, parts, head, progress).to(device))
+    if recipe.adapts and task.no_zero_shot(model.backbone.spec) is None:
         found["zero_shot"] = task.predictor(AdaptedModel(recipe.backbone.build()).to(device))
-    else:
-        found["zero_shot"] = task.predictor(model)
     with progress.step("fitting baselines"):
         rate_hz, season_s = recipe.data.rate_hz, recipe.evaluate.season_s
         season = None if season_s is None else samples(season_s, rate_hz, "season_s")
         found = {name: task.grounded(own, parts.fit) for name, own in found.items()}
         found |= task.baselines(parts.fit, rate_hz, season)
-    return found
+    val, size = parts.windows["val"], recipe.evaluate.batch_size
+    return {name: task.decided(own, val, size) for name, own in found.items()}
 
 
-def _protocol(recipe: Recipe, parts: Parts, smoke: bool, errors: ForecastErrors) -> dict[str, Any]:
+def _protocol(recipe: Recipe, parts: Parts, smoke: bool, errors: Errors) -> dict[str, Any]:
     """What was scored, and what was not."""
     windows = parts.windows["test"]
     scored = errors.scored.any(-1)  # (W, C)
     return {
         "part": "test",
         "task": recipe.task.name,
-        "checkpoint": "best" if recipe.adapters else None,
+        "checkpoint": "best" if recipe.adapts else None,
         "smoke": smoke,
         "synthetic": recipe.data.reader.synthetic,
         "windows": len(windows),

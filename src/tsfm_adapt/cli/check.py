@@ -47,17 +47,14 @@ def _counted(recipe: Recipe) -> dict[str, Any]:
 
     parts = prepare(recipe)
 
-    from tsfm_adapt.adapters.base import Setting
-    from tsfm_adapt.model import AdaptedModel
+    from tsfm_adapt.building import put_together
 
-    backbone = recipe.backbone.build(weights=False)
-    recipe.task.build().check(backbone.spec, recipe.data.rate_hz)
+    # A head is laid out by what the encoder gives for a window, so that it needs the weights.
+    weights = recipe.head is not None
+    backbone = recipe.backbone.build(weights=weights)
     total = sum(parameter.numel() for parameter in backbone.network.parameters())
-    model = AdaptedModel(
-        backbone,
-        [adapter.build() for adapter in recipe.adapters],
-        setting=Setting(tuple(recipe.data.channels), parts.shared_subjects),
-    )
+    shared, train = parts.shared_subjects, parts.windows["train"]
+    model = put_together(recipe, None, shared, train, backbone=backbone)
     return {
         "parts": {
             part: {"windows": len(parts.windows[part]), "subjects": parts.subjects(part)}

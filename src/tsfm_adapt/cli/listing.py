@@ -14,6 +14,7 @@ from tsfm_adapt.components import Kind, component, names
 _KINDS: dict[str, Kind] = {
     "backbones": "backbone",
     "adapters": "adapter",
+    "heads": "head",
     "tasks": "task",
     "readers": "reader",
 }
@@ -24,6 +25,7 @@ class What(StrEnum):
 
     backbones = "backbones"
     adapters = "adapters"
+    heads = "heads"
     tasks = "tasks"
     readers = "readers"
     recipes = "recipes"
@@ -33,7 +35,7 @@ def command(
     what: Annotated[What, typer.Argument(help="Which components to list.")],
     as_json: Json = False,
 ) -> None:
-    """List backbones, adapters, tasks, readers or recipes, and what each still needs."""
+    """List backbones, adapters, heads, tasks, readers or recipes, and what each still needs."""
     entries = _recipes() if what is What.recipes else _components(_KINDS[what.value])
     if as_json:
         print_json(entries)

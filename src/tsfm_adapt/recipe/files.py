@@ -167,6 +167,7 @@ def _check_names(tree: dict[str, Any]) -> None:
         ("reader", reader, "data.reader"),
         ("backbone", tree.get("backbone"), "backbone"),
         ("task", tree.get("task"), "task"),
+        ("head", tree.get("head"), "head"),
     ]
     for index, entry in enumerate(adapters if isinstance(adapters, list) else []):
         sections.append(("adapter", entry, f"adapters.{index}"))
@@ -237,6 +238,7 @@ def _known_keys(loc: Sequence[int | str], tree: Any, model: type[BaseModel]) -> 
         "reader": "reader",
         "backbone": "backbone",
         "adapters": "adapter",
+        "head": "head",
         "task": "task",
     }
     node: Any = tree

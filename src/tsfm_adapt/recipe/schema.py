@@ -15,7 +15,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from tsfm_adapt.adapters.base import AdapterConfig
 from tsfm_adapt.backbones.base import BackboneConfig
 from tsfm_adapt.components import Kind, config_class, names
+from tsfm_adapt.heads.base import HeadConfig
 from tsfm_adapt.signals.readers.base import ReaderConfig
+from tsfm_adapt.tasks.base import Task as TaskBase
 from tsfm_adapt.tasks.base import TaskConfig
 
 
@@ -44,11 +46,13 @@ if TYPE_CHECKING:
     Reader = ReaderConfig
     Backbone = BackboneConfig
     Adapter = AdapterConfig
+    Head = HeadConfig
     Task = TaskConfig
 else:
     Reader = _any_of("reader")
     Backbone = _any_of("backbone")
     Adapter = _any_of("adapter")
+    Head = _any_of("head")
     Task = _any_of("task")
 
 
@@ -167,6 +171,7 @@ class Recipe(Section):
     data: Data
     backbone: Backbone
     adapters: tuple[Adapter, ...] = ()
+    head: Head | None = Field(default=None, description="None = the backbone's own")
     task: Task
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
@@ -176,7 +181,27 @@ class Recipe(Section):
         task = self.task.build()
         for part in ("train", "val", "test"):
             task.window(self.data.rate_hz, part)
+        self._check_head(task)
         return self
+
+    def _check_head(self, task: TaskBase) -> None:
+        if self.head is None:
+            if task.needs_head:
+                fitting = [n for n in names("head") if config_class("head", n).task == task.name]
+                raise ValueError(
+                    f"head: no backbone is pretrained to {task.name}; "
+                    f"add head: {{name: ...}}, one of {', '.join(fitting)}"
+                )
+        elif self.head.task != task.name:
+            raise ValueError(
+                f"head: {self.head.name} is for task {self.head.task}, the recipe's task is "
+                f"{task.name}"
+            )
+
+    @property
+    def adapts(self) -> bool:
+        """False where nothing is trained or fitted: the backbone as it is."""
+        return bool(self.adapters) or self.head is not None
 
     def override(self, changes: Mapping[str, Any]) -> Recipe:
         """A new recipe with dotted keys changed, validated as a whole.

@@ -34,13 +34,14 @@ class WindowArrays:
 
     values: FloatArray  # (B, C, T) float32, 0 where not observed
     observed: BoolArray  # (B, C, T)
-    target: FloatArray | None  # (B, C, H) float32, 0 where not observed; (B, C, T) by task
+    target: FloatArray | None  # (B, C, H) float32, 0 where not observed; (B, C, T), (B, K) by task
     target_observed: BoolArray | None  # the shape of `target`
     start_s: FloatArray  # (B,) float64 seconds since the epoch of the first context sample
     rate_hz: float
     channels: tuple[str, ...]
     subjects: tuple[str, ...]
     mask: IntArray | None = None  # (B,) which mask hides values, where `target` is the hidden
+    features: FloatArray | None = None  # (B, ...) float32, computed once, where a head reads them
 
 
 class Windows:

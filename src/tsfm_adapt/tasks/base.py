@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import pyarrow
 
     from tsfm_adapt.backbones.base import BackboneSpec
-    from tsfm_adapt.metrics import ForecastErrors
-    from tsfm_adapt.model import AdaptedModel, Estimate
+    from tsfm_adapt.heads.base import Head
+    from tsfm_adapt.model import AdaptedModel, Estimate, Outputs
     from tsfm_adapt.signals.recording import Recording, RecordingSet
     from tsfm_adapt.signals.windows import WindowArrays, WindowSpec
 
@@ -29,9 +29,23 @@ Part = Literal["train", "val", "test"]
 class Predictor:
     """Any model, trained or not, as a function from windows to quantiles in data units."""
 
-    # windows, H -> (B, C, Q, H); H is the number of target samples, T for a filled window
+    # windows, H -> (B, C, Q, H); H is the number of target samples, T for a filled window.
+    # For classes (B, K) probabilities.
     predict: Callable[[WindowArrays, int], FloatArray]
-    levels: tuple[float, ...]  # Q quantile levels; (0.5,) for a point forecast
+    levels: tuple[float, ...]  # Q quantile levels; (0.5,) for a point forecast, () for classes
+    thresholds: FloatArray | None = None  # (K,) from which on a class is said to hold
+
+
+class Errors(Protocol):
+    """What a task keeps of a model's predictions on W windows; the task alone looks inside."""
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """(W,)."""
+
+    @property
+    def scored(self) -> BoolArray:
+        """(W, C, H) what is scored; of classes (W, 1, 1)."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +61,8 @@ class Task(ABC):
     """What a model is trained and scored for."""
 
     name: str
-    levels: tuple[float, ...]  # quantile levels that it predicts
+    levels: tuple[float, ...]  # quantile levels that it predicts; () for classes
+    needs_head = False  # True = no backbone is pretrained for it
 
     @abstractmethod
     def window(self, rate_hz: float, part: Part) -> WindowSpec:
@@ -62,12 +77,37 @@ class Task(ABC):
         return Windows(recordings, self.window(rate_hz, part))
 
     @abstractmethod
-    def check(self, spec: BackboneSpec, rate_hz: float) -> None:
+    def check(self, spec: BackboneSpec, rate_hz: float, headed: bool = False) -> None:
         """Stops where the backbone cannot do the task.
+
+        Args:
+            spec: of the backbone.
+            rate_hz: of the data.
+            headed: the recipe brings a head, so that the backbone's own is not needed.
 
         Raises:
             RecipeError: with the lengths that it accepts.
         """
+
+    def outputs(self, rate_hz: float, train: Windows | None = None) -> Outputs:  # noqa: ARG002
+        """What a head is asked for.
+
+        Args:
+            rate_hz: of the data.
+            train: the windows that are learned from; None where a trained model is put together.
+        """
+        from tsfm_adapt.model import Outputs
+
+        window = self.window(rate_hz, "test")
+        return Outputs(window.context, rate_hz, window.horizon)
+
+    def no_zero_shot(self, spec: BackboneSpec) -> str | None:  # noqa: ARG002
+        """Why the backbone without head and adapters cannot do the task; None = it can."""
+        return None
+
+    def reference_head(self) -> Head | None:
+        """The head of a frozen backbone that stands for zero-shot where there is none."""
+        return None
 
     def estimate(self) -> Estimate | None:
         """How a model in training estimates the target; None = as a forecast."""
@@ -85,6 +125,10 @@ class Task(ABC):
         """A model's predictor with what it lacks, fitted on the recordings."""
         return predictor
 
+    def decided(self, predictor: Predictor, val: Windows, batch_size: int) -> Predictor:  # noqa: ARG002
+        """Any predictor with what is chosen on the validation windows."""
+        return predictor
+
     @abstractmethod
     def baselines(
         self, recordings: Sequence[Recording], rate_hz: float, season: int | None
@@ -94,20 +138,37 @@ class Task(ABC):
     @abstractmethod
     def score(
         self, predictor: Predictor, windows: Windows, batch_size: int, tick: Callable[[int], None]
-    ) -> ForecastErrors:
+    ) -> Errors:
         """Errors on every window; `tick` is told how many windows each batch finished."""
 
     @abstractmethod
-    def summary(
-        self, errors: Mapping[str, ForecastErrors], scale: Scale, rate_hz: float
-    ) -> dict[str, Any]:
+    def summary(self, errors: Mapping[str, Any], scale: Scale, rate_hz: float) -> dict[str, Any]:
         """The task's part of scores.json: `models`, and what the task adds beside it."""
+
+    @abstractmethod
+    def verdict(
+        self, errors: Mapping[str, Any], scale: Scale, block: int, seed: int
+    ) -> dict[str, Any] | None:
+        """The adapted model against the others; None where there is nothing to compare.
+
+        Args:
+            errors: by model: `adapted`, the reference, and baselines; what `score` returned.
+            scale: see there.
+            block: consecutive windows that share samples.
+            seed: of the resampling.
+        """
 
     @abstractmethod
     def table(
         self, windows: Windows, quantiles: FloatArray, units: Sequence[str]
     ) -> pyarrow.Table:
-        """What was predicted for windows that are scored, (N, C, Q, H), as the run keeps it."""
+        """What was predicted for windows that are scored, as the run keeps it.
+
+        Args:
+            windows: N of them.
+            quantiles: (N, C, Q, H); of classes the probabilities (N, K).
+            units: of the channels.
+        """
 
     @abstractmethod
     def predict(

@@ -106,9 +106,9 @@ class Forecast(Task):
         stride = horizon if self.stride_s is None else samples(self.stride_s, rate_hz, "stride_s")
         return WindowSpec(context, horizon, 1 if part == "train" else stride, self.min_context)
 
-    def check(self, spec: BackboneSpec, rate_hz: float) -> None:
+    def check(self, spec: BackboneSpec, rate_hz: float, headed: bool = False) -> None:
         """Needs a pretrained forecast head and a context that fits."""
-        if "forecast" not in spec.native_tasks:
+        if not headed and "forecast" not in spec.native_tasks:
             raise RecipeError(
                 f"task.name: {spec.name} has no pretrained head for forecast. It has: "
                 f"{', '.join(sorted(spec.native_tasks)) or 'none'}."
@@ -188,6 +188,14 @@ class Forecast(Task):
                 f"{s:g}": over(samples(s, rate_hz, "horizons_s")) for s in self.horizons_s
             },
         }
+
+    def verdict(
+        self, errors: Mapping[str, ForecastErrors], scale: Scale, block: int, seed: int
+    ) -> dict[str, Any] | None:
+        """By overall MASE; see `statistics.verdict`."""
+        from tsfm_adapt.statistics import verdict
+
+        return verdict(errors, scale.mase, block, seed)
 
     def table(
         self, windows: Windows, quantiles: FloatArray, units: Sequence[str]

@@ -168,14 +168,14 @@ class Impute(Task):
         masks = [replace(kind, seed=seed) for kind in kinds for seed in range(self.mask_seeds)]
         return HiddenWindows(recordings, self.window(rate_hz, part), masks)
 
-    def check(self, spec: BackboneSpec, rate_hz: float) -> None:
+    def check(self, spec: BackboneSpec, rate_hz: float, headed: bool = False) -> None:
         """Needs a context that fits, and a pretrained head for the route."""
         needed = {
             "native": ("impute",),
             "two_sided": ("forecast",),
             "auto": ("impute", "forecast"),
         }
-        if not spec.native_tasks.intersection(needed[self.route]):
+        if not headed and not spec.native_tasks.intersection(needed[self.route]):
             raise RecipeError(
                 f"task.route: {self.route} needs a head pretrained for "
                 f"{' or '.join(needed[self.route])}; {spec.name} has: "
@@ -197,7 +197,7 @@ class Impute(Task):
         def of_target(model: AdaptedModel, batch: Batch) -> tuple[Forecast, Tensor]:
             assert batch.target_observed is not None
             wanted = batch.target_observed
-            if not self._natively(model):
+            if model.head is None and not self._natively(model):
                 wanted = some_gaps(wanted, _LEARNED_GAPS)
             return self._filled(model, batch, wanted), wanted
 
@@ -308,6 +308,14 @@ class Impute(Task):
             },
         }
 
+    def verdict(
+        self, errors: Mapping[str, ForecastErrors], scale: Scale, block: int, seed: int
+    ) -> dict[str, Any] | None:
+        """By overall MASE; see `statistics.verdict`."""
+        from tsfm_adapt.statistics import verdict
+
+        return verdict(errors, scale.mase, block, seed)
+
     def table(
         self, windows: Windows, quantiles: FloatArray, units: Sequence[str]
     ) -> pyarrow.Table:
@@ -375,7 +383,7 @@ class Impute(Task):
         """The estimate of a window's samples from those that are observed."""
         from tsfm_adapt.filling import two_sided
 
-        if self._natively(model):
+        if model.head is not None or self._natively(model):
             return model.reconstruct(batch)
         patch = model.backbone.spec.patch
         return two_sided(model.forecast, batch, wanted, self.levels, patch)

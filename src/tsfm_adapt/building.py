@@ -1,0 +1,102 @@
+"""From a recipe to its model: put together, fitted where something is fitted, not yet trained."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tsfm_adapt.adapters.base import Setting
+from tsfm_adapt.backbones.base import Backbone
+from tsfm_adapt.heads.base import ClassHead, Head, Labelled
+from tsfm_adapt.model import AdaptedModel
+from tsfm_adapt.progress import Progress
+from tsfm_adapt.recipe.parts import Parts
+from tsfm_adapt.recipe.schema import Recipe
+from tsfm_adapt.signals.recording import FloatArray
+from tsfm_adapt.signals.windows import Windows
+
+# At most so many windows of train are read to fit a head, evenly spaced.
+FITTED_ON = 20_000
+
+
+def build(recipe: Recipe, parts: Parts, progress: Progress) -> AdaptedModel:
+    """The untrained model of a recipe; its random parts depend on the seed only."""
+    train = parts.windows["train"]
+    model = put_together(recipe, parts.deviation, parts.shared_subjects, train)
+    model.fit(train)
+    fit_head(model, train, recipe.evaluate.batch_size, progress)
+    return model
+
+
+def reference(recipe: Recipe, parts: Parts, head: Head, progress: Progress) -> AdaptedModel:
+    """The frozen backbone with a fitted head, for tasks that no backbone is pretrained for."""
+    plain = recipe.model_copy(update={"adapters": (), "head": None})
+    train = parts.windows["train"]
+    model = put_together(plain, parts.deviation, parts.shared_subjects, train, head)
+    fit_head(model, train, recipe.evaluate.batch_size, progress)
+    return model
+
+
+def put_together(
+    recipe: Recipe,
+    deviation: FloatArray | None,
+    subjects: tuple[str, ...],
+    train: Windows | None = None,
+    head: Head | None = None,
+    backbone: Backbone | None = None,
+) -> AdaptedModel:
+    """A recipe's model with nothing fitted or trained.
+
+    Args:
+        recipe: validated.
+        deviation: (C,) of each channel in train; None = unknown.
+        subjects: those that adapters may have parameters for.
+        train: the windows that are learned from; None where a saved model is put together.
+        head: instead of the recipe's.
+        backbone: freshly built; None = built here, with its weights.
+    """
+    import torch
+
+    backbone = backbone or recipe.backbone.build()
+    known = None if deviation is None else torch.as_tensor(deviation, dtype=torch.float32)
+    task, rate_hz = recipe.task.build(), recipe.data.rate_hz
+    task.check(backbone.spec, rate_hz, headed=head is not None or recipe.head is not None)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        if head is None and recipe.head is not None:
+            head = recipe.head.build()
+        return AdaptedModel(
+            backbone,
+            [entry.build() for entry in recipe.adapters],
+            known,
+            setting=Setting(tuple(recipe.data.channels), subjects),
+            rates=[entry.lr for entry in recipe.adapters],
+            estimate=task.estimate(),
+            head=head,
+            outputs=None if head is None else task.outputs(rate_hz, train),
+            head_rate=None if recipe.head is None else recipe.head.lr,
+        )
+
+
+def fit_head(model: AdaptedModel, train: Windows, batch_size: int, progress: Progress) -> None:
+    """Lets a head of classes compute what it fits, on train only."""
+    if not isinstance(model.head, ClassHead):
+        return
+    windows = train.evenly_spaced(FITTED_ON)
+
+    def given() -> Labelled:
+        from tsfm_adapt.batches import collate
+
+        features, targets = [], []
+        import torch
+
+        with progress.work("features", len(windows)) as meter, torch.inference_mode():
+            for first in range(0, len(windows), batch_size):
+                index = np.arange(first, min(first + batch_size, len(windows)))
+                batch = collate(windows.gather(index))
+                assert batch.target is not None
+                features.append(model.features(batch).float().cpu().numpy())
+                targets.append(batch.target.numpy() > 0)
+                meter.advance(len(index))
+        return Labelled(np.concatenate(features), np.concatenate(targets), windows.subjects)
+
+    model.head.fit(given)

@@ -1,0 +1,58 @@
+"""One vector a channel from its tokens, and what instance normalisation took away from them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tsfm_adapt.backbones.base import Encoded
+    from tsfm_adapt.batches import Batch
+
+Pooling = Literal["auto", "mean", "last", "max"]
+
+STATISTICS = 3  # a channel: mean, logarithm of the deviation, share observed
+
+
+def pooled(encoded: Encoded, how: Literal["mean", "last", "max"]) -> Tensor:
+    """Vectors (B, C, D) over observed tokens; 0 where a channel shows none.
+
+    Args:
+        encoded: tokens (B, C, P, D).
+        how: the mean or maximum over the observed tokens, or the last of them.
+    """
+    import torch
+
+    seen = encoded.token_observed[..., None]  # (B, C, P, 1)
+    if how == "mean":
+        total = torch.where(seen, encoded.tokens, 0.0).sum(2)
+        return total / seen.sum(2).clamp(min=1)
+    if how == "max":
+        highest = encoded.tokens.masked_fill(~seen, -torch.inf).amax(2)
+        return torch.where(seen.any(2), highest, 0.0)
+    number = torch.arange(seen.shape[2], device=seen.device)[:, None]
+    last = torch.where(seen, number, -1).amax(2, keepdim=True)  # (B, C, 1, 1)
+    picked = encoded.tokens.gather(
+        2, last.clamp(min=0).expand(-1, -1, 1, encoded.tokens.shape[-1])
+    )
+    return torch.where(last >= 0, picked, 0.0).squeeze(2)
+
+
+def statistics(batch: Batch) -> Tensor:
+    """Mean, logarithm of the deviation and share observed of each channel, (B, C, 3).
+
+    Backbones subtract a window's level and divide by its deviation, so that tokens do not hold
+    them. Both are in the data's units, and 0 where a channel shows nothing.
+    """
+    import torch
+
+    seen = batch.observed
+    count = seen.sum(-1)
+    values = torch.where(seen, batch.values, 0.0).double()
+    mean = values.sum(-1) / count.clamp(min=1)
+    centred = torch.where(seen, values - mean[..., None], 0.0)
+    deviation = (centred.square().sum(-1) / count.clamp(min=1)).sqrt()
+    spread = torch.where(count > 0, (deviation + 1e-3).log(), 0.0)
+    share = count / seen.shape[-1]
+    return torch.stack([mean, spread, share], dim=-1).float()

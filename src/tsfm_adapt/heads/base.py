@@ -1,0 +1,145 @@
+"""What a head is: from the tokens of a context to classes, to a forecast or to a filled window."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from tsfm_adapt.backbones.base import Encoded
+    from tsfm_adapt.batches import Batch
+    from tsfm_adapt.forecasts import Forecast
+    from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
+
+HeadTask = Literal["classify", "forecast", "impute"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a head needs to know when its parameters are put in place; lengths in samples."""
+
+    channels: int  # C that are encoded, after adapters that change the channels
+    tokens: int  # P of a context
+    width: int  # D
+    patch: int  # samples of a token
+    causal: bool  # a token knows of those before it only
+    data_channels: int  # C of the data
+    context: int  # T
+    horizon: int = 0  # H; 0 where the task has none
+    classes: tuple[str, ...] = ()  # K names
+    multilabel: bool = False  # any of the classes, instead of exactly one
+    class_weights: tuple[float, ...] = ()  # (K,) in the loss; () = all 1
+
+
+class Head(ABC):
+    """A part behind the encoder, untrained when it is attached.
+
+    Guarantees, tested by `tests/contracts/head.py` for every head:
+
+    - what it gives depends on observed values only;
+    - every tensor of `module` that requires a gradient receives one from the first loss;
+    - `features` holds no trainable parameter: where nothing before it trains either, features are
+      computed once and kept (`features.py`).
+    """
+
+    name: str
+    module: nn.Module  # created by `attach`; fitted numbers are buffers of it
+
+    @abstractmethod
+    def attach(self, plan: Plan, device: torch.device) -> None:
+        """Creates `module`.
+
+        Raises:
+            RecipeError: the head does not fit the backbone or the windows.
+        """
+
+    @abstractmethod
+    def features(self, encoded: Encoded, batch: Batch) -> Tensor:
+        """What the head reads of a batch, (B, ...) float32; a fixed function of its arguments.
+
+        Args:
+            encoded: of the batch as the adapters changed it.
+            batch: the same; its channels are those that were encoded.
+        """
+
+
+class ClassHead(Head):
+    """A head that names classes."""
+
+    plan: Plan
+
+    @abstractmethod
+    def logits(self, features: Tensor) -> Tensor:
+        """(B, K) from features."""
+
+    def fit(self, given: Callable[[], Labelled]) -> None:
+        """Computes what is fitted, not trained, into buffers of `module`; train only.
+
+        Args:
+            given: reads or computes the features of train; not called where nothing is fitted.
+        """
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy, binary for each class where several may hold; weighted by class.
+
+        Args:
+            logits: (B, K).
+            target: (B, K) of 0 and 1.
+        """
+        from torch.nn import functional as F
+
+        weights = logits.new_tensor(self.plan.class_weights or [1.0] * len(self.plan.classes))
+        if not self.plan.multilabel:
+            return F.cross_entropy(logits, target.argmax(-1), weight=weights)
+        return F.binary_cross_entropy_with_logits(logits, target, pos_weight=weights)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """(B, K) in [0, 1]; they add up to 1 unless several classes may hold."""
+        return logits.sigmoid() if self.plan.multilabel else logits.softmax(-1)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The features of windows whose class is known."""
+
+    features: FloatArray  # (N, ...)
+    classes: BoolArray  # (N, K)
+    subjects: IntArray  # (N,) windows of one subject are not independent
+
+
+class ForecastHead(Head):
+    """A head that forecasts a horizon of its own."""
+
+    @abstractmethod
+    def forecast(self, features: Tensor, batch: Batch, steps: int) -> Forecast:
+        """The next `steps` samples, at most `Plan.horizon`, in the units of `batch`."""
+
+
+class FillingHead(Head):
+    """A head that estimates every sample of its window."""
+
+    @abstractmethod
+    def reconstruct(self, features: Tensor, batch: Batch) -> Forecast:
+        """An estimate of every context sample (B, C, T), in the units of `batch`."""
+
+
+class HeadConfig(BaseModel, ABC):
+    """The recipe's `head`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    task: ClassVar[HeadTask]  # the task that it is for
+    name: str
+    lr: float | None = Field(
+        default=None, gt=0, description="learning rate of the head; None = train.lr"
+    )
+
+    @abstractmethod
+    def build(self) -> Head:
+        """The head, not yet attached."""
