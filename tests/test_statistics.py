@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tsfm_adapt.classification import ClassErrors, class_errors, summarise_classes
 from tsfm_adapt.metrics import ForecastErrors, forecast_errors, summarise
-from tsfm_adapt.statistics import compare, sentence, verdict
+from tsfm_adapt.statistics import class_verdict, compare, compare_classes, sentence, verdict
 
 SCALE = np.array([1.0, 2.0])
 
@@ -251,6 +252,7 @@ def words(zero_shot, baseline, interval="subjects"):
     keys = ("difference", "low", "high", "shown")
     return sentence(
         {
+            "metric": "mase",
             "interval": interval,
             "vs_zero_shot": dict(zip(keys, zero_shot, strict=True)),
             "vs_best_baseline": {"name": "ridge", **dict(zip(keys, baseline, strict=True))},
@@ -284,4 +286,215 @@ def test_equal_models_do_not_beat_each_other_and_a_missing_interval_is_said():
     assert words((0.0, 0.0, 0.0, False), (4.0, None, None, False), "few subjects") == (
         "adapted is level with zero-shot [0.0, 0.0]: not shown; "
         "beats the best baseline (ridge) by 4.0 % without an interval: not shown (few subjects)"
+    )
+
+
+SCORES = ("auroc", "auprc", "accuracy", "balanced_accuracy", "macro_f1")
+
+
+def classified(sure, target, subjects) -> ClassErrors:
+    """What a model said of W rows of two classes: how sure it is of the second."""
+    sure = np.asarray(sure, dtype=float)
+    both = np.stack([1 - sure, sure], axis=1)
+    return class_errors(both, np.eye(2)[target], subjects, False, np.array([np.nan, 0.5]))
+
+
+def patients(subjects=12, windows=20, better=0.5, seed=0):
+    """The adapted and the reference model; the adapted one adds `better` to what is known."""
+    rng = np.random.default_rng(seed)
+    names = np.repeat([f"p{i:03d}" for i in range(subjects)], windows)
+    target = rng.integers(0, 2, len(names))
+    known = 0.5 * (2 * target - 1) + np.repeat(rng.normal(0, 0.5, subjects), windows)
+    noise = rng.normal(size=(2, len(names)))
+    gains = (known + better * (2 * target - 1) + noise[0], known + noise[1])
+    return tuple(classified(1 / (1 + np.exp(-gain)), target, names) for gain in gains)
+
+
+def rows_of(errors, index):
+    names = [errors.subjects[i] for i in index]
+    return classified(errors.probability[index, 1], errors.target[index].argmax(1), names)
+
+
+@pytest.mark.parametrize("metric", SCORES)
+@pytest.mark.parametrize("subjects", [1, 3, 12])
+def test_the_difference_in_points_is_that_of_the_printed_scores(metric, subjects):
+    ours, theirs = patients(subjects)
+    printed = [summarise_classes(e, "ab", False)["overall"][metric] for e in (ours, theirs)]
+    found = compare_classes(ours, theirs, metric, block=1)
+    assert found.difference == pytest.approx(100 * (printed[0] - printed[1]))
+    assert found.low < found.difference < found.high
+
+
+@pytest.mark.parametrize("metric", SCORES)
+@pytest.mark.parametrize(
+    ("subjects", "label"), [(1, "within one patient"), (2, "few subjects"), (12, "subjects")]
+)
+def test_identical_classifiers_differ_by_nothing_and_nothing_is_shown(metric, subjects, label):
+    _, theirs = patients(subjects)
+    found = compare_classes(theirs, theirs, metric, block=1)
+    assert (found.difference, found.low, found.high) == (0.0, 0.0, 0.0)
+    assert (found.shown, found.interval) == (False, label)
+
+
+@pytest.mark.parametrize("subjects", [4, 12])
+def test_a_much_better_classifier_is_shown_to_be_and_the_other_is_not(subjects):
+    ours, theirs = patients(subjects, better=3.0)
+    assert compare_classes(ours, theirs, "auroc", block=1).shown
+    worse = compare_classes(theirs, ours, "auroc", block=1)
+    assert worse.high < 0
+    assert not worse.shown
+
+
+def test_one_patient_classified_much_better_shows_nothing():
+    ours, theirs = patients(1, windows=300, better=3.0)
+    found = compare_classes(ours, theirs, "auroc", block=1)
+    assert found.low > 0
+    assert not found.shown
+    found = compare_classes(ours, theirs, "auroc", block=151)
+    assert (found.low, found.high) == (None, None)
+
+
+@pytest.mark.parametrize("metric", ["auroc", "accuracy"])
+@pytest.mark.parametrize("subjects", [1, 12])
+def test_draws_are_those_of_rows_drawn_again(subjects, metric, monkeypatch):
+    """The bootstrap by multiplicities against one that repeats rows, draw by draw."""
+    monkeypatch.setattr("tsfm_adapt.intervals.DRAWS", 60)
+    ours, theirs = patients(subjects, windows=30)
+    found = compare_classes(ours, theirs, metric, block=5, seed=7)
+    rng = np.random.default_rng(7)
+    if subjects == 1:
+        length = 6  # the square root of 30 rows, rounded up
+        first = rng.integers(0, 30 - length + 1, size=(60, 5))
+        drawn = [np.concatenate([np.arange(f, f + length) for f in draw]) for draw in first]
+    else:
+        times = rng.multinomial(subjects, np.full(subjects, 1 / subjects), size=60)
+        drawn = [np.repeat(np.arange(subjects * 30), np.repeat(draw, 30)) for draw in times]
+
+    def gain(index):
+        a, b = (
+            summarise_classes(rows_of(e, index), "ab", False)["overall"][metric]
+            for e in (ours, theirs)
+        )
+        return 100 * (a - b)
+
+    low, high = np.percentile([gain(index) for index in drawn], [2.5, 97.5])
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_small_pieces_of_draws_give_the_same_interval(monkeypatch):
+    models = patients()
+    whole = compare_classes(*models, "auroc", 1)
+    monkeypatch.setattr("tsfm_adapt.statistics._AT_ONCE", 1000)
+    assert compare_classes(*models, "auroc", 1) == whole
+
+
+def test_neither_the_order_of_rows_nor_of_subjects_changes_a_comparison_of_classes():
+    ours, theirs = patients()
+    order = np.random.default_rng(0).permutation(len(ours.subjects))
+    first = compare_classes(ours, theirs, "auprc", 1)
+    second = compare_classes(rows_of(ours, order), rows_of(theirs, order), "auprc", 1)
+    assert (second.difference, second.low, second.high) == pytest.approx(
+        (first.difference, first.low, first.high)
+    )
+
+
+def test_draws_without_a_class_are_skipped_and_too_many_of_them_leave_no_interval():
+    rng = np.random.default_rng(0)
+    names = [f"p{i}" for i in range(12)]
+    sure = rng.random((2, 12))
+    some = np.array([1] * 4 + [0] * 8)  # drawn without a positive: 0.8 %
+    found = compare_classes(*(classified(s, some, names) for s in sure), "auroc", 1)
+    assert found.low < found.difference < found.high
+    none = np.zeros(12, dtype=int)
+    found = compare_classes(*(classified(s, none, names) for s in sure), "auroc", 1)
+    assert np.isnan(found.difference)
+    assert (found.low, found.high, found.shown) == (None, None, False)
+
+
+def test_few_patients_with_one_class_each_have_no_interval_of_auroc():
+    target = [0, 0, 1, 1]
+    models = [classified(s, target, "aabb") for s in ([0.1, 0.3, 0.2, 0.4], [0.1, 0.2, 0.3, 0.4])]
+    found = compare_classes(*models, "auroc", 1)
+    assert found.difference == pytest.approx(-25.0)
+    assert (found.low, found.high, found.shown) == (None, None, False)
+
+
+def test_intervals_of_auroc_hold_the_true_difference_about_as_often_as_they_say(monkeypatch):
+    monkeypatch.setattr("tsfm_adapt.intervals.DRAWS", 300)
+    truth = compare_classes(*patients(1000, windows=10, seed=999), "auroc", 1).difference
+    held = 0
+    for trial in range(150):
+        found = compare_classes(*patients(20, windows=10, seed=trial), "auroc", 1, seed=trial)
+        held += found.low <= truth <= found.high
+    assert 0.88 <= held / 150 <= 0.99
+
+
+@pytest.mark.parametrize("metric", ["auroc", "auprc"])
+def test_a_thousand_rows_of_classes_are_compared_within_seconds(metric):
+    models = patients(250, windows=4)
+    start = time.perf_counter()
+    compare_classes(*models, metric, 1)
+    assert time.perf_counter() - start < 4.0
+
+
+def test_models_of_other_rows_are_not_compared():
+    ours, theirs = patients(3)
+    flipped = classified(theirs.probability[:, 1], 1 - theirs.target.argmax(1), theirs.subjects)
+    with pytest.raises(AssertionError):
+        compare_classes(ours, flipped, "auroc", 1)
+
+
+def test_the_verdict_on_classes_names_the_best_baseline_and_the_frozen_probe():
+    ours, theirs = patients(12, better=2.0)
+    target, names = theirs.target.argmax(1), theirs.subjects
+    flat = classified(np.full(len(target), 0.3), target, names)
+    errors = {"adapted": ours, "frozen_probe": theirs, "majority": flat, "statistics": theirs}
+    found = class_verdict(errors, "auroc", block=1, seed=5)
+    assert list(found) == [
+        *("metric", "better", "interval", "vs_zero_shot", "vs_frozen_probe", "vs_best_baseline")
+    ]
+    assert (found["metric"], found["better"], found["interval"]) == ("auroc", "higher", "subjects")
+    assert found["vs_zero_shot"] is None
+    probe = compare_classes(ours, theirs, "auroc", 1, seed=5)
+    expected = {
+        "difference": probe.difference,
+        "low": probe.low,
+        "high": probe.high,
+        "shown": True,
+    }
+    assert found["vs_frozen_probe"] == expected
+    assert found["vs_best_baseline"] == {"name": "statistics", **expected}
+    del errors["frozen_probe"]
+    assert class_verdict(errors, "auroc", block=1)["vs_frozen_probe"] is None
+
+
+def class_words(probe, baseline, interval="subjects", metric="auroc"):
+    keys = ("difference", "low", "high", "shown")
+    return sentence(
+        {
+            "metric": metric,
+            "interval": interval,
+            "vs_zero_shot": None,
+            "vs_frozen_probe": None if probe is None else dict(zip(keys, probe, strict=True)),
+            "vs_best_baseline": {"name": "majority", **dict(zip(keys, baseline, strict=True))},
+        }
+    )
+
+
+def test_sentences_on_classes_speak_of_points():
+    assert class_words((2.1, 0.3, 4.0, True), (-1.0, -2.0, 1.0, False)) == (
+        "adapted beats the frozen probe by 2.1 points AUROC [0.3, 4.0]; "
+        "is worse than the best baseline (majority) by 1.0 points [-2.0, 1.0]: not shown"
+    )
+    assert class_words(None, (3.0, None, None, False), "few subjects", "macro_f1") == (
+        "adapted beats the best baseline (majority) by 3.0 points macro F1 without an interval: "
+        "not shown (few subjects)"
+    )
+
+
+def test_a_test_part_of_one_class_has_no_verdict_in_words_but_says_so():
+    nothing = (None, None, None, False)
+    assert class_words(nothing, nothing) == (
+        "adapted cannot be compared with the frozen probe: the test part has too few classes; "
+        "cannot be compared with the best baseline (majority): the test part has too few classes"
     )

@@ -6,31 +6,30 @@ patient are not independent. See section "How scores are made" of the README.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from tsfm_adapt.classification import ClassErrors, Metric, weighted
+from tsfm_adapt.intervals import Comparison, Interval, Pair, compared
 from tsfm_adapt.metrics import ForecastErrors, mase
 from tsfm_adapt.signals.recording import FloatArray, IntArray
 
-Interval = Literal["subjects", "few subjects", "within one patient"]
-
-DRAWS = 2000
-_LEVEL = 0.95
-_MANY = 8  # subjects from which a bootstrap over them is used
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """How much lower the adapted model's MASE is, in percent of the reference's."""
-
-    difference: float  # positive = adapted is better
-    low: float | None  # None where an interval cannot be had
-    high: float | None
-    shown: bool  # low > 0, and several subjects
-    interval: Interval
+_AT_ONCE = 1 << 22  # multiplicities (draws times rows) held at once
+_PRINTED: Mapping[str, tuple[str, str]] = MappingProxyType(  # unit of a difference, name
+    {
+        "mase": ("%", "MASE"),
+        "auroc": ("points", "AUROC"),
+        "auprc": ("points", "AUPRC"),
+        "accuracy": ("points", "accuracy"),
+        "balanced_accuracy": ("points", "balanced accuracy"),
+        "macro_f1": ("points", "macro F1"),
+    }
+)
 
 
 def compare(
@@ -43,9 +42,7 @@ def compare(
 ) -> Comparison:
     """The relative difference in overall MASE with a 95 % interval.
 
-    From eight subjects on, a percentile bootstrap over subjects. Below, a t interval from the
-    subjects' own differences around the pooled one. For one subject, a moving-block bootstrap
-    over its windows, which never counts as shown.
+    See `intervals.compared` for how the interval is made.
 
     Args:
         adapted: errors on some windows, in the order of time.
@@ -60,22 +57,31 @@ def compare(
     ours, count = adapted.until(steps).sums()
     theirs, _ = reference.until(steps).sums()  # (W, C)
     some = count.any(axis=1)  # a patient without a scored target is none
-    ours, theirs, count = ours[some], theirs[some], count[some]
-    names, inverse = np.unique(np.array(adapted.subjects)[some], return_inverse=True)
-    subject = inverse.astype(np.int64)
-    pooled = float(_gain(ours.sum(0), theirs.sum(0), count.sum(0), scale))
-    rng = np.random.default_rng(seed)
-    low: float | None
-    high: float | None
-    if len(names) <= 1:
-        low, high = _over_blocks(ours, theirs, count, scale, block, rng)
-        return Comparison(pooled, low, high, False, "within one patient")
-    ours, theirs, count = (_per_subject(v, subject) for v in (ours, theirs, count))
-    if len(names) >= _MANY:
-        low, high = _over_subjects(ours, theirs, count, scale, rng)
-        return Comparison(pooled, low, high, low > 0, "subjects")
-    low, high = _t_interval(pooled, _gain(ours, theirs, count, scale))
-    return Comparison(pooled, low, high, low is not None and low > 0, "few subjects")
+    subject = _numbered(np.array(adapted.subjects)[some])
+    pair = _Forecasts(subject, ours[some], theirs[some], count[some], scale)
+    return compared(pair, block, seed)
+
+
+def compare_classes(
+    adapted: ClassErrors, reference: ClassErrors, metric: Metric, block: int, seed: int = 0
+) -> Comparison:
+    """The difference in a score of classification, in points, with a 95 % interval.
+
+    The interval is that of `intervals.compared`. Draws and subjects in which the score is
+    undefined, as AUROC is without a row of each class, are skipped; where most draws or all but
+    one of a few subjects are, there is no interval.
+
+    Args:
+        adapted: of some rows, in the order of time.
+        reference: the other model's of the same rows.
+        metric: which score.
+        block: consecutive rows that share samples; 1 for rows that are recordings.
+        seed: of the resampling.
+    """
+    assert adapted.subjects == reference.subjects
+    assert np.array_equal(adapted.target, reference.target)
+    subject = _numbered(np.array(adapted.subjects))
+    return compared(_Classes(subject, adapted, reference, metric), block, seed)
 
 
 def verdict(
@@ -108,100 +114,164 @@ def verdict(
     }
 
 
+def class_verdict(
+    errors: Mapping[str, ClassErrors], metric: Metric, block: int, seed: int = 0
+) -> dict[str, Any]:
+    """The adapted model against a probe on the frozen backbone and the best of the other models.
+
+    A backbone that was not adapted names no classes, so that nothing is compared with zero-shot.
+
+    Args:
+        errors: by model: `adapted`, baselines, and perhaps `frozen_probe`.
+        metric: which score.
+        block: consecutive rows that share samples.
+        seed: of the resampling.
+    """
+
+    def score(name: str) -> float:
+        once = np.ones((1, len(errors[name].target)))
+        found = float(weighted(errors[name], metric, once)[0])
+        return found if np.isfinite(found) else -np.inf
+
+    best = max((name for name in errors if name not in ("adapted", "frozen_probe")), key=score)
+    against = {
+        name: compare_classes(errors["adapted"], errors[name], metric, block, seed)
+        for name in ("frozen_probe", best)
+        if name in errors
+    }
+    probe = against.get("frozen_probe")
+    return {
+        "metric": metric,
+        "better": "higher",
+        "interval": against[best].interval,
+        "vs_zero_shot": None,
+        "vs_frozen_probe": None if probe is None else _json(probe),
+        "vs_best_baseline": {"name": best, **_json(against[best])},
+    }
+
+
 def sentence(verdict: Mapping[str, Any]) -> str:
     """The verdict in words; being worse, too, is *not shown* where the interval holds 0."""
     kind, baseline = verdict["interval"], verdict["vs_best_baseline"]
+    named = {
+        "zero-shot": verdict["vs_zero_shot"],
+        "the frozen probe": verdict.get("vs_frozen_probe"),  # verdicts on forecasts have none
+        f"the best baseline ({baseline['name']})": baseline,
+    }
+    unit, metric = _PRINTED[verdict["metric"]]
+    clauses: list[str] = []
+    for other, result in named.items():
+        if result is not None:
+            measure = unit if clauses else f"{unit} {metric}"
+            clauses.append(_clause(other, result, measure, kind))
     label = f" ({kind})" if kind != "subjects" else ""
-    first = _clause("zero-shot", verdict["vs_zero_shot"], " MASE", kind)
-    second = _clause(f"the best baseline ({baseline['name']})", baseline, "", kind)
-    return f"adapted {first}; {second}{label}"
+    return f"adapted {'; '.join(clauses)}{label}"
 
 
-def _clause(other: str, result: Mapping[str, Any], metric: str, kind: Interval) -> str:
+def _clause(other: str, result: Mapping[str, Any], measure: str, kind: Interval) -> str:
     difference, low, high = result["difference"], result["low"], result["high"]
+    if difference is None:
+        return f"cannot be compared with {other}: the test part has too few classes"
     interval = "without an interval" if low is None else f"[{low:.1f}, {high:.1f}]"
     worse = kind != "within one patient" and high is not None and high < 0
     doubt = "" if result["shown"] or worse else ": not shown"
     if difference == 0:
         return f"is level with {other} {interval}{doubt}"
     verb = "beats" if difference > 0 else "is worse than"
-    return f"{verb} {other} by {abs(difference):.1f} %{metric} {interval}{doubt}"
+    return f"{verb} {other} by {abs(difference):.1f} {measure} {interval}{doubt}"
 
 
 def _json(comparison: Comparison) -> dict[str, Any]:
+    difference = comparison.difference
     return {
-        "difference": comparison.difference,
+        "difference": difference if np.isfinite(difference) else None,
         "low": comparison.low,
         "high": comparison.high,
         "shown": comparison.shown,
     }
 
 
-def _gain(
-    ours: FloatArray, theirs: FloatArray, count: FloatArray, scale: FloatArray
-) -> FloatArray:
-    """100 (reference - adapted) / reference of sums (..., C), in percent, (...)."""
-    reference = mase(theirs, count, scale)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        gain: FloatArray = 100 * (reference - mase(ours, count, scale)) / reference
-    return np.where(reference > 0, gain, 0.0)
+@dataclass(frozen=True)
+class _Forecasts(Pair):
+    subject: IntArray
+    ours: FloatArray  # (W, C) sums of absolute errors
+    theirs: FloatArray  # (W, C)
+    count: FloatArray  # (W, C)
+    scale: FloatArray  # (C,)
+
+    def pooled(self) -> float:
+        return float(self._gain(lambda values: values.sum(axis=0)))
+
+    def each(self) -> FloatArray:
+        return self._gain(self._per_subject)
+
+    def of_subjects(self, times: IntArray) -> FloatArray:
+        return self._gain(lambda values: times @ self._per_subject(values))
+
+    def of_blocks(self, first: IntArray, length: int) -> FloatArray:
+        def drawn(values: FloatArray) -> FloatArray:
+            running = np.vstack([np.zeros(values.shape[1]), np.cumsum(values, axis=0)])
+            total: FloatArray = (running[first + length] - running[first]).sum(axis=1)
+            return total
+
+        return self._gain(drawn)
+
+    def _per_subject(self, values: FloatArray) -> FloatArray:
+        """Sums (S, C) of (W, C) by subject."""
+        sums = np.zeros((int(self.subject.max()) + 1, values.shape[1]))
+        np.add.at(sums, self.subject, values)
+        return sums
+
+    def _gain(self, summed: Callable[[FloatArray], FloatArray]) -> FloatArray:
+        """100 (reference - adapted) / reference of sums (..., C), in percent, (...)."""
+        ours, theirs, count = (summed(values) for values in (self.ours, self.theirs, self.count))
+        reference = mase(theirs, count, self.scale)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            gain: FloatArray = 100 * (reference - mase(ours, count, self.scale)) / reference
+        return np.where(reference > 0, gain, 0.0)
 
 
-def _per_subject(values: FloatArray, subject: IntArray) -> FloatArray:
-    """Sums (S, C) of (W, C) by subject."""
-    sums = np.zeros((int(subject.max()) + 1, values.shape[1]))
-    np.add.at(sums, subject, values)
-    return sums
+@dataclass(frozen=True)
+class _Classes(Pair):
+    subject: IntArray
+    adapted: ClassErrors
+    reference: ClassErrors
+    metric: Metric
+
+    def pooled(self) -> float:
+        return float(self._gain(np.ones((1, len(self.subject))))[0])
+
+    def each(self) -> FloatArray:
+        return self.of_subjects(np.eye(int(self.subject.max()) + 1, dtype=np.int64))
+
+    def of_subjects(self, times: IntArray) -> FloatArray:
+        parts = [self._gain(some[:, self.subject].astype(float)) for some in self._at_once(times)]
+        return np.concatenate(parts)
+
+    def of_blocks(self, first: IntArray, length: int) -> FloatArray:
+        def drawn(some: IntArray) -> FloatArray:
+            steps = np.zeros((len(some), len(self.subject) + 1))  # +1 where a block begins
+            draw = np.arange(len(some))[:, None]
+            np.add.at(steps, (draw, some), 1.0)
+            np.add.at(steps, (draw, some + length), -1.0)
+            times: FloatArray = np.cumsum(steps, axis=1)[:, :-1]
+            return times
+
+        return np.concatenate([self._gain(drawn(some)) for some in self._at_once(first)])
+
+    def _at_once(self, draws: IntArray) -> Iterator[IntArray]:
+        """Draws in pieces whose multiplicities of rows fit into memory."""
+        size = max(1, _AT_ONCE // len(self.subject))
+        return (draws[first : first + size] for first in range(0, len(draws), size))
+
+    def _gain(self, times: FloatArray) -> FloatArray:
+        """100 (adapted - reference) of rows that count (D, W) times, (D,)."""
+        ours, theirs = (
+            weighted(errors, self.metric, times) for errors in (self.adapted, self.reference)
+        )
+        return 100 * (ours - theirs)
 
 
-def _over_subjects(
-    ours: FloatArray,
-    theirs: FloatArray,
-    count: FloatArray,
-    scale: FloatArray,
-    rng: np.random.Generator,
-) -> tuple[float, float]:
-    subjects = len(ours)
-    times = rng.multinomial(subjects, np.full(subjects, 1 / subjects), size=DRAWS)  # (draws, S)
-    return _percentiles(_gain(times @ ours, times @ theirs, times @ count, scale))
-
-
-def _over_blocks(
-    ours: FloatArray,
-    theirs: FloatArray,
-    count: FloatArray,
-    scale: FloatArray,
-    block: int,
-    rng: np.random.Generator,
-) -> tuple[float | None, float | None]:
-    """Kuensch's moving blocks, at least two of them; None where the windows are too few."""
-    windows = len(ours)
-    length = max(block, int(np.ceil(np.sqrt(windows))))
-    if windows < 2 * length:
-        return None, None
-    blocks = -(-windows // length)
-    first = rng.integers(0, windows - length + 1, size=(DRAWS, blocks))
-
-    def drawn(values: FloatArray) -> FloatArray:
-        running = np.vstack([np.zeros(values.shape[1]), np.cumsum(values, axis=0)])
-        total: FloatArray = (running[first + length] - running[first]).sum(axis=1)
-        return total
-
-    return _percentiles(_gain(drawn(ours), drawn(theirs), drawn(count), scale))
-
-
-def _t_interval(pooled: float, gains: FloatArray) -> tuple[float | None, float | None]:
-    from scipy import stats
-
-    known = gains[np.isfinite(gains)]
-    if len(known) < 2:
-        return None, None
-    error = float(known.std(ddof=1) / np.sqrt(len(known)))
-    reach = float(stats.t.ppf((1 + _LEVEL) / 2, len(known) - 1)) * error
-    return pooled - reach, pooled + reach
-
-
-def _percentiles(draws: FloatArray) -> tuple[float, float]:
-    tail = 100 * (1 - _LEVEL) / 2
-    low, high = np.nanpercentile(draws, [tail, 100 - tail])
-    return float(low), float(high)
+def _numbered(names: NDArray[np.str_]) -> IntArray:
+    """Names as numbers from 0 on."""
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
