@@ -159,11 +159,56 @@ def test_predefined_parts_are_those_of_the_labels():
     source = RecordingSet(
         tuple(recording(f"r{i}", labels={"part": p}) for i, p in enumerate(("test", "train")))
     )
-    assert ids(split(source, SplitPlan("predefined"))) == {
+    assert ids(split(source, SplitPlan("predefined", val=0))) == {
         "train": ["r1"],
         "val": [],
         "test": ["r0"],
     }
+
+
+def labelled(subjects, each=2, **last):
+    parts = ["train"] * (subjects - 2) + ["test"] * 2
+    return RecordingSet(
+        tuple(
+            recording(f"s{i:02}-{k}", f"s{i:02}", labels={"part": part} | (last if not i else {}))
+            for i, part in enumerate(parts)
+            for k in range(each)
+        )
+    )
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.integers(6, 40),
+    st.sampled_from([0.2, 0.15, 1, 3, 0, 0.0]),
+    st.integers(0, 2**31),
+    st.sampled_from(["seed", "name"]),
+)
+def test_validation_subjects_are_taken_from_the_predefined_train_part(subjects, val, seed, order):
+    source = labelled(subjects)
+    plan = SplitPlan("predefined", order, val=val, seed=seed)
+    parts = split(shuffled(source, seed), plan)
+    assert ids(parts) == ids(split(source, plan))
+    assert ids(parts)["test"] == [r.id for r in source if r.labels["part"] == "test"]
+    assert sorted(ids(parts)["train"] + ids(parts)["val"]) == [r.id for r in source][:-4]
+    assert not set(parts["train"].subjects) & set(parts["val"].subjects)
+    n = subjects - 2
+    asked = val if isinstance(val, int) else n - int((1 - val) * n + 1e-6)
+    assert len(parts["val"].subjects) == asked
+
+
+def test_predefined_validation_subjects_depend_on_the_seed_alone_and_may_be_labelled():
+    one, other = (ids(split(labelled(30), SplitPlan("predefined", seed=s)))["val"] for s in (1, 2))
+    assert one != other
+    given_val = split(labelled(30, part="val"), SplitPlan("predefined"))
+    assert given_val["val"].subjects == ("s00",)
+
+
+def test_predefined_train_without_subjects_for_both_parts_is_refused():
+    with pytest.raises(DataError, match="train part is empty; 6 recordings of 3 subjects"):
+        split(labelled(3), SplitPlan("predefined"))
+    with pytest.raises(DataError, match="4 subjects are asked for, 1 are there"):
+        split(labelled(3), SplitPlan("predefined", val=4))
 
 
 # --- refusals
@@ -176,6 +221,8 @@ def test_predefined_parts_are_those_of_the_labels():
         ({"train": 0.7, "val": 1, "test": 0.2}, "only fractions"),
         ({"train": -1, "val": 1, "test": 2}, "fractions or counts"),
         ({"train": ("a",), "val": 0.1, "test": 0.1}, "by: lists"),
+        ({"by": "predefined", "val": ("a",)}, "a fraction or a count of the train part"),
+        ({"by": "predefined", "val": 1.0}, "a fraction or a count of the train part"),
         ({"by": "time", "train": 7, "val": 1, "test": 2}, "counts have no meaning"),
         ({"by": "lists", "train": ("a",), "val": 0, "test": ("b",)}, "list of ids"),
         ({"by": "lists", "train": ("a",), "val": (), "test": ("a",)}, "a is listed twice"),

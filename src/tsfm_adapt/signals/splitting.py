@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Literal
 
@@ -29,7 +29,7 @@ class SplitPlan:
 
     A fraction ends at its cumulative share rounded down, so that fractions which sum to 1 leave
     nothing over. `lists` names subjects or recordings; `predefined` reads the recordings' label
-    `part` and no sizes.
+    `part`, and takes `val` from the subjects of train where no recording is labelled val.
 
     Raises:
         RecipeError: the sizes do not fit each other or `by`.
@@ -72,12 +72,14 @@ def split(recordings: RecordingSet, plan: SplitPlan) -> dict[str, RecordingSet]:
             parts = _by_part(recordings, _listed_part(recordings, plan))
         case "predefined":
             parts = _by_part(recordings, _labelled_part)
+            if plan.val and not parts["val"]:
+                parts |= _val_from_train(parts["train"], plan)
         case "subject":
             parts = _by_part(recordings, _drawn_part(recordings, plan, lambda r: r.subject))
         case "record":
             parts = _by_part(recordings, _drawn_part(recordings, plan, lambda r: _origin(r.id)))
     for part, kept in parts.items():
-        optional = part == "val" and (plan.by == "predefined" or not plan.val)
+        optional = part == "val" and not plan.val
         if not kept and not optional:
             counts = ", ".join(f"{name} {len(p)}" for name, p in parts.items())
             raise DataError(
@@ -115,6 +117,9 @@ def check_disjoint(parts: Mapping[str, RecordingSet], by: By = "subject") -> Non
 
 def _size_problem(plan: SplitPlan) -> str | None:
     if plan.by == "predefined":
+        whole = isinstance(plan.val, int)
+        if isinstance(plan.val, tuple) or plan.val < 0 or (plan.val >= 1 and not whole):
+            return "val is a fraction or a count of the train part's subjects, 0 for none."
         return None
     sizes = plan.sizes.values()
     listed = [name for size in sizes if isinstance(size, tuple) for name in size]
@@ -202,6 +207,19 @@ def _listed_part(recordings: RecordingSet, plan: SplitPlan) -> Choose:
         return found[0] if found else None
 
     return choose
+
+
+def _val_from_train(train: list[Recording], plan: SplitPlan) -> dict[str, list[Recording]]:
+    """The recordings of train, those of some subjects as val."""
+    recordings = RecordingSet(tuple(train))
+    if isinstance(plan.val, int):
+        left = max(0, len(recordings.subjects) - plan.val)
+        inner = replace(plan, by="subject", train=left, test=0)
+    else:
+        assert isinstance(plan.val, float), plan
+        inner = replace(plan, by="subject", train=1.0 - plan.val, test=0.0)
+    parts = _by_part(recordings, _drawn_part(recordings, inner, lambda r: r.subject))
+    return {"train": parts["train"], "val": parts["val"]}
 
 
 def _labelled_part(recording: Recording) -> str:
