@@ -1,0 +1,147 @@
+"""NumPy arrays of trials: (N, C, T) values and (N,) labels, a pair of files for each part.
+
+Every trial is a recording, with its class as the label `label` and its part as the label `part`.
+Values stay memory-mapped. The files hold neither channel names, nor units, nor a rate: the recipe
+states them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.readers._rate import RateHz
+from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
+from tsfm_adapt.signals.recording import FloatArray, Recording
+
+Part = Literal["train", "val", "test"]
+
+_PARTS: dict[Part, str] = {"train": "train", "test": "test"}
+
+
+class Config(ReaderConfig):
+    """Files below one folder; `{part}` in a file's name stands for what `parts` says."""
+
+    name: Literal["npy"] = "npy"
+    root: str = Field(description="the folder that holds the files")
+    values: str = Field("X_{part}.npy", description="(N, C, T), or (N, T) of one channel")
+    labels: str | None = Field("y_{part}.npy", description="(N,); null = none")
+    subjects: str | None = Field(None, description="(N,) subject ids; null = each trial its own")
+    parts: dict[Part, str] | None = Field(
+        _PARTS, min_length=1, description="part: how the files call it; null = no parts"
+    )
+    channels: tuple[str, ...] = Field(min_length=1, description="names, in the arrays' order")
+    unit: str | tuple[str, ...] = Field(description="of every channel, or one for each")
+    rate_hz: RateHz
+
+    @model_validator(mode="after")
+    def _files_and_channels_agree(self) -> Config:
+        for file in (self.values, self.labels, self.subjects):
+            if file is not None and ("{part}" in file) != (self.parts is not None):
+                raise ValueError(
+                    f"'{file}' has {'no ' if self.parts else ''}{{part}} in it, and parts is "
+                    f"{self.parts}; use both or neither"
+                )
+        if len(set(self.channels)) != len(self.channels):
+            raise ValueError(f"channels has a name twice: {', '.join(self.channels)}")
+        if isinstance(self.unit, tuple) and len(self.unit) != len(self.channels):
+            raise ValueError(f"unit has {len(self.unit)} for {len(self.channels)} channels")
+        return self
+
+    def read(self, channels: tuple[str, ...]) -> Iterator[Recording]:
+        """Yields the trials in the order of the files, part by part."""
+        root = resolve_root(self.root)
+        wanted = [self.channels.index(n) for n in channels or self.channels if n in self.channels]
+        units = (self.unit,) * len(self.channels) if isinstance(self.unit, str) else self.unit
+        parts: Iterable[tuple[str, str]] = self.parts.items() if self.parts else [("", "")]
+        for part, called in parts:
+            file = root / self.values.replace("{part}", called)
+            values = _values(file, self.channels)
+            labels, subjects = (
+                None if name is None else _one_each(root / name.replace("{part}", called), values)
+                for name in (self.labels, self.subjects)
+            )
+            digits = len(str(len(values) - 1))
+            for number, trial in enumerate(values):
+                identity = f"{part}-{number:0{digits}d}".removeprefix("-")
+                yield Recording(
+                    id=identity,
+                    subject=identity if subjects is None else str(subjects[number]),
+                    values=_selected(trial, wanted),
+                    channels=tuple(self.channels[index] for index in wanted),
+                    units=tuple(units[index] for index in wanted),
+                    rate_hz=self.rate_hz,
+                    labels={
+                        **({} if labels is None else _label(labels[number])),
+                        **({"part": part} if part else {}),
+                    },
+                )
+
+
+def _values(path: Path, channels: tuple[str, ...]) -> Any:
+    """The trials (N, C, T), memory-mapped."""
+    values = _loaded(path)
+    if values.ndim == 2 and len(channels) == 1:
+        values = values[:, None, :]
+    if values.dtype.kind not in "iuf" or values.ndim != 3 or 0 in values.shape:
+        raise DataError(
+            f"Values are numbers in an array (trials, channels, samples): {path} is "
+            f"{values.dtype} {values.shape}. Transpose or convert it."
+        )
+    if values.shape[1] != len(channels):
+        raise DataError(
+            f"data.reader.channels names every channel of the arrays: {path} has "
+            f"{values.shape[1]}, named are {len(channels)} ({', '.join(channels)}). "
+            "Correct the list, or the order of the array's axes."
+        )
+    return values
+
+
+def _one_each(path: Path, values: Any) -> Any:
+    """Labels or subjects (N,)."""
+    array = _loaded(path)
+    if array.shape != values.shape[:1] or array.dtype.kind not in "biufU":
+        raise DataError(
+            f"Labels and subjects are numbers or text, one a trial: {path} is {array.dtype} "
+            f"{array.shape} for {len(values)} trials. Correct the file."
+        )
+    return array
+
+
+def _loaded(path: Path) -> Any:  # an array of any type
+    if not path.is_file():
+        found = sorted(file.name for file in path.parent.glob("*.npy"))
+        raise DataError(
+            f"data.reader: {path} does not exist; the .npy files there are: "
+            f"{', '.join(found[:8]) or 'none'}. Correct root, parts or the files' names."
+        )
+    try:
+        return np.load(path, allow_pickle=False, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as problem:
+        raise DataError(
+            f"{path} must be a .npy file of numbers or text, without Python objects: {problem}. "
+            "Save it again with its plain dtype."
+        ) from problem
+
+
+def _selected(trial: Any, wanted: list[int]) -> FloatArray:
+    """Some channels of a trial (C, T), a view of the file where they lie together there."""
+    first = wanted[0] if wanted else 0
+    together = wanted == list(range(first, first + len(wanted)))
+    rows = trial[first : first + len(wanted)] if together else trial[wanted]
+    return np.asarray(rows if rows.dtype.kind == "f" else rows.astype(np.float64))
+
+
+def _label(value: Any) -> dict[str, str | int | float]:
+    """A trial's class; none where it is NaN or empty."""
+    plain = value.item()
+    if isinstance(plain, str):
+        return {"label": plain} if plain else {}
+    if plain != plain:
+        return {}
+    return {"label": int(plain) if float(plain).is_integer() else float(plain)}
