@@ -10,7 +10,11 @@ import pytest
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, clean
-from tsfm_adapt.signals.readers import challenge2012, csv, empatica, wfdb
+from tsfm_adapt.signals.labels import EventSpans, LabelledWindows
+from tsfm_adapt.signals.readers import challenge2012, csv, empatica, npy, ts, wfdb
+from tsfm_adapt.signals.recording import RecordingSet
+from tsfm_adapt.signals.splitting import SplitPlan, split
+from tsfm_adapt.signals.windows import WindowSpec
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 pytestmark = pytest.mark.skipif(
@@ -77,6 +81,53 @@ def test_a_truncated_real_record_is_refused(tmp_path):
     signal.write_bytes(signal.read_bytes()[:30000])
     with pytest.raises(DataError, match=r"3975656n\.dat has 30000 bytes.* need 38720"):
         list(wfdb.Config(root=str(tmp_path)).read(()))
+
+
+def test_annotated_beats_are_where_the_heart_contracts():
+    (recording,) = wfdb_records("mitdb_100", annotations="atr")
+    labels = [span.label for span in recording.spans]
+    counts = {name: labels.count(name) for name in sorted(set(labels))}
+    assert counts == {"+": 1, "A": 33, "N": 2239, "V": 1}
+    beats = EventSpans({"N": 0, "A": 1, "V": 2}, ("normal", "atrial", "ventricular"), before=72)
+    windows = LabelledWindows([recording], WindowSpec(180, 0), beats)
+    assert len(windows) == 2273 - 1  # the last beat has no room behind it
+    assert windows.classes_of.sum(0).tolist() == [2238, 33, 1]
+    lead = windows.gather(range(500)).values[:, recording.channels.index("MLII")]
+    peak = np.abs(lead - np.median(lead, axis=1, keepdims=True)).argmax(axis=1)
+    assert np.mean(np.abs(peak - 72) <= 5) > 0.98
+
+
+def test_movement_trials_have_their_classes_and_parts():
+    config = npy.Config(
+        root=str(DATA / "uea_handmovementdirection"),
+        channels=tuple(f"MEG{i}" for i in range(10)),
+        unit="1",
+        rate_hz=400,
+    )
+    parts = split(RecordingSet(tuple(config.read(()))), SplitPlan("predefined", val=0.2))
+    assert {part: len(kept) for part, kept in parts.items()} == {
+        "train": 128,
+        "val": 32,
+        "test": 74,
+    }
+    assert {r.values.shape for r in parts["test"]} == {(10, 400)}
+    labels = [r.labels["label"] for part in ("train", "val") for r in parts[part]]
+    assert [labels.count(n) for n in range(4)] == [40] * 4
+    assert np.mean([r.labels["label"] == 0 for r in parts["test"]]) == pytest.approx(
+        0.189, abs=1e-3
+    )
+
+
+def test_beats_of_the_archive_have_their_classes_and_split_into_halves():
+    config = ts.Config(root=str(DATA / "ucr_ecg5000"), unit="1", rate_hz=125)
+    beats = tuple(config.read(()))
+    labels = [r.labels["label"] for r in beats]
+    assert [labels.count(n) for n in range(1, 6)] == [292, 177, 10, 19, 2]
+    assert {r.values.shape for r in beats} == {(1, 140)}
+    assert labels == sorted(labels)  # so that halves in the file's order would share no class
+    halves = split(RecordingSet(beats), SplitPlan(train=0.5, val=0.0, test=0.5, seed=0))
+    assert (len(halves["train"]), len(halves["test"])) == (250, 250)
+    assert {r.labels["label"] for r in halves["train"]} >= {1, 2, 3, 4}
 
 
 def test_gaps_of_months_in_glucose_stay_in_the_times_of_events():

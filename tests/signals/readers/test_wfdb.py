@@ -326,3 +326,33 @@ class TestBrokenFiles:
         else:
             message = "" if recordings else "nothing"
         assert not message or str(folder) in message
+
+
+def annotate(folder, name, samples, symbols, **fields):
+    wfdb.wrann(name, "atr", np.array(samples), list(symbols), write_dir=str(folder), **fields)
+
+
+def test_annotations_are_marks_at_their_samples(tmp_path):
+    write(tmp_path, "a", ramp(3000), fs=360)
+    annotate(tmp_path, "a", [5, 700, 701, 2999], "NAVN")
+    (recording,) = read(tmp_path, annotations="atr")
+    assert [span.label for span in recording.spans] == ["N", "A", "V", "N"]
+    assert all(span.start_s == span.stop_s for span in recording.spans)
+    assert [span.start_s * 360 for span in recording.spans] == pytest.approx([5, 700, 701, 2999])
+    assert read(tmp_path)[0].spans == ()
+
+
+def test_annotations_may_have_a_clock_of_their_own(tmp_path):
+    write(tmp_path, "a", ramp(300), fs=100)
+    annotate(tmp_path, "a", [50, 2000], "NN", fs=1000)
+    (recording,) = read(tmp_path, annotations="atr")
+    assert [span.start_s for span in recording.spans] == [0.05, 2.0]
+
+
+def test_annotations_that_are_missing_or_broken_are_named(tmp_path):
+    write(tmp_path, "a", ramp())
+    with pytest.raises(DataError, match=r"a\.atr does not, and .*a\.hea needs it"):
+        read(tmp_path, annotations="atr")
+    (tmp_path / "a.atr").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"a\.hea and its .* must be a valid WFDB record"):
+        read(tmp_path, annotations="atr")

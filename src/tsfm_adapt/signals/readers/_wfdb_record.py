@@ -1,4 +1,4 @@
-"""One WFDB record as it is stored: every sample of every signal, or a DataError."""
+"""One WFDB record as it is stored: every sample and annotation, or a DataError."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.recording import FloatArray
+from tsfm_adapt.signals.recording import FloatArray, Span
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,28 @@ def read_record(path: Path, channels: tuple[str, ...], verify: bool) -> StoredRe
             frames_hz=_exact(header.fs),
             start=None if start is None else np.datetime64(start.replace(microsecond=0), "s"),
             comments=tuple(header.comments),
+        )
+
+
+def read_annotations(path: Path, extension: str) -> tuple[Span, ...]:
+    """A record's annotations as marks, each with its symbol as the label.
+
+    Args:
+        path: the header.
+        extension: of the annotation file beside it, such as `atr`.
+
+    Raises:
+        DataError: the file is missing or broken.
+    """
+    import wfdb
+
+    with _naming(path):
+        found = wfdb.rdann(str(path.absolute().with_suffix("")), extension)
+        # The file's own time resolution, or else the header's rate.
+        times_s = [sample / _exact(found.fs) for sample in found.sample.tolist()]
+        return tuple(
+            Span(time_s, time_s, symbol)
+            for time_s, symbol in zip(times_s, found.symbol, strict=True)
         )
 
 

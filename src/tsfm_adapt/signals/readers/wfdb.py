@@ -2,6 +2,7 @@
 
 Every sample is kept. Where the channels asked for have several rates (several samples a frame),
 a record becomes one recording per rate, `<id>/<rate>Hz`. Skewed signals are shifted into place.
+Annotations become marks: spans of no length, with the symbol as the label.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from pydantic import Field, field_validator
 
 from tsfm_adapt.components import require
 from tsfm_adapt.errors import DataError, closest
-from tsfm_adapt.signals.readers._wfdb_record import StoredRecord, read_record
+from tsfm_adapt.signals.readers._wfdb_record import StoredRecord, read_annotations, read_record
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
-from tsfm_adapt.signals.recording import Recording
+from tsfm_adapt.signals.recording import Recording, Span
 
 REQUIRES = ("wfdb",)
 EXTRA = "wfdb"
@@ -33,6 +34,9 @@ class Config(ReaderConfig):
     records: tuple[str, ...] | None = Field(None, description="ids or names to read; null = all")
     subject_pattern: str | None = Field(
         None, description="regular expression; its one group in the id is the subject; null = id"
+    )
+    annotations: str | None = Field(
+        None, min_length=1, description="extension of the annotation files, like atr; null = none"
     )
     verify_checksums: bool = Field(True, description="compare signals with the header's checksums")
 
@@ -54,7 +58,11 @@ class Config(ReaderConfig):
         for identity in _picked(headers, self.records, self.root):
             subject = _subject(identity, self.subject_pattern)
             stored = read_record(headers[identity], channels, self.verify_checksums)
-            yield from _recordings(stored, identity, subject, channels)
+            spans = self._spans(headers[identity])
+            yield from _recordings(stored, spans, identity, subject, channels)
+
+    def _spans(self, header: Path) -> tuple[Span, ...]:
+        return () if self.annotations is None else read_annotations(header, self.annotations)
 
 
 def _find(root: str) -> dict[str, Path]:
@@ -127,7 +135,11 @@ def _subject(identity: str, pattern: str | None) -> str:
 
 
 def _recordings(
-    stored: StoredRecord, identity: str, subject: str, channels: tuple[str, ...]
+    stored: StoredRecord,
+    spans: tuple[Span, ...],
+    identity: str,
+    subject: str,
+    channels: tuple[str, ...],
 ) -> Iterator[Recording]:
     """One recording per rate among the channels asked for, slowest first."""
     signals = stored.signals
@@ -147,6 +159,7 @@ def _recordings(
             units=tuple(signals[name].unit for name in alike),
             rate_hz=rate_hz,
             start=stored.start,
+            spans=spans,
             attributes=_attributes(stored.comments),
         )
 
