@@ -1,22 +1,38 @@
 """Cells of an experiment: a recipe with changes each, run once, resumed where they stopped.
 
 A finished cell is a JSON file in `results/`, to be committed; its run folder stays under `runs/`.
+`score` trains and scores as the product does. Where many cells share data and zero-shot model, a
+`Bench` does no more than each cell needs.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tsfm_adapt import atomic, runs
+from tsfm_adapt.building import build
 from tsfm_adapt.errors import TsfmAdaptError
+from tsfm_adapt.metrics import ForecastErrors, mase_scale
 from tsfm_adapt.progress import Progress
-from tsfm_adapt.recipe.files import load
-from tsfm_adapt.recipe.parts import prepare
+from tsfm_adapt.recipe.files import dumps, load
+from tsfm_adapt.recipe.parts import Parts, cleaning_plan, prepare
+from tsfm_adapt.recipe.schema import Recipe
+from tsfm_adapt.tasks.base import Scale
+
+if TYPE_CHECKING:
+    from tsfm_adapt.checkpoints import Fitted
+    from tsfm_adapt.model import AdaptedModel
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -29,70 +45,200 @@ class Cell:
     recipe: str  # a file of recipes/, without .yaml
     changes: Mapping[str, Any]  # paths of the recipe, as --set takes them
 
+    def load(self) -> Recipe:
+        """The recipe with the changes.
+
+        Raises:
+            RecipeError: a change breaks a rule.
+        """
+        return load(RECIPES / f"{self.recipe}.yaml").override(dict(self.changes))
+
+
+def finish(
+    cells: Sequence[Cell], results: Path, work: Callable[[Cell], Mapping[str, Any]]
+) -> list[str]:
+    """Does the work of every cell that has no result yet, and says how long the rest may take.
+
+    Args:
+        cells: with unique names.
+        results: where `<cell>.json` goes: recipe, changes, and what `work` returned.
+        work: once a cell.
+
+    Returns:
+        The names of cells that failed; each was printed with its reason.
+    """
+    todo = [cell for cell in cells if not (results / f"{cell.name}.json").exists()]
+    print(f"{len(cells) - len(todo)} of {len(cells)} cells were finished before", flush=True)
+    failed, start_s = [], time.monotonic()
+    for done, cell in enumerate(todo):
+        left_s = (time.monotonic() - start_s) / done * (len(todo) - done) if done else None
+        eta = "" if left_s is None else f", about {left_s / 60:.0f} min left"
+        print(f"== {done + 1}/{len(todo)} {cell.name}{eta}", flush=True)
+        try:
+            found = work(cell)
+        except TsfmAdaptError as error:
+            print(f"{cell.name} failed: {error}", flush=True)
+            failed.append(cell.name)
+            continue
+        content = {"recipe": cell.recipe, "changes": dict(cell.changes)} | dict(found)
+        atomic.write_text(results / f"{cell.name}.json", json.dumps(content, indent=1) + "\n")
+    return failed
+
 
 def score(cells: Iterable[Cell], results: Path, folder: Path) -> list[str]:
-    """Trains and scores every cell that has no result yet.
+    """Trains and scores cells with all that a run of the product writes; see `finish`.
 
     Args:
         cells: with unique names.
         results: where `<cell>.json` goes.
         folder: where run folders go, one folder a cell.
-
-    Returns:
-        The names of cells that failed; each was printed with its reason.
     """
-    failed = []
-    for cell in cells:
-        path = results / f"{cell.name}.json"
-        if path.exists():
-            continue
-        print(f"== {cell.name}", flush=True)
-        try:
-            scores = _run(cell, folder / cell.name).scores
-        except TsfmAdaptError as error:
-            print(f"{cell.name} failed: {error}", flush=True)
-            failed.append(cell.name)
-            continue
-        content = {"recipe": cell.recipe, "changes": dict(cell.changes)} | _kept(scores)
-        atomic.write_text(path, json.dumps(content, indent=1) + "\n")
-    return failed
+    return finish(list(cells), results, lambda cell: _kept(_run(cell, folder / cell.name).scores))
 
 
-def validate(cells: Iterable[Cell], path: Path) -> dict[str, Any]:
+def validate(cells: Iterable[Cell], path: Path, bench: Bench) -> dict[str, Any]:
     """The lowest validation loss of every cell; the test part is never looked at.
 
     Args:
         cells: with unique names; those that `path` holds are not run again.
         path: a JSON file, {name: {changes, loss, step, seconds}}.
+        bench: where they train.
     """
-    from tsfm_adapt import training
-
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     for cell in cells:
         if cell.name in found:
             continue
-        recipe = load(RECIPES / f"{cell.recipe}.yaml").override(dict(cell.changes))
-        parts = prepare(recipe, False)
-        model = runs.build(recipe, parts)
-        with tempfile.TemporaryDirectory() as scratch:
-            fitted = training.fit(
-                model,
-                parts.windows["train"],
-                parts.windows["val"],
-                recipe.train,
-                recipe.seed,
-                Path(scratch),
-                Progress(quiet=True),
-            )
+        _, fitted = bench.train(cell.load())
         found[cell.name] = {
             "changes": dict(cell.changes),
             "loss": round(fitted.best_loss, 5),
             "step": fitted.best_step,
             "seconds": round(fitted.train_seconds),
         }
-        print(cell.name, found[cell.name], flush=True)
+        print(cell.name, {k: v for k, v in found[cell.name].items() if k != "changes"}, flush=True)
         atomic.write_text(path, json.dumps(found, indent=1) + "\n")
     return found
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Trains and scores recipes at the least cost: no baselines, bundle or plots beside them.
+
+    Recordings are read once for all recipes of the same data. Each model is scored by itself and
+    its errors stay in its run folder, to be compared with those of any other.
+    """
+
+    folder: Path  # one folder a recipe goes here, found again by the recipe's content
+    _parts: dict[str, Parts] = field(default_factory=dict)
+
+    def run_folder(self, recipe: Recipe) -> Path:
+        """Where a recipe trains; another recipe has another."""
+        text = dumps(recipe)
+        adapters = "+".join(adapter.name for adapter in recipe.adapters) or "zero_shot"
+        stem = f"{recipe.name}-{recipe.backbone.name}-{adapters}"
+        return self.folder / f"{stem}-{sha256(text.encode()).hexdigest()[:8]}"
+
+    def parts(self, recipe: Recipe) -> Parts:
+        """The recipe's windows, which must not depend on the seed of training."""
+        split = recipe.data.split
+        assert split.order == "name" or split.by in ("lists", "predefined", "time"), (
+            f"{recipe.name}: the split follows the seed"
+        )
+        key = recipe.model_dump_json(include={"data", "task", "evaluate"})
+        if key not in self._parts:
+            self._parts[key] = prepare(recipe)
+        return self._parts[key]
+
+    def train(self, recipe: Recipe) -> tuple[AdaptedModel, Fitted]:
+        """The trained model at its last step, and how it went; goes on where it was stopped.
+
+        Raises:
+            RecipeError: an adapter does not fit the backbone or the channels.
+        """
+        from tsfm_adapt import training
+
+        parts, folder = self.parts(recipe), self.run_folder(recipe)
+        model = build(recipe, parts, Progress(quiet=True))
+        atomic.write_text(folder / "recipe.yaml", dumps(recipe))
+        _forget_peak_memory()
+        train, val = parts.windows["train"], parts.windows["val"]
+        return model, training.fit(
+            model, train, val, recipe.train, recipe.seed, folder, Progress(interval_s=30)
+        )
+
+    def scores(self, recipe: Recipe) -> dict[str, Any]:
+        """The test scores of a recipe's model, trained at need, and what it cost.
+
+        Its errors are kept: see `errors`.
+
+        Raises:
+            RecipeError: an adapter does not fit the backbone or the channels.
+        """
+        from tsfm_adapt import checkpoints
+        from tsfm_adapt.model import device_for
+
+        parts, task, folder = self.parts(recipe), recipe.task.build(), self.run_folder(recipe)
+        if recipe.adapters:
+            model, fitted = self.train(recipe)
+            checkpoints.load_best(model, folder)
+            went = asdict(fitted) | {"seconds_per_step": fitted.train_seconds / fitted.step}
+        else:
+            model, went = build(recipe, parts, Progress(quiet=True)), {}
+        predictor = task.predictor(model.to(device_for(recipe.train.accelerator)))
+        predictor = task.grounded(predictor, parts.fit)
+        windows = parts.windows["test"]
+        with Progress(interval_s=30).work("score", len(windows)) as meter:
+            errors = task.score(predictor, windows, recipe.evaluate.batch_size, meter.advance)
+        _keep(errors, folder / "errors.npz")
+        return self._summary(recipe, {"model": errors}) | {
+            "run": folder.name,
+            "trainable_parameters": sum(p.numel() for p in model.trainable().values()),
+            "training": went,
+        }
+
+    def baselines(self, recipe: Recipe) -> dict[str, Any]:
+        """The test scores of the simple models."""
+        parts, task = self.parts(recipe), recipe.task.build()
+        windows, size = parts.windows["test"], recipe.evaluate.batch_size
+        found = task.baselines(parts.fit, recipe.data.rate_hz, None)
+        errors = {
+            name: task.score(each, windows, size, lambda _: None) for name, each in found.items()
+        }
+        return self._summary(recipe, errors)
+
+    def errors(self, scores: Mapping[str, Any]) -> ForecastErrors:
+        """The errors behind `scores`, from the run folder."""
+        path = self.folder / scores["run"] / "errors.npz"
+        if not path.exists():
+            sys.exit(f"{path} is gone: intervals need the run folders. Remove the result, score.")
+        kept = dict(np.load(path))
+        return ForecastErrors(tuple(kept.pop("subjects").tolist()), **kept)
+
+    def _summary(self, recipe: Recipe, errors: Mapping[str, ForecastErrors]) -> dict[str, Any]:
+        parts = self.parts(recipe)
+        units = tuple(plan.unit for plan in cleaning_plan(recipe.data).channels)
+        scale = Scale(tuple(recipe.data.channels), units, mase_scale(parts.fit))
+        summary = recipe.task.build().summary(errors, scale, recipe.data.rate_hz)
+        windows = parts.windows["test"]
+        return _kept(summary) | {
+            "mase_scale": scale.mase.tolist(),
+            "windows": len(windows),
+            "origins_sha256": windows.origins_sha256(),
+        }
+
+
+def averaged(seeds: Sequence[ForecastErrors]) -> ForecastErrors:
+    """The mean absolute errors of models on the same windows, as if of one; nothing else."""
+    absolute = np.mean([each.absolute for each in seeds], axis=0)
+    unknown = np.full_like(absolute, np.nan)
+    return replace(
+        seeds[0],
+        target=np.zeros_like(absolute),
+        point=absolute,
+        pinball=unknown,
+        low=unknown,
+        high=unknown,
+    )
 
 
 def read(results: Path, name: str) -> dict[str, Any] | None:
@@ -134,7 +280,7 @@ def _kept(scores: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(cell: Cell, folder: Path) -> runs.Run:
-    recipe = load(RECIPES / f"{cell.recipe}.yaml").override(dict(cell.changes))
+    recipe = cell.load()
     begun = sorted(path.parent for path in folder.glob("*/*/recipe.yaml"))
     for earlier in map(runs.Run, begun):
         if earlier.recipe == recipe:
@@ -142,3 +288,23 @@ def _run(cell: Cell, folder: Path) -> runs.Run:
                 runs.resume(earlier, Progress())
             return earlier
     return runs.train(recipe, folder, Progress())
+
+
+def _keep(errors: ForecastErrors, path: Path) -> None:
+    arrays = {one.name: getattr(errors, one.name) for one in fields(errors)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name("errors.tmp.npz")
+    np.savez_compressed(temporary, **arrays | {"subjects": np.array(errors.subjects)})
+    temporary.replace(path)
+
+
+def _forget_peak_memory() -> None:
+    """Starts the peak of memory anew, so that a cell is not charged with one before it."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")

@@ -18,7 +18,7 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from grid import Cell, interval, mase, read, score, table, validate  # noqa: E402
+from grid import Bench, Cell, interval, mase, read, score, table, validate  # noqa: E402
 
 RESULTS = HERE / "results"
 RECIPES = ("glucose_forecast", "icu_minute_forecast", "icu_hourly_forecast")
@@ -62,7 +62,8 @@ def _cell(
 def choose() -> dict[str, Any]:
     """Validation losses of all candidates."""
     cells = [cell for r in RECIPES for b in BACKBONES for _, cell in candidates(r, b)]
-    return validate(cells, RESULTS / "validation.json")
+    bench = Bench(Path("runs/first_results/validation"))
+    return validate(cells, RESULTS / "validation.json", bench)
 
 
 def winners() -> Iterator[Cell]:
