@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 
+# Of scores.json, and how a card calls them.
+_OF_VALUES = {"mase": "MASE", "wql": "WQL"}
+_OF_CLASSES = {"auroc": "AUROC", "auprc": "AUPRC", "balanced_accuracy": "balanced accuracy"}
+
 
 @dataclass(frozen=True)
 class Card:
@@ -72,17 +76,19 @@ def write(folder: Path, model: AdaptedModel, card: Card, texts: Mapping[str, str
     atomic.write_text(folder / "bundle.json", _json(asdict(card)))  # last: it makes the bundle
 
 
-def readme(
-    card: Card, name: str, sentences: Sequence[str], models: Mapping[str, Mapping[str, Any]]
-) -> str:
-    """The model card, Markdown."""
+def readme(card: Card, name: str, sentences: Sequence[str], models: Mapping[str, Any]) -> str:
+    """The model card, Markdown; a model that is None was not scored."""
+    overall = {model: scores["overall"] for model, scores in models.items() if scores}
+    of_classes = any("auroc" in scores for scores in overall.values())
+    metrics = _OF_CLASSES if of_classes else _OF_VALUES
+    titles = " | ".join(metrics.values())
     rows = "".join(
-        f"| {model} | {_score(s['overall'], 'mase')} | {_score(s['overall'], 'wql')} |\n"
-        for model, s in models.items()
+        f"| {model} | {' | '.join(_score(scores, metric) for metric in metrics)} |\n"
+        for model, scores in overall.items()
     )
     channels = ", ".join(f"{c} ({u})" for c, u in zip(card.channels, card.units, strict=True))
     data = "SYNTHETIC (simulated) recordings" if card.synthetic else "the recipe's recordings"
-    reach = f"horizon {card.horizon} samples" if card.horizon else "its gaps are filled"
+    reach = f"horizon {card.horizon} samples" if card.horizon else "no horizon"
     return f"""---
 library_name: tsfm-adapt
 base_model: {card.checkpoint}
@@ -100,8 +106,8 @@ Research software, no medical device.
 
 Scores on the test part:
 
-| model | MASE | WQL |
-|---|---|---|
+| model | {titles} |
+|---{"|---" * len(metrics)}|
 {rows}
 {" ".join(f"{sentence}." for sentence in sentences)}
 """

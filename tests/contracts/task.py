@@ -53,6 +53,10 @@ class TaskContract:
 
     config: ClassVar[TaskConfig]
 
+    def model(self):
+        """A tiny model that can do the task."""
+        return model()
+
     @pytest.fixture
     def task(self):
         return self.config.build()
@@ -64,7 +68,7 @@ class TaskContract:
 
     @pytest.fixture
     def predictor(self, task):
-        return task.predictor(model())
+        return task.predictor(self.model())
 
     def scored(self, task, predictor, some, batch_size=BATCH):
         """The summary, as scores.json would hold it, and how many windows were told."""
@@ -105,7 +109,8 @@ class TaskContract:
             task.window(RATE_HZ * 1.0371, "train")
 
     def test_a_tiny_backbone_passes_the_check(self, task):
-        task.check(model().backbone.spec, RATE_HZ)
+        adapted = self.model()
+        task.check(adapted.backbone.spec, RATE_HZ, headed=adapted.head is not None)
 
     def test_predictions_have_the_tasks_levels_and_are_finite(self, task, predictor, some):
         arrays = some.gather(range(BATCH))
@@ -132,7 +137,7 @@ class TaskContract:
         np.testing.assert_array_equal(predictor.predict(altered, steps_of(some)), expected)
 
     def test_predicting_leaves_no_gradient(self, task, some):
-        adapted = model()
+        adapted = self.model()
         task.predictor(adapted).predict(some.gather(range(BATCH)), steps_of(some))
         assert all(p.grad is None for p in adapted.parameters())
         assert torch.is_grad_enabled()

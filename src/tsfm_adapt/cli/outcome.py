@@ -9,7 +9,8 @@ from tsfm_adapt.cli.options import print_json
 if TYPE_CHECKING:
     from tsfm_adapt.runs import Run
 
-_SHOWN = ("mase", "wql", "mae", "coverage80")
+_SHOWN = ("mase", "wql", "mae", "coverage80")  # of forecasts and filled gaps
+_OF_CLASSES = ("auroc", "auprc", "accuracy", "balanced_accuracy", "macro_f1", "ece")
 
 
 def show(run: Run, as_json: bool) -> None:
@@ -34,13 +35,20 @@ def _table(scores: dict[str, Any]) -> list[str]:
         f"subject{'s' if scores['subjects'] != 1 else ''}"
     )
     rows = [(name, model["overall"]) for name, model in scores["models"].items() if model]
-    rows.sort(key=lambda row: (row[1]["mase"] is None, row[1]["mase"]))
+    ranked = scores.get("ranked_by", {"metric": "mase", "better": "lower"})
+    metric, sign = ranked["metric"], -1 if ranked["better"] == "higher" else 1
+    rows.sort(key=lambda row: (row[1][metric] is None, sign * (row[1][metric] or 0)))
+    shown = _OF_CLASSES if metric in _OF_CLASSES else _SHOWN
     width = max(len(name) for name, _ in rows)
-    lines = [head, " " * width + "".join(f"{metric:>12}" for metric in _SHOWN)]
+    widths = [max(12, len(name) + 2) for name in shown]
+    titles = (f"{name:>{w}}" for name, w in zip(shown, widths, strict=True))
+    lines = [head, " " * width + "".join(titles)]
     for name, overall in rows:
-        lines.append(f"{name:<{width}}" + "".join(_cell(overall.get(m)) for m in _SHOWN))
+        cells = (_cell(overall.get(m), w) for m, w in zip(shown, widths, strict=True))
+        lines.append(f"{name:<{width}}" + "".join(cells))
+    lines += [f"{name}: {reason}" for name, reason in scores.get("reasons", {}).items()]
     return lines
 
 
-def _cell(value: float | None) -> str:
-    return f"{'-':>12}" if value is None else f"{value:>12.4f}"
+def _cell(value: float | None, width: int) -> str:
+    return f"{'-':>{width}}" if value is None else f"{value:>{width}.4f}"
