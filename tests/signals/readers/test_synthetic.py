@@ -6,7 +6,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from pydantic import ValidationError
 
 from contracts.reader import ReaderContract, same
+from tsfm_adapt.signals.labels import FutureSpans, LabelledWindows
 from tsfm_adapt.signals.readers.synthetic import COUPLINGS, Config
+from tsfm_adapt.signals.windows import WindowSpec
 
 FLAGSHIP = ("HR", "SpO2", "RESP", "MAP")
 
@@ -85,7 +87,7 @@ def test_values_are_plausible_where_the_sensor_is_on():
 def test_events_are_marked_inside_the_recording_and_can_be_seen():
     recordings = read(subjects=40, missing=0)
     spans = [(r, span) for r in recordings for span in r.spans]
-    assert {span.label for _, span in spans} == {"hypoventilation", "hypotension"}
+    assert {span.label for _, span in spans} == {"hypoventilation", "hypotension", "deterioration"}
     assert all(0 <= s.start_s < s.stop_s <= r.duration_s for r, s in spans)
     falls = []
     for recording, span in spans:
@@ -96,6 +98,56 @@ def test_events_are_marked_inside_the_recording_and_can_be_seen():
             falls.append(np.median(before) - np.median(during))
     assert len(falls) > 100
     assert np.median(falls) == pytest.approx(11.4, abs=2.5)
+
+
+def test_deterioration_is_five_minutes_of_low_pressure():
+    lengths = []
+    for recording in read(("MAP",), subjects=40, missing=0, seed=3):
+        (pressure,) = recording.values
+        inside = np.zeros(recording.samples, dtype=bool)
+        for span in recording.spans:
+            if span.label == "deterioration":
+                first, stop = round(span.start_s / 60), round(span.stop_s / 60)
+                inside[first:stop] = True
+                lengths.append(stop - first)
+        # The true pressure is lower inside; the monitor adds noise, rounds, and spikes once.
+        assert (pressure[inside] <= 67).mean() > 0.99 if inside.any() else True
+        missed = sliding_window_view((pressure < 63) & ~inside, 5).all(axis=1)
+        assert not missed.any()
+    assert min(lengths) >= 5
+    assert len(lengths) > 60
+
+
+def test_deterioration_can_be_foretold_from_what_was_measured_of_subjects_not_seen():
+    """12 hours, whether one begins in the next 6; logistic regression on summary statistics."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    warning = FutureSpans(("deterioration",), 360, ("no", "yes"))
+    windows = LabelledWindows(read(FLAGSHIP, subjects=120), WindowSpec(720, 0, 60), warning)
+    batch = windows.gather(range(len(windows)))
+    values = np.where(batch.observed & (batch.values != 0), batch.values, np.nan)
+    mean = np.nanmean(values, axis=2, keepdims=True)
+    statistics = [
+        mean[..., 0],
+        np.nanstd(values, axis=2),
+        np.nanmean((values - mean) * np.linspace(-1, 1, 720), axis=2),
+        np.nanmean((values - mean)[..., -60:], axis=2),
+    ]
+    features, yes = np.concatenate(statistics, axis=1), batch.target[:, 1] == 1
+    assert 0.25 < yes.mean() < 0.45
+    scores = cross_val_predict(
+        make_pipeline(StandardScaler(), LogisticRegression(C=0.1)),
+        features,
+        yes,
+        groups=windows.subjects,
+        cv=GroupKFold(6),
+        method="decision_function",
+    )
+    assert roc_auc_score(yes, scores) > 0.68
 
 
 @pytest.mark.parametrize("coupling", COUPLINGS, ids=lambda c: f"{c.driver}-{c.follower}")

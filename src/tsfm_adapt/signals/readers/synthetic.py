@@ -8,6 +8,11 @@ events of fixed shape:
     hypoventilation   RESP      falls within 4 min, holds to 10 min, recovers (time constant 5 min)
     hypotension       MAP       falls within 5 min, holds to 25 min, recovers (time constant 8 min)
 
+They are marked as spans from their onset until a tenth of the fall is left. A third kind of span,
+`deterioration`, is no cause but an outcome, and a target for early warning: at least 5 minutes in
+a row in which the true MAP, as a perfect monitor would show it, is below 65 mmHg. In 24 h
+recordings one begins within 6 h of about a third of the 12 h stretches that do not end in one.
+
 A channel's deviation from baseline and rhythm shows later in another one, so that part of the
 next half hour is already visible elsewhere (the numbers are `COUPLINGS`; they are invented):
 
@@ -79,7 +84,7 @@ class Config(ReaderConfig):
                 np.random.default_rng([self.seed, number, stream]) for stream in range(3)
             )
             start_s = 60.0 * body.integers(24 * 60)
-            true, spans = _physiology(body, samples, self.rate_hz, start_s)
+            true, events = _physiology(body, samples, self.rate_hz, start_s)
             shown = {
                 name: _measured(monitor, values, name, self.rate_hz)
                 for name, values in true.items()
@@ -94,7 +99,12 @@ class Config(ReaderConfig):
                 units=tuple(_CHANNELS[name].unit for name in wanted),
                 rate_hz=self.rate_hz,
                 start=np.datetime64("2000-01-01T00:00:00") + np.timedelta64(int(start_s), "s"),
-                spans=spans,
+                spans=tuple(
+                    sorted(
+                        (*events, *_deteriorations(true, self.rate_hz)),
+                        key=lambda span: span.start_s,
+                    )
+                ),
                 attributes={
                     "age": float(body.integers(20, 90)),
                     "sex": str(body.choice(["F", "M"])),
@@ -154,6 +164,8 @@ _EVENTS = (
     _Event("hypotension", "MAP", 12.0, 0.15, fall_s=300, hold_s=1500, recovery_s=480),
 )
 
+_LOW_MMHG, _LOW_S = 65.0, 300.0  # deterioration: MAP is lower, for so long
+
 
 def _physiology(
     rng: np.random.Generator, samples: int, rate_hz: float, start_s: float
@@ -199,6 +211,14 @@ def _add_events(
             if first_s < last_s:
                 spans.append(Span(first_s, last_s, event.label))
     return tuple(sorted(spans, key=lambda span: span.start_s))
+
+
+def _deteriorations(true: Mapping[str, FloatArray], rate_hz: float) -> Iterator[Span]:
+    """The stretches of `_LOW_S` and more in which the true MAP is too low."""
+    edges = np.flatnonzero(np.diff(true["MAP"] < _LOW_MMHG, prepend=False, append=False))
+    for first, stop in edges.reshape(-1, 2).tolist():
+        if (stop - first) / rate_hz >= _LOW_S - 1e-6:
+            yield Span(first / rate_hz, stop / rate_hz, "deterioration")
 
 
 def _measured(rng: np.random.Generator, true: FloatArray, name: str, rate_hz: float) -> FloatArray:
