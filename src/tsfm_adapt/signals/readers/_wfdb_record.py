@@ -72,6 +72,14 @@ def read_annotations(path: Path, extension: str) -> tuple[Span, ...]:
     """
     import wfdb
 
+    file = path.with_suffix(f".{extension}")
+    if not file.is_file():
+        beside = sorted(f.suffix[1:] for f in path.parent.glob(f"{path.stem}.*") if f.suffix)
+        raise DataError(
+            f"data.reader.annotations: every record has its annotation file; {file} does not "
+            f"exist, beside its header are: {', '.join(beside)}. Correct the extension, or leave "
+            "the record out with `records`."
+        )
     with _naming(path):
         found = wfdb.rdann(str(path.absolute().with_suffix("")), extension)
         # The file's own time resolution, or else the header's rate.
