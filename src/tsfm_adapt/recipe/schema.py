@@ -90,7 +90,8 @@ class Cleaning(Section):
 class Split(Section):
     """Who is learned from, who selects, who judges.
 
-    `train`, `val` and `test` are fractions, counts of subjects, or lists of ids.
+    `train`, `val` and `test` are fractions, counts of subjects, or lists of ids. With `predefined`
+    only `val` is read: what of the train part's subjects it takes where the data names none.
     """
 
     by: Literal["subject", "record", "time", "predefined", "lists"] = "subject"
