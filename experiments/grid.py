@@ -22,8 +22,9 @@ import numpy as np
 
 from tsfm_adapt import atomic, runs
 from tsfm_adapt.building import build
+from tsfm_adapt.classification import ClassErrors
 from tsfm_adapt.errors import TsfmAdaptError
-from tsfm_adapt.metrics import ForecastErrors, mase_scale
+from tsfm_adapt.metrics import ForecastErrors, MaskedErrors, mase_scale
 from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.files import dumps, load
 from tsfm_adapt.recipe.parts import Parts, cleaning_plan, prepare
@@ -135,6 +136,7 @@ class Bench:
         """Where a recipe trains; another recipe has another."""
         text = dumps(recipe)
         adapters = "+".join(adapter.name for adapter in recipe.adapters) or "zero_shot"
+        adapters += f"+{recipe.head.name}" if recipe.head else ""
         stem = f"{recipe.name}-{recipe.backbone.name}-{adapters}"
         return self.folder / f"{stem}-{sha256(text.encode()).hexdigest()[:8]}"
 
@@ -178,14 +180,14 @@ class Bench:
         from tsfm_adapt.model import device_for
 
         parts, task, folder = self.parts(recipe), recipe.task.build(), self.run_folder(recipe)
-        if recipe.adapters:
+        model, went = build(recipe, parts, Progress(quiet=True)), {}
+        if model.trainable():
             model, fitted = self.train(recipe)
             checkpoints.load_best(model, folder)
             went = asdict(fitted) | {"seconds_per_step": fitted.train_seconds / fitted.step}
-        else:
-            model, went = build(recipe, parts, Progress(quiet=True)), {}
         predictor = task.predictor(model.to(device_for(recipe.train.accelerator)))
         predictor = task.grounded(predictor, parts.fit)
+        predictor = task.decided(predictor, parts.windows["val"], recipe.evaluate.batch_size)
         windows = parts.windows["test"]
         with Progress(interval_s=30).work("score", len(windows)) as meter:
             errors = task.score(predictor, windows, recipe.evaluate.batch_size, meter.advance)
@@ -200,29 +202,41 @@ class Bench:
         """The test scores of the simple models."""
         parts, task = self.parts(recipe), recipe.task.build()
         windows, size = parts.windows["test"], recipe.evaluate.batch_size
-        found = task.baselines(parts.fit, recipe.data.rate_hz, None)
-        errors = {
-            name: task.score(each, windows, size, lambda _: None) for name, each in found.items()
-        }
+        errors = {}
+        for name, each in task.baselines(parts.fit, recipe.data.rate_hz, None).items():
+            decided = task.decided(each, parts.windows["val"], size)
+            errors[name] = task.score(decided, windows, size, lambda _: None)
+            _keep(errors[name], self.folder / f"{recipe.name}-{name}" / "errors.npz")
         return self._summary(recipe, errors)
 
-    def errors(self, scores: Mapping[str, Any]) -> ForecastErrors:
-        """The errors behind `scores`, from the run folder."""
-        path = self.folder / scores["run"] / "errors.npz"
+    def errors(self, scores: Mapping[str, Any]) -> Any:
+        """The errors behind `scores`, from the run folder; of the kind that the task keeps."""
+        return self._read(self.folder / scores["run"] / "errors.npz")
+
+    def errors_of_baseline(self, recipe: Recipe, name: str) -> Any:
+        """The errors of a simple model that `baselines` has scored."""
+        return self._read(self.folder / f"{recipe.name}-{name}" / "errors.npz")
+
+    def _read(self, path: Path) -> Any:
         if not path.exists():
             sys.exit(f"{path} is gone: intervals need the run folders. Remove the result, score.")
         kept = dict(np.load(path))
-        return ForecastErrors(tuple(kept.pop("subjects").tolist()), **kept)
+        subjects = tuple(kept.pop("subjects").tolist())
+        if "probability" in kept:
+            plain = {name: kept.pop(name).item() for name in ("multilabel", "n_windows")}
+            return ClassErrors(subjects, **kept, **plain)
+        return (MaskedErrors if "mask" in kept else ForecastErrors)(subjects, **kept)
 
-    def _summary(self, recipe: Recipe, errors: Mapping[str, ForecastErrors]) -> dict[str, Any]:
+    def _summary(self, recipe: Recipe, errors: Mapping[str, Any]) -> dict[str, Any]:
         parts = self.parts(recipe)
         units = tuple(plan.unit for plan in cleaning_plan(recipe.data).channels)
-        scale = Scale(tuple(recipe.data.channels), units, mase_scale(parts.fit))
+        scale = Scale(tuple(recipe.data.channels), units, mase_scale(parts.fit), parts.deviation)
         summary = recipe.task.build().summary(errors, scale, recipe.data.rate_hz)
         windows = parts.windows["test"]
         return _kept(summary) | {
             "mase_scale": scale.mase.tolist(),
             "windows": len(windows),
+            "overlap": windows.overlap,
             "origins_sha256": windows.origins_sha256(),
         }
 
@@ -273,10 +287,15 @@ def _kept(scores: dict[str, Any]) -> dict[str, Any]:
         return {
             model: {part: value for part, value in own.items() if part != "by_subject"}
             for model, own in models.items()
+            if own is not None
         }
 
-    horizons = {seconds: shorter(models) for seconds, models in scores["horizons"].items()}
-    return scores | {"models": shorter(scores["models"]), "horizons": horizons}
+    by_length = {
+        kind: {seconds: shorter(models) for seconds, models in scores[kind].items()}
+        for kind in ("horizons", "gaps")
+        if kind in scores
+    }
+    return scores | {"models": shorter(scores["models"])} | by_length
 
 
 def _run(cell: Cell, folder: Path) -> runs.Run:
@@ -287,10 +306,11 @@ def _run(cell: Cell, folder: Path) -> runs.Run:
             if not (earlier.folder / "scores.json").exists():
                 runs.resume(earlier, Progress())
             return earlier
+    _forget_peak_memory()
     return runs.train(recipe, folder, Progress())
 
 
-def _keep(errors: ForecastErrors, path: Path) -> None:
+def _keep(errors: Any, path: Path) -> None:
     arrays = {one.name: getattr(errors, one.name) for one in fields(errors)}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name("errors.tmp.npz")

@@ -204,13 +204,21 @@ def _check_setting(folder: Path, card: Card, model: AdaptedModel) -> None:
 
 
 def _peft_state(model: AdaptedModel) -> dict[str, Tensor]:
-    """What peft would save of the network, under peft's names; empty without peft adapters."""
+    """What peft would save of the network, under peft's names; empty without peft adapters.
+
+    Without layers that a head leaves aside: they do not train, and are as they were attached.
+    """
     if not hasattr(model.network, "peft_config"):
         return {}
     from peft import get_peft_model_state_dict
 
     state: dict[str, Tensor] = get_peft_model_state_dict(model.network)
-    return {name: tensor.detach().contiguous() for name, tensor in state.items()}
+    names, trainable = _parameter_names(model.network), model.trainable()
+    return {
+        name: tensor.detach().contiguous()
+        for name, tensor in state.items()
+        if f"network.{names[name]}" in trainable
+    }
 
 
 def _own(model: AdaptedModel, peft_state: Mapping[str, Tensor]) -> dict[str, nn.Parameter]:

@@ -188,15 +188,33 @@ def summarise(
 
 
 def summarise_filling(
-    errors: ForecastErrors, channels: Sequence[str], units: Sequence[str], scale: FloatArray
+    errors: ForecastErrors,
+    channels: Sequence[str],
+    units: Sequence[str],
+    scale: FloatArray,
+    deviation: FloatArray | None = None,
 ) -> dict[str, Any]:
-    """Scores of filled gaps: those of `summarise` that need no order of steps, and `mre`.
+    """Scores of filled gaps: those of `summarise` that need no order of steps, and two more.
 
     MRE is the sum of absolute errors over the sum of absolute values, as in BRITS (Cao et al.,
-    NeurIPS 2018).
+    NeurIPS 2018). `mae_standardised` divides each error by its channel's deviation in train and
+    averages over all hidden values, whatever their channel, as TSI-Bench does (Du et al., arXiv
+    2406.12747).
+
+    Args:
+        errors: of one model.
+        channels: C names.
+        units: C units.
+        scale: (C,) MASE scale in data units, NaN = undefined.
+        deviation: (C,) standard deviation in train, data units; a channel that never varies is
+            left out. None = no `mae_standardised`.
     """
     scores = summarise(errors, channels, units, scale)
-    absolute, _ = errors.sums()
+    absolute, count = errors.sums()
+    if deviation is not None:
+        varies = deviation > 0
+        total = (absolute.sum(0)[varies] / deviation[varies]).sum()
+        scores["overall"]["mae_standardised"] = _ratio(total, float(count.sum(0)[varies].sum()))
     magnitude = np.abs(errors.target, dtype=np.float64).sum((0, 2))  # 0 where not scored
     for error, of, channel in zip(absolute.sum(0), magnitude, channels, strict=True):
         scores["channels"][channel]["mre"] = _ratio(float(error), float(of))

@@ -51,7 +51,7 @@ def score(
                 predictor, windows, recipe.evaluate.batch_size, meter.advance
             )
     units = tuple(plan.unit for plan in cleaning_plan(recipe.data).channels)
-    scale = Scale(tuple(recipe.data.channels), units, mase_scale(parts.fit))
+    scale = Scale(tuple(recipe.data.channels), units, mase_scale(parts.fit), parts.deviation)
     scores = _protocol(recipe, parts, smoke, errors[main]) | task.summary(
         errors, scale, recipe.data.rate_hz
     )

@@ -55,6 +55,7 @@ class Scale:
     channels: tuple[str, ...]
     units: tuple[str, ...]
     mase: FloatArray  # (C,) mean absolute step of the fit parts, data units; NaN = undefined
+    deviation: FloatArray | None = None  # (C,) standard deviation in train, data units
 
 
 class Task(ABC):
