@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pyarrow
@@ -7,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsfm_adapt.errors import EnvironmentProblem
-from tsfm_adapt.predictions import table, write
+from tsfm_adapt.predictions import labelled, table, write
+from tsfm_adapt.signals.labels import LabelledWindows, RecordingLabel, RecordingLabels
 from tsfm_adapt.signals.recording import Recording
 from tsfm_adapt.signals.windows import Windows, WindowSpec
 
@@ -157,3 +160,41 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(EnvironmentProblem, match="disk is full"):
         write(path, rows.slice(0, 1))
     assert pyarrow.parquet.read_table(path).num_rows == rows.num_rows
+
+
+def called(labels, labelling, start="2020-01-01T00:00:00"):
+    """Windows of one recording each, 10 samples a minute apart, with a label."""
+    recordings = [
+        replace(recording(f"r{i}", 15, start, subject=f"p{i}"), labels=of)
+        for i, of in enumerate(labels)
+    ]
+    return LabelledWindows(recordings, WindowSpec(10, 0, 5), labelling)
+
+
+def test_labelled_windows_have_a_row_each_with_probabilities_and_their_class():
+    labelling = RecordingLabel("kind", (0, 1), ("asleep", "awake"))
+    windows = called([{"kind": 1}, {"kind": 0}], labelling)
+    probability = np.linspace(0, 1, 8).reshape(4, 2)
+    rows = labelled(windows, probability, labelling.classes).to_pandas()
+    assert list(rows) == [
+        *("subject", "recording", "origin_s", "time", "p_asleep", "p_awake", "label")
+    ]
+    assert rows.recording.tolist() == ["r0", "r0", "r1", "r1"]
+    assert rows.subject.tolist() == ["p0", "p0", "p1", "p1"]
+    assert rows.origin_s.tolist() == [600.0, 900.0, 600.0, 900.0]
+    assert rows.time[1] == pd.Timestamp("2020-01-01T00:15:00")
+    assert rows.label.tolist() == ["awake", "awake", "asleep", "asleep"]
+    np.testing.assert_array_equal(rows[["p_asleep", "p_awake"]], probability)
+
+
+def test_windows_of_several_labels_have_a_list_of_them():
+    windows = called([{"af": 1, "pvc": 1}, {"af": 0, "pvc": 0}], RecordingLabels(("af", "pvc")))
+    rows = labelled(windows, np.full((4, 2), 0.5), ("af", "pvc"))
+    assert rows.column("label").to_pylist() == [["af", "pvc"]] * 2 + [[]] * 2
+
+
+def test_windows_without_known_classes_have_no_label_and_no_date_without_one():
+    windows = Windows([recording(start=None)], WindowSpec(10, 0, 10))
+    rows = labelled(windows, np.full((3, 2), 0.5), ("a", "b"))
+    assert "label" not in rows.column_names
+    assert rows.column("time").null_count == 3

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsfm_adapt import atomic
+from tsfm_adapt.figures import panels
 from tsfm_adapt.signals.recording import FloatArray
 from tsfm_adapt.signals.windows import Windows
 
 if TYPE_CHECKING:
     import pyarrow
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _EXAMPLES = 3
@@ -58,7 +58,7 @@ def draw(folder: Path, windows: Windows, units: Sequence[str], scores: Mapping[s
 
 def learning_curve(metrics: Sequence[Mapping[str, float]]) -> Figure:
     """Training and validation loss by step."""
-    figure, axes = _grid(1, 1)
+    figure, axes = panels(1, 1)
     for key, label, style in (("loss", "train", "C7."), ("val_loss", "validation", "C0o-")):
         points = [(record["step"], record[key]) for record in metrics if key in record]
         if points:
@@ -79,7 +79,7 @@ def skill_by_lead_time(
     channels = windows.recordings[0].channels
     baselines = [name for name in scores["models"] if name not in _COLOURS]
     best = min(baselines, key=lambda name: _or_inf(scores["models"][name]["overall"]["mase"]))
-    figure, axes = _grid(len(channels), 4)
+    figure, axes = panels(len(channels), 4)
     lead, unit = _lead_time(windows)
     for axis, channel, of in zip(axes, channels, units, strict=False):
         for name in [*(n for n in _COLOURS if n in scores["models"]), best]:
@@ -95,7 +95,7 @@ def skill_by_lead_time(
 
 def calibration_curve(predictions: pyarrow.Table, title: str) -> Figure:
     """Share of measured values below each predicted quantile, by channel."""
-    figure, axes = _grid(1, 1)
+    figure, axes = panels(1, 1)
     axes[0].plot([0, 1], [0, 1], color="C7", linewidth=0.8)
     for channel, points in calibration(predictions).items():
         axes[0].plot(*zip(*points, strict=True), "o-", label=channel)
@@ -144,7 +144,7 @@ def forecasts(
     future = np.where(arrays.target_observed, arrays.target, np.nan)
     lead, unit = _lead_time(windows)
     before = (np.arange(windows.spec.context) - windows.spec.context + 1) * lead[0]
-    figure, axes = _grid(len(picked) * len(channels), len(channels))
+    figure, axes = panels(len(picked) * len(channels), len(channels))
     for row in range(len(picked)):
         for column, name in enumerate(channels):
             axis = axes[row * len(channels) + column]
@@ -174,7 +174,7 @@ def gaps(windows: Windows, units: Sequence[str], predictions: pyarrow.Table, tit
         name: predictions.column(name).to_numpy(zero_copy_only=False) for name in (*names, *levels)
     }
     shown = np.where(arrays.observed, arrays.values, np.nan)
-    figure, axes = _grid(len(picked) * len(channels), len(channels))
+    figure, axes = panels(len(picked) * len(channels), len(channels))
     for row, index in enumerate(picked):
         recording = windows.recordings[windows.recording[index]]
         start_s = windows.start[index] / rate_hz
@@ -215,21 +215,6 @@ def _lead_time(windows: Windows) -> tuple[FloatArray, str]:
         if seconds[-1] >= 3 * length_s:
             return seconds / length_s, unit
     return seconds, "s"
-
-
-def _grid(count: int, columns: int) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels, at most `columns` beside each other."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    columns = min(count, columns)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(max(6.0, 4.0 * columns), max(4.0, 2.8 * rows)), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
-    for unused in axes[count:]:
-        unused.set_axis_off()
-    return figure, axes
 
 
 def _or_inf(value: float | None) -> float:

@@ -1,4 +1,4 @@
-"""Predictions as tables: one row a recording, channel and predicted sample."""
+"""Predictions as tables: a row a recording, channel and predicted sample, or a row a window."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tsfm_adapt.signals.labels import LabelledWindows
 from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray, Recording
 from tsfm_adapt.signals.windows import Windows
 
@@ -179,6 +180,47 @@ def filled(
             columns[f"q{level:g}"] = pyarrow.array(q.ravel(), mask=unknown)
         tables.append(pyarrow.table(columns))
     return pyarrow.concat_tables(tables).unify_dictionaries()
+
+
+def labelled(windows: Windows, probabilities: FloatArray, classes: Sequence[str]) -> pyarrow.Table:
+    """What some windows are called.
+
+    Args:
+        windows: N windows; where their classes are known, these become the column `label`.
+        probabilities: (N, K).
+        classes: K names.
+
+    Returns:
+        A row a window. Columns subject, recording, origin_s (the window's end, seconds from the
+        recording's start), time (of that end; null where the recording has no date), a
+        probability a class like `p_asleep`, and `label`: the window's class, or the list of its
+        classes where it may have several.
+    """
+    import pyarrow
+
+    recordings = [windows.recordings[index] for index in windows.recording]
+    own = np.arange(len(windows))
+    origin_s = (windows.start + windows.spec.context) / windows.recordings[0].rate_hz
+    columns = {
+        "subject": _repeated([r.subject for r in recordings], own),
+        "recording": _repeated([r.id for r in recordings], own),
+        "origin_s": pyarrow.array(origin_s),
+        "time": pyarrow.array(_dates(windows, origin_s[:, None])[:, 0]),
+        **{
+            f"p_{name}": pyarrow.array(of_class)
+            for name, of_class in zip(classes, probabilities.T, strict=True)
+        },
+    }
+    if isinstance(windows, LabelledWindows):
+        called = windows.classes_of
+        if windows.labelling.multilabel:
+            lists = [
+                [name for name, is_so in zip(classes, row, strict=True) if is_so] for row in called
+            ]
+            columns["label"] = pyarrow.array(lists, pyarrow.list_(pyarrow.string()))
+        else:
+            columns["label"] = _repeated(list(classes), called.argmax(axis=1))
+    return pyarrow.table(columns)
 
 
 def write(path: Path, predictions: pyarrow.Table) -> None:
