@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from tsfm_adapt.adapters._mixing import moments
 from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.base import Encoded, ReconstructingBackbone, per_series
 from tsfm_adapt.batches import Batch
@@ -147,9 +148,12 @@ class AdaptedModel(nn.Module):
         return [{"params": parameters, "lr": own} for own, parameters in by_rate.items()]
 
     def fit(self, train: Windows) -> None:
-        """Lets adapters compute what they fit, on train only."""
+        """Lets adapters, and a head that fills, compute what they fit, on train only."""
         for adapter in self.adapters:
             adapter.fit(train)
+        others = any(adapter.changes_channels for adapter in self.adapters)
+        if isinstance(self.head, FillingHead) and not others:
+            self.head.fit(*moments(train))
 
     def fitted(self) -> dict[str, Tensor]:
         """What was fitted on train, by name: buffers of the adapters, each channel's deviation."""
@@ -220,7 +224,7 @@ class AdaptedModel(nn.Module):
         else:
             restored, estimated = self._estimate(self, batch)
             learned = learned & estimated
-        scale = _deviation(batch.values, batch.observed).clamp(min=1e-6)
+        scale = self._scale(batch).clamp(min=1e-6)
         return restored.loss(batch.target, learned, scale[..., None]) + penalty
 
     def forecast(self, batch: Batch, steps: int) -> Forecast:
@@ -365,8 +369,19 @@ class AdaptedModel(nn.Module):
         floor = FLAT * torch.nan_to_num(known, nan=0.0)
         level = torch.where(batch.observed, batch.values.abs(), 0.0).amax(-1)
         rounding = 1e-6 * level  # what a constant seems to deviate in float32
-        flat = _deviation(batch.values, batch.observed) <= floor + rounding  # (B, C)
+        flat = self._scale(batch) <= floor + rounding  # (B, C)
         return replace(batch, target_observed=batch.target_observed & ~flat[..., None])
+
+    def _scale(self, batch: Batch) -> Tensor:
+        """The deviation (B, C) that errors are divided by: of what the context shows.
+
+        A head that fills learns of channels that show nothing too; theirs is that of train.
+        """
+        shown = _deviation(batch.values, batch.observed)
+        if not isinstance(self.head, FillingHead) or not self.deviation.numel():
+            return shown
+        known = torch.nan_to_num(self.deviation, nan=0.0)
+        return torch.where(batch.observed.any(-1), shown, known)
 
 
 def device_for(accelerator: str) -> torch.device:

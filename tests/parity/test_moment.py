@@ -12,9 +12,12 @@ import torch
 from contracts.adapter import train
 from contracts.batch import random_batch, roughened
 from tsfm_adapt.adapters import lora
+from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones._nets import moment as nets
 from tsfm_adapt.backbones.moment import Config, Moment
-from tsfm_adapt.model import AdaptedModel
+from tsfm_adapt.heads import linear, linear_forecast
+from tsfm_adapt.heads._pooling import pooled
+from tsfm_adapt.model import AdaptedModel, Outputs
 
 pytestmark = [
     # Upstream's advice that its other heads must be trained.
@@ -193,7 +196,7 @@ def test_embeddings_equal_upstreams(backbone, upstream):
         each = theirs(x_enc=batch.values, reduction="none").embeddings
         mean = theirs(x_enc=batch.values, reduction="mean").embeddings
     assert relative_error(encoded.tokens, each) <= 1e-5
-    assert relative_error(nets.embedding(encoded.tokens, encoded.token_observed), mean) <= 1e-5
+    assert relative_error(pooled(encoded, "mean").mean(1), mean) <= 1e-5
 
 
 @pytest.mark.parametrize("padded", [16, 96])
@@ -203,17 +206,19 @@ def test_embeddings_of_short_windows_equal_upstreams(backbone, upstream, padded)
     with torch.no_grad():
         theirs = upstream("embedding")(x_enc=batch.values, input_mask=present).embeddings
         encoded = backbone.encode(short)
-    assert relative_error(nets.embedding(encoded.tokens, encoded.token_observed), theirs) <= 1e-5
+    assert relative_error(pooled(encoded, "mean").mean(1), theirs) <= 1e-5
 
 
 def test_the_linear_forecast_equals_upstreams(backbone, upstream):
     batch = full_window()
     theirs = upstream("forecasting")
-    head = nets.ForecastHead(width=32, patches=16, horizon=24).eval()
-    head.load_state_dict(theirs.head.state_dict(), strict=True)
-    mean, deviation = nets.statistics(batch.values, batch.observed)
+    outputs = Outputs(context=128, rate_hz=1.0, horizon=24)
+    head = linear_forecast.Config(quantiles=(0.5,)).build()
+    setting = Setting(channels=batch.channels)
+    model = AdaptedModel(backbone, setting=setting, head=head, outputs=outputs)
+    head.module.linear.load_state_dict(theirs.head.linear.state_dict(), strict=True)
     with torch.no_grad():
-        ours = head(backbone.encode(batch).tokens) * deviation + mean
+        ours = model.forecast(batch, 24).values[:, :, 0]
         expected = theirs(x_enc=batch.values).forecast
     assert relative_error(ours, expected) <= 1e-5
 
@@ -248,10 +253,16 @@ def test_upstreams_own_class_takes_a_trained_adapter(upstream):
 def test_the_linear_classifier_equals_upstreams(backbone, upstream, reduction):
     batch = full_window()
     theirs = upstream("classification", reduction=reduction)
-    head = nets.ClassificationHead(32, 3, channels=4 if reduction == "concat" else None).eval()
-    head.load_state_dict(theirs.head.state_dict(), strict=True)
+    head = linear.Config(channels=reduction).build()
+    outputs = Outputs(context=128, rate_hz=1.0, classes=("a", "b", "c"))
+    setting = Setting(channels=batch.channels)
+    model = AdaptedModel(backbone, setting=setting, head=head, outputs=outputs)
+    state = theirs.head.linear.state_dict()
+    if reduction == "concat":  # upstream's features are D, then C; ours C, then D
+        state["weight"] = state["weight"].unflatten(1, (32, 4)).transpose(1, 2).flatten(1)
+    head.module.linear.load_state_dict(state, strict=True)
     with torch.no_grad():
-        ours = head(backbone.encode(batch).tokens)
+        ours = model.logits(batch)
         expected = theirs(x_enc=batch.values, reduction=reduction).logits
     assert relative_error(ours, expected) <= 1e-5
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
 
 HeadTask = Literal["classify", "forecast", "impute"]
+
+
+def _ordered(levels: tuple[float, ...]) -> tuple[float, ...]:
+    if any(not 0 < level < 1 for level in levels) or 0.5 not in levels:
+        raise ValueError("quantiles lie between 0 and 1 and include 0.5, the point estimate")
+    if list(levels) != sorted(set(levels)):
+        raise ValueError("quantiles increase and do not repeat")
+    return levels
+
+
+Levels = Annotated[tuple[float, ...], AfterValidator(_ordered)]  # that a head estimates
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,18 @@ class ForecastHead(Head):
 
 
 class FillingHead(Head):
-    """A head that estimates every sample of its window."""
+    """A head that estimates every sample of its window, also of channels that show nothing."""
+
+    @abstractmethod
+    def fit(self, level: Tensor, deviation: Tensor) -> None:
+        """Takes the scale of channels that a window shows nothing of, into buffers of `module`.
+
+        Not called where an adapter puts others in the place of the data's channels.
+
+        Args:
+            level: (C,) mean of each channel in train, data units.
+            deviation: (C,), positive.
+        """
 
     @abstractmethod
     def reconstruct(self, features: Tensor, batch: Batch) -> Forecast:

@@ -72,7 +72,8 @@ class Config(TaskConfig):
     route: Route = Field(
         default="auto",
         description="native: the pretrained reconstruction; two_sided: forecasts from before and "
-        "behind a gap; auto: native where the backbone has it",
+        "behind a gap; auto: native where the backbone has it; with a head auto, and the head "
+        "fills",
     )
     stride_s: float | None = Field(
         default=None,
@@ -122,7 +123,7 @@ class Impute(Task):
     Windows are scored where values were measured and are hidden: the same values for every model,
     since masks depend on nothing but their seed and the window. A (window, channel) pair counts
     where at least `min_context` of its values stay visible. With 0, a channel that shows none has
-    its mean over the fit parts, whatever the model, unless a baseline knows better.
+    its mean over the fit parts, unless a head or a baseline knows better from the others.
 
     Adapters train on the hidden values of the train part, by the same route, with the loss of the
     estimate (pinball for quantiles) in units of the deviation of what is visible. Of two-sided
@@ -169,7 +170,12 @@ class Impute(Task):
         return HiddenWindows(recordings, self.window(rate_hz, part), masks)
 
     def check(self, spec: BackboneSpec, rate_hz: float, headed: bool = False) -> None:
-        """Needs a context that fits, and a pretrained head for the route."""
+        """Needs a context that fits, and a pretrained head for the route, or one of the recipe."""
+        if headed and self.route != "auto":
+            raise RecipeError(
+                f"task.route: {self.route} is a way to fill gaps without a head, but the recipe "
+                "has one, which fills them. Use route: auto, or leave the head out."
+            )
         needed = {
             "native": ("impute",),
             "two_sided": ("forecast",),
@@ -206,7 +212,8 @@ class Impute(Task):
     def predictor(self, model: AdaptedModel) -> Predictor:
         """Quantiles (B, C, Q, T) at the recipe's levels; what is visible is its own.
 
-        Where windows have a target, gaps without a hidden value are not asked for.
+        Where windows have a target, gaps without a hidden value are not asked for. Without a head
+        that fills, channels that show nothing have NaN: `grounded` gives them their mean.
         """
         import torch
 
@@ -224,6 +231,9 @@ class Impute(Task):
                 )
                 shown = batch.observed[:, :, None]
                 estimated = estimate.quantiles(self.levels).float()
+                if model.head is None:
+                    founded = batch.observed.any(-1)[..., None, None]
+                    estimated = estimated.where(founded, torch.nan)
                 quantiles = torch.where(shown, batch.values[:, :, None], estimated)
             filled: FloatArray = quantiles.cpu().numpy()
             return filled
@@ -243,16 +253,15 @@ class Impute(Task):
         return {name: _point(imputer) for name, imputer in default_imputers(windows).items()}
 
     def grounded(self, predictor: Predictor, recordings: Sequence[Recording]) -> Predictor:
-        """With a channel's mean over the recordings where a window shows none of it."""
+        """With a channel's mean over the recordings where the model has no estimate."""
         from tsfm_adapt.baselines import channel_means
 
         rate_hz = recordings[0].rate_hz
         level = channel_means(self.windows(recordings, rate_hz, "test"))[:, None, None]
 
         def predict(arrays: WindowArrays, steps: int) -> FloatArray:
-            shown: BoolArray = arrays.observed.sum(-1) > 0
             predicted = predictor.predict(arrays, steps)
-            known: FloatArray = np.where(shown[..., None, None], predicted, level)
+            known: FloatArray = np.where(np.isnan(predicted), level, predicted)
             return known.astype(np.float32)
 
         return Predictor(predict, predictor.levels)
@@ -294,7 +303,9 @@ class Impute(Task):
             for name, e in errors.items():
                 assert isinstance(e, MaskedErrors)
                 some = e if kind is None else e.where(e.mask // self.mask_seeds == kind)
-                scores[name] = summarise_filling(some, scale.channels, scale.units, scale.mase)
+                scores[name] = summarise_filling(
+                    some, scale.channels, scale.units, scale.mase, scale.deviation
+                )
             return scores
 
         kinds = self._masks(rate_hz)
@@ -370,7 +381,8 @@ class Impute(Task):
         for first in range(0, len(windows), batch_size):
             arrays = windows.gather(np.arange(first, min(first + batch_size, len(windows))))
             predicted = predictor.predict(arrays, context)
-            founded = arrays.observed.sum(-1) >= max(1, self.min_context)  # (B, C)
+            estimated = np.isfinite(predicted).all((2, 3))  # (B, C)
+            founded = estimated & (arrays.observed.sum(-1) >= self.min_context)
             for row, start in enumerate(starts[first : first + batch_size]):
                 at = slice(start, start + context)
                 centrality = sides * founded[row][:, None]  # (C, T)

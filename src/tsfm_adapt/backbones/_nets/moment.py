@@ -1,10 +1,10 @@
-"""The network of MOMENT, its task heads and its scaling.
+"""The network of MOMENT and its scaling.
 
 Goswami et al., "MOMENT: A Family of Open Time-series Foundation Models", arXiv 2402.03885. One
 series is cut into patches; a T5 encoder sees one token a patch, and what is hidden is a learnt
 mask token. Parameters have upstream's names, so that weights go either way.
 
-Shapes: R series (rows), P patches, L samples a patch, D width, B windows, C channels.
+Shapes: R series (rows), P patches, L samples a patch, D width.
 """
 
 from __future__ import annotations
@@ -178,55 +178,6 @@ class ReconstructionHead(nn.Module):
         """Samples in scaled space."""
         samples: Tensor = self.linear(self.dropout(tokens))
         return samples
-
-
-class ForecastHead(nn.Module):
-    """Upstream's linear forecast: all tokens of a full window at once; to be trained."""
-
-    def __init__(self, width: int, patches: int, horizon: int, dropout: float = 0.1) -> None:
-        super().__init__()
-        self.linear = nn.Linear(patches * width, horizon)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (..., P, D) to the next samples (..., H) in scaled space."""
-        samples: Tensor = self.dropout(self.linear(tokens.flatten(-2)))
-        return samples
-
-
-class ClassificationHead(nn.Module):
-    """Upstream's linear classifier over the mean of the patches; to be trained.
-
-    Args:
-        width: D.
-        classes: K.
-        channels: C; the features of the channels stand side by side. None = their mean.
-        dropout: on the features, in training.
-    """
-
-    def __init__(
-        self, width: int, classes: int, channels: int | None = None, dropout: float = 0.1
-    ) -> None:
-        super().__init__()
-        self.channels = channels
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(width * (channels or 1), classes)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, C, P, D) to logits (B, K)."""
-        features = tokens.mean(2)  # (B, C, D)
-        # Side by side in upstream's order: D, then C.
-        side_by_side = features.transpose(1, 2).flatten(1)
-        pooled = features.mean(1) if self.channels is None else side_by_side
-        logits: Tensor = self.linear(self.dropout(pooled))
-        return logits
-
-
-def embedding(tokens: Tensor, observed: Tensor) -> Tensor:
-    """One vector (B, D) a window: the mean of its measured tokens (B, C, P, D), 0 without any."""
-    seen = observed[..., None]
-    total = torch.where(seen, tokens, 0.0).sum((1, 2))
-    return total / seen.sum((1, 2)).clamp(min=1)
 
 
 class MomentNet(nn.Module):

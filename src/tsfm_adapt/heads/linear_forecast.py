@@ -1,0 +1,76 @@
+"""A linear layer from all tokens of a channel to its forecast, as MOMENT's.
+
+Goswami et al., "MOMENT: A Family of Open Time-series Foundation Models", arXiv 2402.03885.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from tsfm_adapt.heads.base import ForecastHead, HeadConfig, HeadTask, Levels, Plan
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from tsfm_adapt.backbones.base import Encoded
+    from tsfm_adapt.batches import Batch
+    from tsfm_adapt.forecasts import Forecast
+    from tsfm_adapt.heads._nets.linear_forecast import LinearForecast as Net
+
+
+class Config(HeadConfig):
+    """`head: {name: linear_forecast}`."""
+
+    task: ClassVar[HeadTask] = "forecast"
+    name: Literal["linear_forecast"] = "linear_forecast"
+    quantiles: Levels = Field(
+        default=(0.1, 0.5, 0.9), description="levels; [0.5] is a point forecast, as MOMENT's"
+    )
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="on the tokens, in training")
+
+    def build(self) -> LinearForecast:
+        """The head, not yet attached."""
+        return LinearForecast(self.quantiles, self.dropout)
+
+
+class LinearForecast(ForecastHead):
+    """Quantiles of the whole horizon at once, in the scale of what the context shows.
+
+    Channels share the weights and do not see each other, beyond what the backbone mixed. A channel
+    that shows nothing is forecast in the scale of mean 0 and deviation 1.
+
+    With quantiles [0.5] it is the head of the paper, but for two things in training: the loss is
+    the absolute error instead of the squared one, since it estimates a median; and dropout is on
+    the tokens instead of on the forecast.
+    """
+
+    name = "linear_forecast"
+    module: Net
+
+    def __init__(self, quantiles: tuple[float, ...], dropout: float) -> None:
+        self.quantiles = quantiles
+        self.dropout = dropout
+
+    def attach(self, plan: Plan, device: torch.device) -> None:
+        """A linear layer of P*D inputs and Q*H outputs."""
+        from tsfm_adapt.heads._nets.linear_forecast import LinearForecast as Net
+
+        self.plan = plan
+        inputs = plan.tokens * plan.width
+        self.module = Net(inputs, len(self.quantiles), plan.horizon, self.dropout).to(device)
+
+    def features(self, encoded: Encoded, batch: Batch) -> Tensor:  # noqa: ARG002
+        """Tokens side by side, (B, C, P*D); those that show nothing are 0."""
+        return encoded.tokens.flatten(2).float()
+
+    def forecast(self, features: Tensor, batch: Batch, steps: int) -> Forecast:
+        """The first `steps` samples of the horizon."""
+        from tsfm_adapt.forecasts import QuantileForecast
+        from tsfm_adapt.heads._nets.scaling import shown
+
+        assert steps <= self.plan.horizon, (steps, self.plan.horizon)
+        scaled = self.module(features)[..., :steps]  # (B, C, Q, steps)
+        return QuantileForecast(shown(batch).restored(scaled), self.quantiles)

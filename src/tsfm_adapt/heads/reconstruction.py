@@ -1,0 +1,116 @@
+"""Attention over the measured tokens of all channels, to fill a window with any backbone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from tsfm_adapt.errors import RecipeError
+from tsfm_adapt.heads.base import FillingHead, HeadConfig, HeadTask, Levels, Plan
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from tsfm_adapt.backbones.base import Encoded
+    from tsfm_adapt.batches import Batch
+    from tsfm_adapt.forecasts import Forecast
+    from tsfm_adapt.heads._nets.reconstruction import Reconstruction as Net
+
+
+class Config(HeadConfig):
+    """`head: {name: reconstruction}`."""
+
+    task: ClassVar[HeadTask] = "impute"
+    name: Literal["reconstruction"] = "reconstruction"
+    quantiles: Levels = Field(default=(0.1, 0.5, 0.9), description="levels that are estimated")
+    heads: int = Field(default=4, ge=1, description="of the attention")
+    width: int | None = Field(
+        default=None, ge=1, description="inside, a multiple of heads; null = the backbone's"
+    )
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="in training")
+
+    def build(self) -> Reconstruction:
+        """The head, not yet attached."""
+        return Reconstruction(self.quantiles, self.heads, self.width, self.dropout)
+
+
+class Reconstruction(FillingHead):
+    """Quantiles of every sample of a window, whatever the backbone was pretrained for.
+
+    Estimates are in the scale of what a window shows of a channel. Of a channel that it shows
+    nothing of, they are in the scale of train, and come from the other channels.
+    """
+
+    name = "reconstruction"
+    module: Net
+
+    def __init__(
+        self, quantiles: tuple[float, ...], heads: int, width: int | None, dropout: float
+    ) -> None:
+        self.quantiles = quantiles
+        self.heads = heads
+        self.width = width
+        self.dropout = dropout
+
+    def attach(self, plan: Plan, device: torch.device) -> None:
+        """One block of attention, and a linear layer to the samples of a token.
+
+        Raises:
+            RecipeError: the tokens do not cover the window; the width is no multiple of the heads.
+        """
+        from tsfm_adapt.heads._nets.reconstruction import Reconstruction as Net
+
+        covered = plan.tokens * plan.patch
+        if covered < plan.context:
+            raise RecipeError(
+                "head.reconstruction: every sample needs a token, but the backbone's "
+                f"{plan.tokens} tokens of {plan.patch} cover {covered} of the window's "
+                f"{plan.context} samples. Use task.context_s <= {covered} / data.rate_hz, or "
+                "another backbone."
+            )
+        width = self.width or plan.width
+        if width % self.heads:
+            raise RecipeError(
+                f"head.reconstruction: a width of {width} does not divide over {self.heads} "
+                "heads. Set head.width to a multiple of head.heads."
+            )
+        self.plan = plan
+        self.module = Net(
+            plan.width,
+            width,
+            self.heads,
+            plan.channels,
+            plan.patch,
+            len(self.quantiles),
+            self.dropout,
+        ).to(device)
+
+    def fit(self, level: Tensor, deviation: Tensor) -> None:
+        """The scale of channels that a window shows nothing of."""
+        self.module.level.copy_(level)
+        self.module.deviation.copy_(deviation)
+
+    def features(self, encoded: Encoded, batch: Batch) -> Tensor:  # noqa: ARG002
+        """Tokens, and behind each whether it was measured, (B, C, P, D + 1)."""
+        import torch
+
+        measured = encoded.token_observed[..., None]
+        return torch.cat([encoded.tokens.float(), measured.float()], dim=-1)
+
+    def reconstruct(self, features: Tensor, batch: Batch) -> Forecast:
+        """The samples of the window; the last token ends where the window ends."""
+        import torch
+
+        from tsfm_adapt.forecasts import QuantileForecast
+        from tsfm_adapt.heads._nets.scaling import Scale, shown
+
+        scaled = self.module(features[..., :-1], features[..., -1] > 0)
+        scaled = scaled[..., -batch.values.shape[-1] :]
+        of_window, any_shown = shown(batch), batch.observed.any(-1, keepdim=True)
+        scale = Scale(
+            torch.where(any_shown, of_window.mean, self.module.level[:, None]),
+            torch.where(any_shown, of_window.deviation, self.module.deviation[:, None]),
+        )
+        return QuantileForecast(scale.restored(scaled), self.quantiles)
