@@ -11,8 +11,58 @@ if TYPE_CHECKING:
     from tsfm_adapt.batches import Batch
 
 Pooling = Literal["auto", "mean", "last", "max"]
+Merge = Literal["concat", "mean"]
 
 STATISTICS = 3  # a channel: mean, logarithm of the deviation, share observed
+
+
+def vectors(
+    encoded: Encoded, batch: Batch, pooling: Pooling, merge: Merge, with_statistics: bool
+) -> Tensor:
+    """One vector a window from pooled tokens, (B, C * F) or (B, F).
+
+    Args:
+        encoded: tokens (B, C, P, D).
+        batch: the same windows and channels.
+        pooling: of a channel's tokens; not auto, which `resolved` replaces.
+        merge: channels side by side, or the mean of those that show something.
+        with_statistics: adds `statistics` to each channel.
+    """
+    import torch
+
+    assert pooling != "auto"
+    parts = pooled(encoded, pooling).float()
+    if with_statistics:
+        parts = torch.cat([parts, statistics(batch)], dim=-1)
+    return merged(parts, encoded.token_observed.any(2), merge)
+
+
+def resolved(pooling: Pooling, causal: bool) -> Pooling:
+    """What auto stands for: the last token where it alone knows of all, else the mean."""
+    if pooling != "auto":
+        return pooling
+    return "last" if causal else "mean"
+
+
+def merged(parts: Tensor, shown: Tensor, merge: Merge) -> Tensor:
+    """One vector a window, from one a channel.
+
+    Args:
+        parts: (B, C, F), 0 where a channel shows nothing.
+        shown: (B, C), whether it shows anything.
+        merge: side by side, or the mean of those that are shown.
+    """
+    if merge == "concat":
+        return parts.flatten(1)
+    return parts.sum(1) / shown.sum(1, keepdim=True).clamp(min=1)
+
+
+def flagged(encoded: Encoded) -> Tensor:
+    """All tokens (B, C, P, D + 1) float32; the last number is 1 where a token is observed."""
+    import torch
+
+    seen = encoded.token_observed[..., None]
+    return torch.cat([torch.where(seen, encoded.tokens, 0.0), seen], dim=-1).float()
 
 
 def pooled(encoded: Encoded, how: Literal["mean", "last", "max"]) -> Tensor:

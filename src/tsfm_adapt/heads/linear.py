@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from tsfm_adapt.heads._pooling import STATISTICS, Pooling, pooled, statistics
+from tsfm_adapt.heads._pooling import (
+    STATISTICS,
+    Merge,
+    Pooling,
+    flagged,
+    resolved,
+    statistics,
+    vectors,
+)
+from tsfm_adapt.heads._probing import fit_probe
 from tsfm_adapt.heads.base import ClassHead, HeadConfig, HeadTask, Labelled, Plan
 
 if TYPE_CHECKING:
@@ -18,16 +27,20 @@ if TYPE_CHECKING:
     from tsfm_adapt.batches import Batch
     from tsfm_adapt.heads._nets.standardised import StandardisedLinear
 
+Start = Literal["random", "probe"]
+
 
 class Config(HeadConfig):
     """`head: {name: linear}`."""
 
     task: ClassVar[HeadTask] = "classify"
     name: Literal["linear"] = "linear"
-    pooling: Pooling = Field(
-        default="auto", description="of a channel's tokens; auto: last where causal, else mean"
+    pooling: Pooling | Literal["attention"] = Field(
+        default="auto",
+        description="of a channel's tokens; auto: last where causal, else mean; attention: a "
+        "mean weighted by a query that is learned",
     )
-    channels: Literal["concat", "mean"] = Field(
+    channels: Merge = Field(
         default="concat", description="side by side, or their mean where channels are alike"
     )
     statistics: bool = Field(
@@ -36,54 +49,84 @@ class Config(HeadConfig):
         "backbone's scaling takes away",
     )
     dropout: float = Field(default=0.1, ge=0, lt=1, description="on the features, in training")
+    start: Start = Field(
+        default="random",
+        description="random, or probe: a logistic regression on the features before training",
+    )
 
     def build(self) -> Linear:
         """The head, not yet attached."""
-        return Linear(self.pooling, self.channels, self.statistics, self.dropout)
+        return Linear(self.pooling, self.channels, self.statistics, self.dropout, self.start)
 
 
 class Linear(ClassHead):
-    """Logits from standardised pooled tokens."""
+    """Logits from standardised pooled tokens.
+
+    With `start` probe the layer begins as the best one on frozen features, and adapters need not
+    bend features towards a random layer first: Kumar et al. 2022, Fine-Tuning can Distort
+    Pretrained Features and Underperform Out-of-Distribution (arXiv 2202.10054).
+    """
 
     name = "linear"
     module: StandardisedLinear
 
     def __init__(
         self,
-        pooling: Pooling,
-        channels: Literal["concat", "mean"],
+        pooling: Pooling | Literal["attention"],
+        channels: Merge,
         statistics: bool,
         dropout: float,
+        start: Start,
     ) -> None:
         self.pooling = pooling
         self.channels = channels
         self.statistics = statistics
         self.dropout = dropout
+        self.start = start
 
     def attach(self, plan: Plan, device: torch.device) -> None:
         """A linear layer of K outputs, and the features' mean and deviation in train."""
+        from tsfm_adapt.heads._nets.attention import AttentionPool
         from tsfm_adapt.heads._nets.standardised import StandardisedLinear
 
         self.plan = plan
         width = plan.width + STATISTICS * self.statistics
         inputs = width * (plan.channels if self.channels == "concat" else 1)
-        self.module = StandardisedLinear(inputs, len(plan.classes), self.dropout).to(device)
+        attends = self.pooling == "attention"
+        pool = AttentionPool(plan.width, self.channels) if attends else None
+        outputs = len(plan.classes)
+        self.module = StandardisedLinear(inputs, outputs, self.dropout, pool).to(device)
 
     def features(self, encoded: Encoded, batch: Batch) -> Tensor:
-        """(B, C * F) or (B, F)."""
+        """(B, C * F) or (B, F); with attention, which learns, all tokens (B, C, P, F + 1)."""
         import torch
 
-        how = self.pooling
-        if how == "auto":
-            how = "last" if self.plan.causal else "mean"
-        parts = pooled(encoded, how).float()
-        if self.statistics:
-            parts = torch.cat([parts, statistics(batch)], dim=-1)
-        return parts.flatten(1) if self.channels == "concat" else parts.mean(1)
+        if self.pooling != "attention":
+            pooling = resolved(self.pooling, self.plan.causal)
+            return vectors(encoded, batch, pooling, self.channels, self.statistics)
+        tokens = flagged(encoded)
+        if self.statistics:  # beside every token: their weighted mean is what they are
+            same = statistics(batch)[:, :, None].expand(-1, -1, tokens.shape[2], -1)
+            tokens = torch.cat([tokens[..., :-1], same, tokens[..., -1:]], dim=-1)
+        return tokens
 
     def fit(self, given: Callable[[], Labelled]) -> None:
-        """The mean and deviation of the features in train, before any adapter has learned."""
-        self.module.standardise(given().features)
+        """The mean and deviation of the features in train, before any adapter has learned.
+
+        Of attention's features too, which start as the mean of the tokens. Then the probe.
+        """
+        known = given()
+        features = self.module.standardise(self.module.pooled(known.features))
+        if self.start == "probe":
+            weight, bias, _ = fit_probe(
+                features,
+                known.classes,
+                known.subjects,
+                "logistic",
+                self.plan.multilabel,
+                self.plan.class_weights,
+            )
+            self.module.start_from(weight, bias)
 
     def logits(self, features: Tensor) -> Tensor:
         """(B, K)."""
