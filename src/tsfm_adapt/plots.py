@@ -16,6 +16,7 @@ import numpy as np
 
 from tsfm_adapt import atomic
 from tsfm_adapt.figures import panels
+from tsfm_adapt.signals.labels import LabelledWindows
 from tsfm_adapt.signals.recording import FloatArray
 from tsfm_adapt.signals.windows import Windows
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _EXAMPLES = 3
+_CURVES = 10  # classes beyond which curves cannot be told apart
 _COLOURS = {"adapted": "C0", "zero_shot": "C1"}
 
 
@@ -40,13 +42,19 @@ def draw(folder: Path, windows: Windows, units: Sequence[str], scores: Mapping[s
 
     predictions = pyarrow.parquet.read_table(folder / "predictions" / "test.parquet")
     title = "SYNTHETIC data" if scores["synthetic"] else "test part"
-    figures = {}
-    if windows.spec.horizon:  # filled windows have no lead time
-        figures["forecasts"] = forecasts(windows, units, predictions, title)
-        figures["skill_by_lead_time"] = skill_by_lead_time(scores, windows, units, title)
-    else:
-        figures["gaps"] = gaps(windows, units, predictions, title)
-    figures["calibration"] = calibration_curve(predictions, title)
+    if isinstance(windows, LabelledWindows):
+        figures = _of_classes(windows, predictions, title)
+    elif windows.spec.horizon:
+        figures = {
+            "forecasts": forecasts(windows, units, predictions, title),
+            "skill_by_lead_time": skill_by_lead_time(scores, windows, units, title),
+            "calibration": calibration_curve(predictions, title),
+        }
+    else:  # filled windows have no lead time
+        figures = {
+            "gaps": gaps(windows, units, predictions, title),
+            "calibration": calibration_curve(predictions, title),
+        }
     if (folder / "metrics.jsonl").is_file():
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         figures["learning_curve"] = learning_curve([json.loads(line) for line in lines])
@@ -54,6 +62,23 @@ def draw(folder: Path, windows: Windows, units: Sequence[str], scores: Mapping[s
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110)
         atomic.write_bytes(folder / "plots" / f"{name}.png", buffer.getvalue())
+
+
+def _of_classes(
+    windows: LabelledWindows, predictions: pyarrow.Table, title: str
+) -> dict[str, Figure]:
+    """Pictures of classified windows, before those of one recording are averaged."""
+    from tsfm_adapt.class_plots import confusion, reliability, roc
+
+    classes, target = windows.labelling.classes, windows.classes_of
+    columns = [predictions.column(f"p_{name}").to_numpy() for name in classes]
+    probability = np.stack(columns, axis=1)
+    figures = {"reliability": reliability(probability, target, classes, title)}
+    if len(classes) <= _CURVES:
+        figures["roc"] = roc(probability, target, classes, title)
+    if len(classes) > 2 and not windows.labelling.multilabel:
+        figures["confusion"] = confusion(probability, target, classes, title)
+    return figures
 
 
 def learning_curve(metrics: Sequence[Mapping[str, float]]) -> Figure:
