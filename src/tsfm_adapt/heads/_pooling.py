@@ -30,6 +30,8 @@ def vectors(
     """
     import torch
 
+    from tsfm_adapt.heads._nets.channels import merged
+
     assert pooling != "auto"
     parts = pooled(encoded, pooling).float()
     if with_statistics:
@@ -42,19 +44,6 @@ def resolved(pooling: Pooling, causal: bool) -> Pooling:
     if pooling != "auto":
         return pooling
     return "last" if causal else "mean"
-
-
-def merged(parts: Tensor, shown: Tensor, merge: Merge) -> Tensor:
-    """One vector a window, from one a channel.
-
-    Args:
-        parts: (B, C, F), 0 where a channel shows nothing.
-        shown: (B, C), whether it shows anything.
-        merge: side by side, or the mean of those that are shown.
-    """
-    if merge == "concat":
-        return parts.flatten(1)
-    return parts.sum(1) / shown.sum(1, keepdim=True).clamp(min=1)
 
 
 def flagged(encoded: Encoded) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tsfm_adapt.heads._pooling import merged
+from tsfm_adapt.heads._nets.channels import merged
 
 
 class AttentionPool(nn.Module):
@@ -22,7 +22,7 @@ class AttentionPool(nn.Module):
 
     Args:
         width: D, of the numbers that are weighed; a token may hold more, which are only pooled.
-        merge: of channels, see `_pooling.merged`.
+        merge: of channels, see `merged`.
     """
 
     def __init__(self, width: int, merge: Literal["concat", "mean"]) -> None:
