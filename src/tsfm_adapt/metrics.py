@@ -54,6 +54,7 @@ class MaskedErrors(ForecastErrors):
     """Errors at values that were hidden from W windows; H is the window's length."""
 
     mask: IntArray  # (W,) which of the task's masks hid them
+    headed: bool = False  # a head of the recipe estimated them
 
     def where(self, some: BoolArray) -> ForecastErrors:
         """The errors of some windows (W,)."""

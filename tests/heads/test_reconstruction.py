@@ -18,6 +18,7 @@ from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.heads.reconstruction import Config
 from tsfm_adapt.model import AdaptedModel, Outputs
 from tsfm_adapt.tasks import impute
+from tsfm_adapt.tasks.base import Scale
 
 every_backbone = pytest.mark.parametrize("backbone", BACKBONES)
 
@@ -196,3 +197,29 @@ def test_with_a_head_the_route_is_auto():
         with pytest.raises(RecipeError, match="Use route: auto"):
             task.check(spec, 1 / 60, headed=True)
         task.check(spec, 1 / 60)
+
+
+def test_scores_say_that_a_head_filled_and_without_one_how():
+    task = impute.Config(
+        context_s=60 * CONTEXT, missingness=[{"pattern": "channel", "rate": 0.4}], min_context=0
+    ).build()
+    some = task.windows(train_windows().recordings, 1 / 60, "test").take(range(2))
+    fit = some.recordings
+    scale = Scale(("c0", "c1", "c2"), ("1",) * 3, np.ones(3))
+    model = headed(Config())
+    model.fit(some)
+    routes, means = [], []
+    for one in (model, AdaptedModel(model.backbone)):
+        predictor = task.grounded(task.predictor(one), fit)
+        routes.append(task.summary(_scored(task, predictor, some), scale, 1 / 60)["missingness"])
+        arrays = some.gather([0, 1])
+        hidden_whole = ~arrays.observed.any(-1)
+        assert hidden_whole.sum() == 2
+        means.append(np.ptp(predictor.predict(arrays, CONTEXT)[hidden_whole], axis=-1))
+    assert [route["route"] for route in routes] == ["head", "auto"]
+    assert (means[0] > 0).all()
+    assert (means[1] == 0).all()  # the mean of the recordings
+
+
+def _scored(task, predictor, some):
+    return {"model": task.score(predictor, some, 2, lambda _: None)}

@@ -34,6 +34,7 @@ class Predictor:
     predict: Callable[[WindowArrays, int], FloatArray]
     levels: tuple[float, ...]  # Q quantile levels; (0.5,) for a point forecast, () for classes
     thresholds: FloatArray | None = None  # (K,) from which on a class is said to hold
+    headed: bool = False  # by a head of the recipe instead of the backbone's own
 
 
 class Errors(Protocol):

@@ -238,7 +238,7 @@ class Impute(Task):
             filled: FloatArray = quantiles.cpu().numpy()
             return filled
 
-        return Predictor(predict, self.levels)
+        return Predictor(predict, self.levels, headed=model.head is not None)
 
     def baselines(
         self,
@@ -264,7 +264,7 @@ class Impute(Task):
             known: FloatArray = np.where(np.isnan(predicted), level, predicted)
             return known.astype(np.float32)
 
-        return Predictor(predict, predictor.levels)
+        return replace(predictor, predict=predict)
 
     def score(
         self, predictor: Predictor, windows: Windows, batch_size: int, tick: Callable[[int], None]
@@ -290,7 +290,8 @@ class Impute(Task):
             )
             masks.append(arrays.mask)
             tick(len(arrays.subjects))
-        return MaskedErrors(**vars(concatenate(pieces)), mask=np.concatenate(masks))
+        every = vars(concatenate(pieces))
+        return MaskedErrors(**every, mask=np.concatenate(masks), headed=predictor.headed)
 
     def summary(
         self, errors: Mapping[str, ForecastErrors], scale: Scale, rate_hz: float
@@ -309,13 +310,14 @@ class Impute(Task):
             return scores
 
         kinds = self._masks(rate_hz)
+        headed = any(isinstance(e, MaskedErrors) and e.headed for e in errors.values())
         return {
             "models": over(None),
             "gaps": {name: over(number) for number, name in enumerate(kinds)},
             "missingness": {
                 "masks": {name: asdict(kind) | {"seed": None} for name, kind in kinds.items()},
                 "seeds": self.mask_seeds,
-                "route": self.route,
+                "route": "head" if headed else self.route,
             },
         }
 
