@@ -301,18 +301,22 @@ class AdaptedModel(nn.Module):
             )
             tokens = self.encode(window).tokens
             trained = self.trainable()
-            gradients: Sequence[Tensor | None] = ()
-            if trained:
+            gradients: Sequence[Tensor | None] = [None] * len(trained)
+            if trained and tokens.requires_grad:
                 gradients = torch.autograd.grad(
                     tokens.sum(), list(trained.values()), allow_unused=True
                 )
-        reached: dict[int, int] = {}  # adapter: tensors that the tokens depend on
+        restores = not isinstance(head, ClassHead)  # adapters act on what these say, too
+        reached: dict[int, int] = {}  # adapter: tensors that the tokens or the loss depend on
         for parameter, gradient in zip(trained.values(), gradients, strict=True):
-            of = id(trained_by[id(parameter)])
-            reached[of] = reached.get(of, 0) + (gradient is not None)
-            parameter.requires_grad_(gradient is not None)
+            adapter = trained_by[id(parameter)]
+            later = restores and (adapter.corrects_forecast or adapter.changes_channels)
+            learns = later or gradient is not None
+            reached[id(adapter)] = reached.get(id(adapter), 0) + learns
+            parameter.requires_grad_(learns)
         for adapter in self.adapters:
-            if reached.get(id(adapter)) == 0:
+            # One that changes channels may do so by what is fitted alone.
+            if reached.get(id(adapter)) == 0 and not adapter.changes_channels:
                 raise RecipeError(
                     f"adapters: {adapter.name} trains nothing that the tokens of "
                     f"{self.backbone.spec.name}'s encoder depend on, and head {head.name} reads "
