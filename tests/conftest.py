@@ -20,6 +20,14 @@ pytest.register_assert_rewrite(
 )
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    """No test finds the features of a run outside the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TSFM_ADAPT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def torch_seed():
     """Tests that need torch start from seed 0; the others do not pay for its import."""

@@ -6,8 +6,9 @@ import numpy as np
 
 from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.base import Backbone
+from tsfm_adapt.features import remembered
 from tsfm_adapt.heads.base import ClassHead, Head, Labelled
-from tsfm_adapt.model import AdaptedModel
+from tsfm_adapt.model import AdaptedModel, device_for
 from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.parts import Parts
 from tsfm_adapt.recipe.schema import Recipe
@@ -23,16 +24,21 @@ def build(recipe: Recipe, parts: Parts, progress: Progress) -> AdaptedModel:
     train = parts.windows["train"]
     model = put_together(recipe, parts.deviation, parts.shared_subjects, train)
     model.fit(train)
-    fit_head(model, train, recipe.evaluate.batch_size, progress)
+    _fit_remembered_head(model, recipe, train, progress)
     return model
+
+
+def unadapted(recipe: Recipe) -> Recipe:
+    """The recipe of the backbone as it is."""
+    return recipe.model_copy(update={"adapters": (), "head": None})
 
 
 def reference(recipe: Recipe, parts: Parts, head: Head, progress: Progress) -> AdaptedModel:
     """The frozen backbone with a fitted head, for tasks that no backbone is pretrained for."""
-    plain = recipe.model_copy(update={"adapters": (), "head": None})
+    plain = unadapted(recipe)
     train = parts.windows["train"]
     model = put_together(plain, parts.deviation, parts.shared_subjects, train, head)
-    fit_head(model, train, recipe.evaluate.batch_size, progress)
+    _fit_remembered_head(model, plain, train, progress)
     return model
 
 
@@ -82,6 +88,7 @@ def fit_head(model: AdaptedModel, train: Windows, batch_size: int, progress: Pro
     if not isinstance(model.head, ClassHead):
         return
     windows = train.evenly_spaced(FITTED_ON)
+    device = next(model.parameters()).device
 
     def given() -> Labelled:
         from tsfm_adapt.batches import collate
@@ -92,11 +99,21 @@ def fit_head(model: AdaptedModel, train: Windows, batch_size: int, progress: Pro
         with progress.work("features", len(windows)) as meter, torch.inference_mode():
             for first in range(0, len(windows), batch_size):
                 index = np.arange(first, min(first + batch_size, len(windows)))
-                batch = collate(windows.gather(index))
+                batch = collate(windows.gather(index)).to(device)
                 assert batch.target is not None
                 features.append(model.features(batch).float().cpu().numpy())
-                targets.append(batch.target.numpy() > 0)
+                targets.append(batch.target.cpu().numpy() > 0)
                 meter.advance(len(index))
         return Labelled(np.concatenate(features), np.concatenate(targets), windows.subjects)
 
     model.head.fit(given)
+
+
+def _fit_remembered_head(
+    model: AdaptedModel, recipe: Recipe, train: Windows, progress: Progress
+) -> None:
+    """Fits on the device that will train; the model is left on the processor."""
+    model.to(device_for(recipe.train.accelerator))
+    known = remembered(model, recipe, train, progress)
+    fit_head(model, known, recipe.evaluate.batch_size, progress)
+    model.to("cpu")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tsfm_adapt import atomic, bundle
 from tsfm_adapt.building import build, put_together
 from tsfm_adapt.errors import DataError, Interrupted, RecipeError
+from tsfm_adapt.features import remembered
 from tsfm_adapt.model import AdaptedModel, device_for
 from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.files import dumps, loads
@@ -195,8 +196,8 @@ def _finish(
         try:
             training.fit(
                 model,
-                parts.windows["train"],
-                parts.windows["val"],
+                remembered(model, recipe, parts.windows["train"], progress),
+                remembered(model, recipe, parts.windows["val"], progress),
                 recipe.train,
                 recipe.seed,
                 run.folder,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tsfm_adapt.building import reference
+from tsfm_adapt.building import reference, unadapted
+from tsfm_adapt.features import remembered
 from tsfm_adapt.metrics import mase_scale
 from tsfm_adapt.model import AdaptedModel, device_for
 from tsfm_adapt.predictions import write
@@ -16,7 +17,7 @@ from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.parts import Parts, cleaning_plan
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.signals.recording import FloatArray
-from tsfm_adapt.signals.windows import WindowArrays
+from tsfm_adapt.signals.windows import WindowArrays, Windows
 from tsfm_adapt.statistics import sentence
 from tsfm_adapt.tasks.base import Errors, Predictor, Scale, Task, samples
 
@@ -40,15 +41,15 @@ def score(
         smoke: the run was cut down, so that there is no verdict.
     """
     task, windows = recipe.task.build(), parts.windows["test"]
-    predictors = _predictors(recipe, parts, model, task, progress)
-    main = next(iter(predictors))
-    collected = _Collected(predictors[main])
-    predictors[main] = collected.predictor
+    rivals = _rivals(recipe, parts, model, task, progress)
+    main = next(iter(rivals))
+    collected = _Collected(rivals[main].predictor)
+    rivals[main] = replace(rivals[main], predictor=collected.predictor)
     errors: dict[str, Errors] = {}
-    with progress.work("score", len(windows) * len(predictors)) as meter:
-        for name, predictor in predictors.items():
+    with progress.work("score", len(windows) * len(rivals)) as meter:
+        for name, rival in rivals.items():
             errors[name] = task.score(
-                predictor, windows, recipe.evaluate.batch_size, meter.advance
+                rival.predictor, rival.test, recipe.evaluate.batch_size, meter.advance
             )
     units = tuple(plan.unit for plan in cleaning_plan(recipe.data).channels)
     scale = Scale(tuple(recipe.data.channels), units, mase_scale(parts.fit), parts.deviation)
@@ -87,26 +88,46 @@ class _Collected:
         return self.quantiles[-1]
 
 
-def _predictors(
+@dataclass(frozen=True)
+class _Rival:
+    """A predictor, and the windows with what is known of them for it alone."""
+
+    predictor: Predictor
+    val: Windows
+    test: Windows
+
+
+def _rivals(
     recipe: Recipe, parts: Parts, model: AdaptedModel, task: Task, progress: Progress
-) -> dict[str, Predictor]:
+) -> dict[str, _Rival]:
     """The model first, then what it is compared with."""
-    found: dict[str, Predictor] = {}
     device = device_for(recipe.train.accelerator)
-    model.to(device)
-    found["adapted" if recipe.adapts else "zero_shot"] = task.predictor(model)
+    models = {"adapted" if recipe.adapts else "zero_shot": (model, recipe)}
     head = task.reference_head()
     if head is not None:
-        found["frozen_probe"] = task.predictor(reference(recipe, parts, head, progress).to(device))
+        probe = reference(recipe, parts, head, progress)
+        models["frozen_probe"] = (probe, unadapted(recipe))
     if recipe.adapts and task.no_zero_shot(model.backbone.spec) is None:
-        found["zero_shot"] = task.predictor(AdaptedModel(recipe.backbone.build()).to(device))
+        models["zero_shot"] = (AdaptedModel(recipe.backbone.build()), unadapted(recipe))
+    val, test = parts.windows["val"], parts.windows["test"]
+    found = {
+        name: _Rival(
+            task.grounded(task.predictor(own.to(device)), parts.fit),
+            remembered(own, its_recipe, val, progress),
+            remembered(own, its_recipe, test, progress),
+        )
+        for name, (own, its_recipe) in models.items()
+    }
     with progress.step("fitting baselines"):
         rate_hz, season_s = recipe.data.rate_hz, recipe.evaluate.season_s
         season = None if season_s is None else samples(season_s, rate_hz, "season_s")
-        found = {name: task.grounded(own, parts.fit) for name, own in found.items()}
-        found |= task.baselines(parts.fit, rate_hz, season)
-    val, size = parts.windows["val"], recipe.evaluate.batch_size
-    return {name: task.decided(own, val, size) for name, own in found.items()}
+        baselines = task.baselines(parts.fit, rate_hz, season)
+        found |= {name: _Rival(own, val, test) for name, own in baselines.items()}
+    size = recipe.evaluate.batch_size
+    return {
+        name: replace(own, predictor=task.decided(own.predictor, own.val, size))
+        for name, own in found.items()
+    }
 
 
 def _protocol(recipe: Recipe, parts: Parts, smoke: bool, errors: Errors) -> dict[str, Any]:

@@ -64,6 +64,7 @@ def _report() -> dict[str, dict[str, Any]]:
             "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "not set"),
             "Hub cache": _folder(os.environ.get("HF_HOME", "~/.cache/huggingface")),
         },
+        "cache": _cache(),
         "embedded checkpoints": _embedded(),
         "not installed": unready,
         "problems": {name: "missing" for name, found in versions.items() if found == "missing"},
@@ -98,6 +99,12 @@ def _embedded() -> dict[str, str]:
         weights = EMBEDDED / name / "model.safetensors"
         sizes[name] = f"{weights.stat().st_size / 1e6:.1f} MB" if weights.is_file() else "none"
     return sizes
+
+
+def _cache() -> dict[str, str]:
+    from tsfm_adapt.features import cache_bytes, cache_folder
+
+    return {"features": f"{cache_folder()} ({cache_bytes() / 1e6:.1f} MB)"}
 
 
 def _folder(path: str | None) -> str:

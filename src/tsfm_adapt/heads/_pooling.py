@@ -39,6 +39,11 @@ def vectors(
     return merged(parts, encoded.token_observed.any(2), merge)
 
 
+def vectors_read(pooling: Pooling, merge: Merge, with_statistics: bool) -> str:
+    """`Head.reads` of heads whose features are `vectors`."""
+    return f"vectors {pooling} {merge} {with_statistics}"
+
+
 def resolved(pooling: Pooling, causal: bool) -> Pooling:
     """What auto stands for: the last token where it alone knows of all, else the mean."""
     if pooling != "auto":

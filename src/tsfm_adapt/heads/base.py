@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,6 +71,16 @@ class Head(ABC):
         Raises:
             RecipeError: the head does not fit the backbone or the windows.
         """
+
+    @property
+    def reads(self) -> str:
+        """All that `features` depends on beside its arguments: equal text, equal features.
+
+        Here everything that the head was built with; a head that knows better says less, so that
+        others that read the same can use what was computed for it.
+        """
+        built_with = inspect.signature(type(self)).parameters
+        return repr((type(self).__name__, {name: getattr(self, name) for name in built_with}))
 
     @abstractmethod
     def features(self, encoded: Encoded, batch: Batch) -> Tensor:

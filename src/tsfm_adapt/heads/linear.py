@@ -15,6 +15,7 @@ from tsfm_adapt.heads._pooling import (
     resolved,
     statistics,
     vectors,
+    vectors_read,
 )
 from tsfm_adapt.heads._probing import fit_probe
 from tsfm_adapt.heads.base import ClassHead, HeadConfig, HeadTask, Labelled, Plan
@@ -96,6 +97,13 @@ class Linear(ClassHead):
         pool = AttentionPool(plan.width, self.channels) if attends else None
         outputs = len(plan.classes)
         self.module = StandardisedLinear(inputs, outputs, self.dropout, pool).to(device)
+
+    @property
+    def reads(self) -> str:
+        """What a probe reads too, unless attention looks at the tokens."""
+        if self.pooling == "attention":
+            return f"tokens {self.statistics}"
+        return vectors_read(self.pooling, self.channels, self.statistics)
 
     def features(self, encoded: Encoded, batch: Batch) -> Tensor:
         """(B, C * F) or (B, F); with attention, which learns, all tokens (B, C, P, F + 1)."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from tsfm_adapt.errors import RecipeError
-from tsfm_adapt.heads._pooling import STATISTICS, Merge, Pooling, resolved, vectors
+from tsfm_adapt.heads._pooling import STATISTICS, Merge, Pooling, resolved, vectors, vectors_read
 from tsfm_adapt.heads._probing import Kind, fit_probe
 from tsfm_adapt.heads.base import ClassHead, HeadConfig, HeadTask, Labelled, Plan
 
@@ -78,6 +78,11 @@ class Probe(ClassHead):
         width = plan.width + STATISTICS * self.statistics
         inputs = width * (plan.channels if self.channels == "concat" else 1)
         self.module = FittedLinear(inputs, len(plan.classes)).to(device)
+
+    @property
+    def reads(self) -> str:
+        """What a linear head without attention reads too."""
+        return vectors_read(self.pooling, self.channels, self.statistics)
 
     def features(self, encoded: Encoded, batch: Batch) -> Tensor:
         """(B, C * F) or (B, F)."""

@@ -148,6 +148,9 @@ class Train(Section):
         default=None, ge=1, description="validations without a better loss before stopping"
     )
     checkpoint_every: int = Field(default=50, ge=1, description="steps")
+    feature_cache: bool = Field(
+        default=True, description="keep a head's features on disk where nothing before it trains"
+    )
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     devices: int | Literal["auto"] = 1
     num_nodes: int = Field(default=1, ge=1)

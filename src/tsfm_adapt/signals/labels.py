@@ -211,11 +211,11 @@ class LabelledWindows(Windows):
         """Consecutive windows that share samples, those that decide on the class included."""
         return self._overlap
 
-    def gather(self, indices: Sequence[int] | IntArray) -> WindowArrays:
+    def _gathered(self, indices: Sequence[int] | IntArray) -> WindowArrays:
         """Copies the values of B windows; their classes are the target."""
         target = self._classes[self._positions(indices)].astype(np.float32)
         return replace(
-            super().gather(indices),
+            super()._gathered(indices),
             target=target,
             target_observed=np.ones(target.shape, dtype=np.bool_),
         )

@@ -150,9 +150,9 @@ class HiddenWindows(Windows):
         first = np.arange(kept) * windows // kept * each
         return self.take((first[:, None] + np.arange(each)).ravel())
 
-    def gather(self, indices: Sequence[int] | IntArray) -> WindowArrays:
+    def _gathered(self, indices: Sequence[int] | IntArray) -> WindowArrays:
         """Copies the values of B windows, those that are hidden as their target."""
-        whole = super().gather(indices)
+        whole = super()._gathered(indices)
         recording, start = self._locate(indices)
         mask = self._positions(indices) % len(self.masks)
         hidden = np.stack(

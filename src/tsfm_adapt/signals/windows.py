@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 
@@ -44,6 +45,10 @@ class WindowArrays:
     features: FloatArray | None = None  # (B, ...) float32, computed once, where a head reads them
 
 
+# The features (B, ...) of some windows, given their rows in the whole list (B,) and their arrays.
+Features = Callable[[IntArray, WindowArrays], FloatArray]
+
+
 class Windows:
     """A list of windows: recording by recording, from each one's first sample by `stride`.
 
@@ -68,6 +73,7 @@ class Windows:
         self._ends = np.cumsum(counts, dtype=np.int64)  # (R,) windows up to each recording's last
         self._firsts = self._ends - np.array(counts, dtype=np.int64)
         self._picked: IntArray | None = None  # positions in the whole list; None = all of it
+        self._features: Features | None = None
 
     def __len__(self) -> int:
         if self._picked is not None:
@@ -96,6 +102,19 @@ class Windows:
         """Consecutive windows that share samples."""
         return -(-(self.spec.context + self.spec.horizon) // self.spec.stride)
 
+    @property
+    def whole(self) -> Self:
+        """The list that these windows were taken from."""
+        view = copy.copy(self)
+        view._picked = None
+        return view
+
+    def with_features(self, features: Features) -> Self:
+        """The same windows; `gather` gives their features too."""
+        view = copy.copy(self)
+        view._features = features
+        return view
+
     def take(self, indices: Sequence[int] | IntArray) -> Windows:
         """The windows at `indices`, in that order, over the same recordings."""
         view = copy.copy(self)
@@ -115,6 +134,13 @@ class Windows:
         Raises:
             IndexError: an index is negative or not below the number of windows.
         """
+        arrays = self._gathered(indices)
+        if self._features is None:
+            return arrays
+        return replace(arrays, features=self._features(self._positions(indices), arrays))
+
+    def _gathered(self, indices: Sequence[int] | IntArray) -> WindowArrays:
+        """What `gather` gives, without features."""
         recording, start = self._locate(indices)
         context, horizon = self.spec.context, self.spec.horizon
         first = self.recordings[0]
