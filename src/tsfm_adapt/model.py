@@ -169,6 +169,14 @@ class AdaptedModel(nn.Module):
             name.startswith("module_of_head.") for name in self.trainable()
         )
 
+    def train(self, mode: bool = True) -> AdaptedModel:
+        """Training mode, without dropout where nothing before the head trains."""
+        super().train(mode)
+        if mode and self.frozen_before_head:
+            self.network.eval()
+            self.modules_of_adapters.eval()
+        return self
+
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name: all that a checkpoint needs beyond the base."""
         return {n: p for n, p in self.named_parameters() if p.requires_grad}
