@@ -141,12 +141,12 @@ class Bench:
         return self.folder / f"{stem}-{sha256(text.encode()).hexdigest()[:8]}"
 
     def parts(self, recipe: Recipe) -> Parts:
-        """The recipe's windows, which must not depend on the seed of training."""
+        """The recipe's windows; other ones for another seed, where the split follows it."""
         split = recipe.data.split
-        assert split.order == "name" or split.by in ("lists", "predefined", "time"), (
-            f"{recipe.name}: the split follows the seed"
+        by_seed = split.order == "seed" and split.by not in ("lists", "time")
+        key = recipe.model_dump_json(
+            include={"data", "task", "evaluate"} | ({"seed"} if by_seed else set())
         )
-        key = recipe.model_dump_json(include={"data", "task", "evaluate"})
         if key not in self._parts:
             self._parts[key] = prepare(recipe)
         return self._parts[key]
@@ -188,11 +188,16 @@ class Bench:
         predictor = task.predictor(model.to(device_for(recipe.train.accelerator)))
         predictor = task.grounded(predictor, parts.fit)
         predictor = task.decided(predictor, parts.windows["val"], recipe.evaluate.batch_size)
-        windows = parts.windows["test"]
+        windows, val = parts.windows["test"], parts.windows["val"].evenly_spaced(512)
         with Progress(interval_s=30).work("score", len(windows)) as meter:
             errors = task.score(predictor, windows, recipe.evaluate.batch_size, meter.advance)
         _keep(errors, folder / "errors.npz")
+        seen = {}
+        if len(val) and "probability" in vars(errors):
+            chosen = task.score(predictor, val, recipe.evaluate.batch_size, lambda _: None)
+            seen = {"validation": self._summary(recipe, {"model": chosen})["models"]["model"]}
         return self._summary(recipe, {"model": errors}) | {
+            **seen,
             "run": folder.name,
             "trainable_parameters": sum(p.numel() for p in model.trainable().values()),
             "training": went,
