@@ -48,7 +48,7 @@ def test_every_recipe_file_is_found():
         if name.lower().endswith((".yaml", ".yml"))
     ]
     assert sorted(on_disk) == sorted(FILES)
-    assert len(FILES) >= 7
+    assert len(FILES) >= 15
     assert {path.suffix for path in (ROOT / "recipes").iterdir()} == {".yaml"}
 
 
