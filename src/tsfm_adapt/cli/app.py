@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tsfm_adapt.cli import check, doctor, evaluate, listing, predict, resume, schema, train
+from tsfm_adapt.cli import check, doctor, embed, evaluate, listing, predict, resume, schema, train
 
 app = typer.Typer(
     name="tsfm-adapt",
@@ -20,6 +20,7 @@ app.command("train")(train.command)
 app.command("resume")(resume.command)
 app.command("evaluate")(evaluate.command)
 app.command("predict")(predict.command)
+app.command("embed")(embed.command)
 app.command("list")(listing.command)
 app.command("schema")(schema.command)
 app.command("doctor")(doctor.command)
