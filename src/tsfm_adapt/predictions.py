@@ -86,7 +86,7 @@ def hidden(
     Returns:
         A row a hidden value. Columns subject, recording, window (its start, seconds from the
         recording's), mask (which of the task's), time, time_s, channel, unit, the quantiles (null
-        where the window shows too little of the channel), and `measured`.
+        where the window shows too little of the channel to be scored), and `measured`.
     """
     import pyarrow
 
@@ -99,7 +99,7 @@ def hidden(
         assert arrays.target_observed is not None
         assert arrays.mask is not None
         window, channel, sample = np.nonzero(arrays.target_observed)
-        shown = arrays.observed.sum(-1)[window, channel] >= max(1, windows.spec.min_context)
+        shown = arrays.observed.sum(-1)[window, channel] >= windows.spec.min_context
         columns.append(
             {
                 "window": window + low,
@@ -126,7 +126,7 @@ def hidden(
             "channel": _repeated(list(first.channels), of["channel"]),
             "unit": _repeated(list(units), of["channel"]),
             **{
-                f"q{level:g}": pyarrow.array(q, mask=of["unfounded"])
+                f"q{level:g}": pyarrow.array(q, mask=of["unfounded"] | ~np.isfinite(q))
                 for level, q in zip(levels, at.T, strict=True)
             },
             "measured": pyarrow.array(of["measured"]),

@@ -215,7 +215,9 @@ def test_scores_say_that_a_head_filled_and_without_one_how():
         arrays = some.gather([0, 1])
         hidden_whole = ~arrays.observed.any(-1)
         assert hidden_whole.sum() == 2
-        means.append(np.ptp(predictor.predict(arrays, CONTEXT)[hidden_whole], axis=-1))
+        predicted = predictor.predict(arrays, CONTEXT)
+        means.append(np.ptp(predicted[hidden_whole], axis=-1))
+        assert task.table(some, predicted, scale.units).column("q0.5").null_count == 0
     assert [route["route"] for route in routes] == ["head", "auto"]
     assert (means[0] > 0).all()
     assert (means[1] == 0).all()  # the mean of the recordings
