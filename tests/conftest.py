@@ -14,6 +14,7 @@ pytest.register_assert_rewrite(
     "contracts.adapter",
     "contracts.backbone",
     "contracts.batch",
+    "contracts.head",
     "contracts.reader",
     "contracts.task",
     "contracts.through",

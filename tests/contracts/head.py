@@ -34,13 +34,19 @@ MULTILABEL = replace(OUTPUTS, multilabel=True)
 
 
 def labelled_batch(windows=4, multilabel=False, seed=0):
-    """A batch of the contract's windows and channels, with classes as the target."""
+    """The contract's windows and channels, with classes as the target: each adds its wave."""
     plain = random_batch(windows=windows, channels=3, samples=64, horizon=1, seed=seed)
     target = torch.eye(3)[torch.arange(windows) % 3]
     if multilabel:
         target = torch.tensor([[0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 1.0]])
         target = target[torch.arange(windows) % 3]
-    return replace(plain, target=target, target_observed=torch.ones_like(target, dtype=torch.bool))
+    waves = (torch.arange(64) * torch.tensor([[0.2], [0.8], [2.4]])).sin()  # (K, T)
+    return replace(
+        plain,
+        values=plain.values + 30 * (target @ waves)[:, None],
+        target=target,
+        target_observed=torch.ones_like(target, dtype=torch.bool),
+    )
 
 
 def hidden(batch, windows):

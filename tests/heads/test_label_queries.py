@@ -12,7 +12,7 @@ from contracts.head import ClassHeadContract, classified, labelled_batch, logits
 from tsfm_adapt import bundle
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.errors import RecipeError
-from tsfm_adapt.heads import label_queries
+from tsfm_adapt.heads import label_queries, linear
 from tsfm_adapt.heads._nets.attention import LabelQueries, SharedBlock
 
 
@@ -91,6 +91,14 @@ def test_what_cannot_be_shared_is_refused(source, tmp_path):
 def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(RecipeError, match="5 does not divide the 32 numbers"):
         classified(label_queries.Config(heads=5), backbone())
+
+
+def test_it_reads_what_a_linear_head_with_attention_reads():
+    batch = labelled_batch()
+    ours = classified(label_queries.Config(probes=3), backbone())
+    other = classified(linear.Config(pooling="attention"), backbone())
+    assert ours.head.reads == other.head.reads
+    assert torch.equal(ours.features(batch), other.features(batch))
 
 
 def test_a_class_is_the_mean_of_its_queries():

@@ -84,6 +84,11 @@ class LabelQueries(ClassHead):
         if self.shared is not None:
             self.module.freeze()
 
+    @property
+    def reads(self) -> str:
+        """What a linear head with attention and without statistics reads too."""
+        return "tokens False"
+
     def features(self, encoded: Encoded, batch: Batch) -> Tensor:  # noqa: ARG002
         """All tokens, (B, C, P, D + 1)."""
         return flagged(encoded)
