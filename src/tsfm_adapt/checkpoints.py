@@ -172,7 +172,7 @@ class Keeper(lightning.Callback):
         self._model.eval()
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             for first in firsts:
-                torch.manual_seed(stream(self._seed, first, 0))
+                reseed(stream(self._seed, first, 0))
                 indices = np.arange(first, min(first + size, len(self._val)))
                 batch = collate(self._val.gather(indices)).to(pl_module.device)
                 total += torch.stack(
@@ -248,6 +248,19 @@ def _step_of(line: str) -> float:
 def stream(seed: int, index: int, rank: int) -> int:
     """A torch seed for one batch on one process."""
     return int(np.random.SeedSequence([seed, index, rank]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def reseed(seed: int) -> None:
+    """`torch.manual_seed` for the devices in use.
+
+    For all others that queues a call and writes down where it came from, which takes longer than
+    a step of a small head.
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
 
 
 def _write_state(path: Path, state: dict[str, Any]) -> None:

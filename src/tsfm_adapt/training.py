@@ -23,7 +23,7 @@ from torch import Tensor
 
 from tsfm_adapt.adapters.base import Adapter
 from tsfm_adapt.batches import Batch, collate
-from tsfm_adapt.checkpoints import Fitted, Keeper, read, stream
+from tsfm_adapt.checkpoints import Fitted, Keeper, read, reseed, stream
 from tsfm_adapt.errors import DataError, RecipeError
 from tsfm_adapt.model import AdaptedModel
 from tsfm_adapt.progress import Progress
@@ -186,7 +186,7 @@ class _Module(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
         k = self._first + batch_idx
-        torch.manual_seed(stream(self._seed, k, self.global_rank))
+        reseed(stream(self._seed, k, self.global_rank))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
         loss: Tensor = self.model(batch)
