@@ -103,7 +103,7 @@ def _rivals(
     """The model first, then what it is compared with."""
     device = device_for(recipe.train.accelerator)
     models = {"adapted" if recipe.adapts else "zero_shot": (model, recipe)}
-    head = task.reference_head()
+    head = task.reference_head(recipe.head)
     if head is not None:
         probe = reference(recipe, parts, head, progress)
         models["frozen_probe"] = (probe, unadapted(recipe))

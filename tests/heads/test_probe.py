@@ -19,7 +19,8 @@ from contracts.head import (
 )
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.errors import RecipeError
-from tsfm_adapt.heads import probe
+from tsfm_adapt.heads import _pooling, label_queries, linear, probe
+from tsfm_adapt.heads._nets import standardised
 from tsfm_adapt.heads._probing import RIDGE_PENALTIES, fit_probe
 
 
@@ -170,3 +171,23 @@ def test_ridge_refuses_class_weights():
     weighted = replace(OUTPUTS, class_weights=(1.0, 2.0, 1.0))
     with pytest.raises(RecipeError, match=r"head\.kind: logistic"):
         classified(probe.Config(kind="ridge"), Chronos2.tiny(), outputs=weighted)
+
+
+def test_statistics_weigh_as_much_as_all_tokens_of_a_channel():
+    """One penalty for both would otherwise drown three numbers among hundreds."""
+    rng = np.random.default_rng(0)
+    weights = _pooling.weights(width=16, channels=2, merge="concat", with_statistics=True)
+    module = standardised.FittedLinear(weights, 3)
+    scaled = module.standardise(rng.normal(5, 3, (400, 38)).astype(np.float32))
+    power = scaled.var(0).reshape(2, 19)
+    np.testing.assert_allclose(power[:, :16].sum(1), 1, rtol=1e-4)
+    np.testing.assert_allclose(power[:, 16:], 1, rtol=1e-4)
+
+
+def test_the_reference_probe_reads_what_the_recipes_head_reads():
+    linear_head = linear.Config(pooling="last", channels="mean", statistics=True, start="probe")
+    assert probe.Config.like(linear_head) == probe.Config(
+        pooling="last", channels="mean", statistics=True
+    )
+    assert probe.Config.like(linear.Config(pooling="attention")) == probe.Config()
+    assert probe.Config.like(label_queries.Config()) == probe.Config.like(None) == probe.Config()

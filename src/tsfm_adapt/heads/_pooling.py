@@ -39,6 +39,17 @@ def vectors(
     return merged(parts, encoded.token_observed.any(2), merge)
 
 
+def weights(width: int, channels: int, merge: Merge, with_statistics: bool) -> list[float]:
+    """The deviation (F,) that each number of `vectors` shall have in train.
+
+    1, but with statistics the tokens of a channel together weigh as much as one statistic: the
+    three would be lost among hundreds under one penalty.
+    """
+    share = width**-0.5 if with_statistics else 1.0
+    one = [share] * width + [1.0] * (STATISTICS * with_statistics)
+    return one * (channels if merge == "concat" else 1)
+
+
 def vectors_read(pooling: Pooling, merge: Merge, with_statistics: bool) -> str:
     """`Head.reads` of heads whose features are `vectors`."""
     return f"vectors {pooling} {merge} {with_statistics}"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from tsfm_adapt.heads._pooling import (
-    STATISTICS,
     Merge,
     Pooling,
     flagged,
@@ -16,6 +15,7 @@ from tsfm_adapt.heads._pooling import (
     statistics,
     vectors,
     vectors_read,
+    weights,
 )
 from tsfm_adapt.heads._probing import fit_probe
 from tsfm_adapt.heads.base import ClassHead, HeadConfig, HeadTask, Labelled, Plan
@@ -91,12 +91,11 @@ class Linear(ClassHead):
         from tsfm_adapt.heads._nets.standardised import StandardisedLinear
 
         self.plan = plan
-        width = plan.width + STATISTICS * self.statistics
-        inputs = width * (plan.channels if self.channels == "concat" else 1)
+        each = weights(plan.width, plan.channels, self.channels, self.statistics)
         attends = self.pooling == "attention"
         pool = AttentionPool(plan.width, self.channels) if attends else None
         outputs = len(plan.classes)
-        self.module = StandardisedLinear(inputs, outputs, self.dropout, pool).to(device)
+        self.module = StandardisedLinear(each, outputs, self.dropout, pool).to(device)
 
     @property
     def reads(self) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from tsfm_adapt.errors import RecipeError
-from tsfm_adapt.heads._pooling import STATISTICS, Merge, Pooling, resolved, vectors, vectors_read
+from tsfm_adapt.heads._pooling import Merge, Pooling, resolved, vectors, vectors_read, weights
 from tsfm_adapt.heads._probing import Kind, fit_probe
 from tsfm_adapt.heads.base import ClassHead, HeadConfig, HeadTask, Labelled, Plan
 
@@ -46,6 +46,15 @@ class Config(HeadConfig):
         """The head, not yet attached."""
         return Probe(self.kind, self.pooling, self.channels, self.statistics)
 
+    @classmethod
+    def like(cls, head: HeadConfig | None) -> Config:
+        """A probe that reads what another head reads, as far as it can."""
+        shared = {"pooling", "channels", "statistics"}
+        said = {} if head is None else head.model_dump(include=shared)
+        if said.get("pooling") == "attention":
+            del said["pooling"]
+        return cls(**said)
+
 
 class Probe(ClassHead):
     """Logits from standardised pooled tokens; the penalty is chosen on held-out subjects of train.
@@ -75,9 +84,8 @@ class Probe(ClassHead):
                 "Use head.kind: logistic, or leave the weights out."
             )
         self.plan = plan
-        width = plan.width + STATISTICS * self.statistics
-        inputs = width * (plan.channels if self.channels == "concat" else 1)
-        self.module = FittedLinear(inputs, len(plan.classes)).to(device)
+        each = weights(plan.width, plan.channels, self.channels, self.statistics)
+        self.module = FittedLinear(each, len(plan.classes)).to(device)
 
     @property
     def reads(self) -> str:

@@ -59,6 +59,8 @@ def prepare(recipe: Recipe, smoke: bool = False) -> Parts:
     for part in PARTS:
         kept, too_short = _long_enough(parts[part], task, recipe.data.rate_hz, part)
         left_out |= too_short
+        if part == "train":
+            deviation = _deviation(kept)  # before --smoke leaves too few for rare channels
         if smoke:
             subjects = sorted({r.subject for r in kept})[:_SMOKE_SUBJECTS]
             kept = tuple(r for r in kept if r.subject in subjects)
@@ -70,7 +72,6 @@ def prepare(recipe: Recipe, smoke: bool = False) -> Parts:
             windows[part] = windows[part].evenly_spaced(_SMOKE_WINDOWS)
         if len(windows[part]) == 0 and (part != "val" or parts[part].recordings):
             raise DataError(_no_windows(part, parts[part], too_short))
-    deviation = _deviation(recordings["train"])
     never = [n for n, d in zip(recipe.data.channels, deviation, strict=True) if np.isnan(d)]
     if never:
         raise DataError(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow
 
     from tsfm_adapt.backbones.base import BackboneSpec
-    from tsfm_adapt.heads.base import Head
+    from tsfm_adapt.heads.base import Head, HeadConfig
     from tsfm_adapt.model import AdaptedModel, Estimate, Outputs
     from tsfm_adapt.signals.recording import Recording, RecordingSet
     from tsfm_adapt.signals.windows import WindowArrays, WindowSpec
@@ -107,8 +107,12 @@ class Task(ABC):
         """Why the backbone without head and adapters cannot do the task; None = it can."""
         return None
 
-    def reference_head(self) -> Head | None:
-        """The head of a frozen backbone that stands for zero-shot where there is none."""
+    def reference_head(self, head: HeadConfig | None) -> Head | None:  # noqa: ARG002
+        """The head of a frozen backbone that stands for zero-shot where there is none.
+
+        Args:
+            head: the recipe's.
+        """
         return None
 
     def estimate(self) -> Estimate | None:

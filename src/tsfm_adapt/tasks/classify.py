@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tsfm_adapt.backbones.base import BackboneSpec
     from tsfm_adapt.classification import ClassErrors
     from tsfm_adapt.classifiers import Classifier
-    from tsfm_adapt.heads.base import Head
+    from tsfm_adapt.heads.base import Head, HeadConfig
     from tsfm_adapt.model import AdaptedModel, Outputs
     from tsfm_adapt.signals.recording import BoolArray, FloatArray, Recording, RecordingSet
     from tsfm_adapt.signals.windows import WindowArrays
@@ -217,11 +217,11 @@ class Classify(Task):
         """No family has a pretrained classifier."""
         return f"{spec.name} has no head pretrained to classify; frozen_probe stands in its place"
 
-    def reference_head(self) -> Head:
-        """A logistic probe of the pooled tokens."""
+    def reference_head(self, head: HeadConfig | None) -> Head:
+        """A logistic probe that reads what the recipe's head reads."""
         from tsfm_adapt.heads.probe import Config as Probe
 
-        return Probe().build()
+        return Probe.like(head).build()
 
     def predictor(self, model: AdaptedModel) -> Predictor:
         """Probabilities (B, K)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,16 +17,17 @@ class Standardised(nn.Module):
     """Features (B, F) less their mean in train, by their deviation; both are buffers.
 
     Args:
-        inputs: F.
+        weights: (F,) the deviation that each shall have in train.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, inputs: int) -> None:
+    def __init__(self, weights: Sequence[float]) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(inputs))
-        self.register_buffer("deviation", torch.ones(inputs))
+        self.register_buffer("mean", torch.zeros(len(weights)))
+        self.register_buffer("deviation", torch.ones(len(weights)))
+        self._weights = torch.tensor(weights, dtype=torch.float64)
 
     def standardise(self, features: FloatArray) -> FloatArray:
         """Takes mean and deviation from features (N, F), and gives them standardised.
@@ -36,7 +39,7 @@ class Standardised(nn.Module):
         deviation = known.std(0, correction=0)
         varies = deviation > 1e-6 * (known.mean(0).abs() + 1)
         self.mean.copy_(known.mean(0))
-        self.deviation.copy_(torch.where(varies, deviation, torch.inf))
+        self.deviation.copy_(torch.where(varies, deviation / self._weights, torch.inf))
         result: FloatArray = self.scaled(found.to(self.mean.device)).cpu().numpy()
         return result
 
@@ -49,19 +52,23 @@ class StandardisedLinear(Standardised):
     """Logits (B, K) by a linear layer that trains.
 
     Args:
-        inputs: F.
+        weights: (F,) see `Standardised`.
         outputs: K.
         dropout: on the standardised features, in training.
         pool: makes features (B, F) of what comes in; None = they come in so.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, dropout: float, pool: nn.Module | None = None
+        self,
+        weights: Sequence[float],
+        outputs: int,
+        dropout: float,
+        pool: nn.Module | None = None,
     ) -> None:
-        super().__init__(inputs)
+        super().__init__(weights)
         self.pool = pool
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(inputs, outputs)
+        self.linear = nn.Linear(len(weights), outputs)
 
     def pooled(self, features: FloatArray) -> FloatArray:
         """(N, F) of what comes in, (N, ...), by the pool as it is now."""
@@ -91,16 +98,16 @@ class FittedLinear(Standardised):
     """Logits (B, K) by a layer that was fitted: its weight and bias are buffers.
 
     Args:
-        inputs: F.
+        weights: (F,) see `Standardised`.
         outputs: K.
     """
 
     weight: Tensor  # (K, F)
     bias: Tensor  # (K,)
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs)
-        self.register_buffer("weight", torch.zeros(outputs, inputs))
+    def __init__(self, weights: Sequence[float], outputs: int) -> None:
+        super().__init__(weights)
+        self.register_buffer("weight", torch.zeros(outputs, len(weights)))
         self.register_buffer("bias", torch.zeros(outputs))
 
     def forward(self, features: Tensor) -> Tensor:
