@@ -139,7 +139,7 @@ class TestEvents(_Contract):
 
 def test_a_recipe_without_a_head_is_told_which_heads_there_are():
     recipe = load_plain()
-    with pytest.raises(RecipeError, match="add head: .*linear"):
+    with pytest.raises(RecipeError, match=r"add head: .*linear"):
         recipe.override({"task": config().model_dump(mode="json")})
 
 
