@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.base import Backbone
+from tsfm_adapt.batches import collate
 from tsfm_adapt.features import remembered
 from tsfm_adapt.heads.base import ClassHead, Head, Labelled
 from tsfm_adapt.model import AdaptedModel, device_for
 from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.parts import Parts
 from tsfm_adapt.recipe.schema import Recipe
-from tsfm_adapt.signals.recording import FloatArray
+from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
 from tsfm_adapt.signals.windows import Windows
 
-# At most so many windows of train are read to fit a head, evenly spaced.
+# At most so many windows of train are read to fit a head, evenly spaced, and so many bytes kept.
 FITTED_ON = 20_000
+FITTED_BYTES = 2e9
 
 
 def build(recipe: Recipe, parts: Parts, progress: Progress) -> AdaptedModel:
@@ -60,8 +63,6 @@ def put_together(
         head: instead of the recipe's.
         backbone: freshly built; None = built here, with its weights.
     """
-    import torch
-
     backbone = backbone or recipe.backbone.build()
     known = None if deviation is None else torch.as_tensor(deviation, dtype=torch.float32)
     task, rate_hz = recipe.task.build(), recipe.data.rate_hz
@@ -87,23 +88,25 @@ def fit_head(model: AdaptedModel, train: Windows, batch_size: int, progress: Pro
     """Lets a head of classes compute what it fits, on train only."""
     if not isinstance(model.head, ClassHead):
         return
-    windows = train.evenly_spaced(FITTED_ON)
     device = next(model.parameters()).device
 
+    def read(windows: Windows, index: IntArray) -> tuple[FloatArray, BoolArray]:
+        batch = collate(windows.gather(index)).to(device)
+        assert batch.target is not None
+        return model.features(batch).float().cpu().numpy(), batch.target.cpu().numpy() > 0
+
     def given() -> Labelled:
-        from tsfm_adapt.batches import collate
-
-        features, targets = [], []
-        import torch
-
-        with progress.work("features", len(windows)) as meter, torch.inference_mode():
-            for first in range(0, len(windows), batch_size):
-                index = np.arange(first, min(first + batch_size, len(windows)))
-                batch = collate(windows.gather(index)).to(device)
-                assert batch.target is not None
-                features.append(model.features(batch).float().cpu().numpy())
-                targets.append(batch.target.cpu().numpy() > 0)
-                meter.advance(len(index))
+        with torch.inference_mode():
+            each = read(train, np.arange(1))[0].nbytes
+            windows = train.evenly_spaced(min(FITTED_ON, max(1, int(FITTED_BYTES // each))))
+            features, targets = [], []
+            with progress.work("features", len(windows)) as meter:
+                for first in range(0, len(windows), batch_size):
+                    index = np.arange(first, min(first + batch_size, len(windows)))
+                    feature, target = read(windows, index)
+                    features.append(feature)
+                    targets.append(target)
+                    meter.advance(len(index))
         return Labelled(np.concatenate(features), np.concatenate(targets), windows.subjects)
 
     model.head.fit(given)

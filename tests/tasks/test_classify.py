@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from contracts.batch import roughened
 from contracts.small_run import SEED, settings, windows
 from contracts.task import RATE_HZ, TaskContract, with_garbage
-from tsfm_adapt import training
+from tsfm_adapt import building, training
 from tsfm_adapt.adapters import lora
 from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.chronos_bolt import ChronosBolt
@@ -248,3 +248,17 @@ def test_the_windows_are_those_with_a_class():
     assert isinstance(some, LabelledWindows)
     assert set(some.labelling.classes) == {"no alarm", "alarm"}
     assert 0 < some.classes_of[:, 1].mean() < 1
+
+
+def test_a_head_is_fitted_on_as_many_windows_as_fit_into_memory(monkeypatch):
+    task = config().build()
+    train = task.windows(recordings(subjects=8), RATE_HZ, "train")
+    model = small(task)
+    seen = []
+    monkeypatch.setattr(model.head, "fit", lambda given: seen.append(given()))
+    fit_head(model, train, 8, Progress(quiet=True))
+    monkeypatch.setattr(building, "FITTED_BYTES", 10.5 * seen[0].features[0].nbytes)
+    fit_head(model, train, 8, Progress(quiet=True))
+    assert [len(found.features) for found in seen] == [len(train), 10]
+    assert len(seen[1].classes) == len(seen[1].subjects) == 10
+    assert len(set(seen[1].subjects)) == 8  # from all over the part
