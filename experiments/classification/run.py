@@ -137,7 +137,7 @@ def points(gain: dict[str, Any]) -> str:
     """A difference in points with its interval."""
     if gain["low"] is None:
         return f"{gain['difference']:+.1f}"
-    shown = "" if gain["shown"] else ", not shown"
+    shown = "" if gain["shown"] or gain["high"] < 0 else ", not shown"
     return f"{gain['difference']:+.1f} [{gain['low']:+.1f}, {gain['high']:+.1f}]{shown}"
 
 
