@@ -280,7 +280,8 @@ def mase(horizon: Mapping[str, Any], model: str) -> str:
 
 def interval(compared: Mapping[str, Any]) -> str:
     """A comparison of the verdict: percent lower MASE with its 95 % interval."""
-    shown = "" if compared["shown"] else ", not shown"
+    worse = compared.get("interval") != "within one patient" and compared["high"] < 0
+    shown = "" if compared["shown"] or worse else ", not shown"
     percent = [f"{compared[key]:+.1f}" for key in ("difference", "low", "high")]
     return f"{percent[0]} % [{percent[1]}, {percent[2]}]{shown}"
 
