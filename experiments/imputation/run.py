@@ -150,15 +150,26 @@ def _draw(rows: list[tuple[str, ...]]) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, axis = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, axis = pyplot.subplots(figsize=(9.5, 4.8), layout="constrained")
     minute = [row for row in rows if row[0] == "icu_minute"]
+    dashes = iter(("--", "-.", ":", (0, (1, 4))))  # of the simple ways
+    routes = {"two": "-", "native": "--", "head": ":"}
     for _, model, values, _, against, _ in minute:
-        style = {"color": "0.4", "linestyle": "--"} if against == "-" else {"marker": "o"}
+        backbone, _, route = model.partition("-")
+        if against == "-":
+            style = {"color": "0.3", "linestyle": next(dashes)}
+        else:
+            style = {
+                "color": f"C{BACKBONES.index(backbone)}",
+                "linestyle": routes[route.partition("_")[0].partition("-")[0]],
+                "marker": "^" if route.endswith("lora") else "o",
+            }
         axis.plot([1, 5, 15, 30], [float(v) for v in values.split(" / ")], label=model, **style)
     axis.set(xlabel="gap, min", ylabel="MASE (lower is better)", title="one ICU patient")
     axis.set_xscale("log")
     axis.set_xticks([1, 5, 15, 30], ["1", "5", "15", "30"])
-    axis.legend(fontsize="x-small", ncols=2)
+    axis.minorticks_off()
+    figure.legend(fontsize="small", loc="outside right upper")
     figure.savefig(HERE / "gaps.png", dpi=110)
 
 
