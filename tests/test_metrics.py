@@ -20,6 +20,7 @@ from tsfm_adapt.metrics import (
     mase,
     mase_scale,
     summarise,
+    summarise_filling,
 )
 from tsfm_adapt.signals.recording import Recording
 
@@ -320,3 +321,21 @@ def test_a_memory_mapped_recording_is_read_in_pieces(tmp_path, monkeypatch):
     monkeypatch.setattr(metrics, "_CHUNK", 512)
     found = mase_scale([Recording("a", "a", mapped, ("x", "y"), ("bpm", "bpm"), 1.0)])
     assert found == pytest.approx(np.abs(np.diff(values.astype(float), axis=1)).mean(1), rel=1e-12)
+
+
+def test_standardised_errors_are_pooled_over_all_values_whatever_their_channel():
+    rng = np.random.default_rng(4)
+    target = rng.normal(size=(6, 3, 10)).astype(np.float32)
+    hidden = rng.random(target.shape) < 0.3
+    point = rng.normal(size=(6, 3, 1, 10)).astype(np.float32)
+    some = np.ones((6, 3), dtype=bool)
+    errors = forecast_errors(point, (0.5,), target, hidden, some, ["p"] * 6)
+    deviation = np.array([2.0, 0.5, 0.0])  # the last never varies: it has no unit
+    scores = summarise_filling(errors, "abc", ["1"] * 3, np.ones(3), deviation)
+    each = np.abs(target - point[:, :, 0])[:, :2] / deviation[:2, None]
+    expected = each[hidden[:, :2]].mean()
+    assert scores["overall"]["mae_standardised"] == pytest.approx(expected, rel=1e-5)
+    assert (
+        "mae_standardised"
+        not in summarise_filling(errors, "abc", ["1"] * 3, np.ones(3))["overall"]
+    )

@@ -14,11 +14,12 @@ from tsfm_adapt.adapters import lora
 from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.chronos_bolt import ChronosBolt
 from tsfm_adapt.building import fit_head
-from tsfm_adapt.errors import RecipeError
+from tsfm_adapt.errors import DataError, RecipeError
 from tsfm_adapt.heads import linear
 from tsfm_adapt.model import AdaptedModel
 from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.files import load
+from tsfm_adapt.recipe.parts import prepare
 from tsfm_adapt.signals.labels import LabelledWindows
 from tsfm_adapt.signals.recording import RecordingSet, Span
 from tsfm_adapt.tasks import classify
@@ -262,3 +263,14 @@ def test_a_head_is_fitted_on_as_many_windows_as_fit_into_memory(monkeypatch):
     assert [len(found.features) for found in seen] == [len(train), 10]
     assert len(seen[1].classes) == len(seen[1].subjects) == 10
     assert len(set(seen[1].subjects)) == 8  # from all over the part
+
+
+def test_windows_without_a_class_are_no_lack_of_length():
+    """Recordings are as long as the context; what is asked of their future is not inside them."""
+    labels = {"of": "future", "spans": ["hypotension"], "within_s": 36000}
+    task = {"name": "classify", "context_s": 72000, "labels": labels}
+    recipe = load_plain().override(
+        {"task": task, "head": {"name": "probe"}, "adapters": [], "data.reader.subjects": 8}
+    )
+    with pytest.raises(DataError, match="none of their windows has a class"):
+        prepare(recipe)

@@ -136,6 +136,13 @@ def _long_enough(
 
 
 def _no_windows(part: Part, recordings: RecordingSet, too_short: Mapping[str, str]) -> str:
+    if len(too_short) < len(recordings):  # some are long enough, and none of it has a class
+        return (
+            f"data: the {part} part has no window: {len(recordings) - len(too_short)} of its "
+            f"{len(recordings)} recordings are as long as task.context_s, but none of their "
+            "windows has a class. Check the names in task.labels against the recordings, and "
+            "that what is asked of the future still lies inside them."
+        )
     shown = "; ".join(f"{id}: {reason}" for id, reason in list(too_short.items())[:3])
     return (
         f"data: the {part} part has no window: none of its {len(recordings)} recordings is long "
