@@ -1,10 +1,12 @@
+import warnings
+
 import numpy as np
 import pyarrow
 import pytest
 from matplotlib.image import imread
 
 from tsfm_adapt.metrics import forecast_errors, summarise
-from tsfm_adapt.plots import calibration, draw, gaps
+from tsfm_adapt.plots import calibration, calibration_curve, draw, gaps
 from tsfm_adapt.predictions import hidden, table, write
 from tsfm_adapt.signals.missingness import HiddenWindows, Missingness
 from tsfm_adapt.signals.recording import Recording
@@ -34,6 +36,14 @@ def predicted(windows):
     arrays = windows.gather(np.arange(len(windows)))
     band = np.array([-1.0, 0.0, 1.0])[:, None] * np.arange(1, 11)
     return (arrays.values[..., -1:, None] + band).astype(np.float32), arrays
+
+
+def test_a_calibration_without_estimates_is_drawn_empty():
+    none = pyarrow.array([None], pyarrow.float32())
+    rows = pyarrow.table({"channel": ["HR"], "q0.5": none, "measured": [1.0]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert calibration_curve(rows, "nothing").axes[0].get_legend() is None
 
 
 def test_calibration_counts_the_measured_values_below_each_quantile():

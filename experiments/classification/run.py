@@ -154,8 +154,6 @@ def _draw(drawn: list[tuple[str, str, float]]) -> None:
         simple = ("majority", "statistics_logistic", "random_convolutions")
         colours = ["0.6" if name in simple else "C0" for _, name in own]
         axis.barh([name for _, name in own], [v for v, _ in own], color=colours)
-        if own:
-            axis.set_xlim(left=0.9 * own[0][0])
         axis.set_title(f"{recipe}\ngrey: no backbone")
     figure.savefig(HERE / "scores.png", dpi=100)
 

@@ -122,10 +122,12 @@ def calibration_curve(predictions: pyarrow.Table, title: str) -> Figure:
     """Share of measured values below each predicted quantile, by channel."""
     figure, axes = panels(1, 1)
     axes[0].plot([0, 1], [0, 1], color="C7", linewidth=0.8)
-    for channel, points in calibration(predictions).items():
+    by_channel = calibration(predictions)
+    for channel, points in by_channel.items():
         axes[0].plot(*zip(*points, strict=True), "o-", label=channel)
     axes[0].set(xlabel="quantile level", ylabel="share of measured values below", title=title)
-    axes[0].legend()
+    if by_channel:
+        axes[0].legend()
     return figure
 
 
