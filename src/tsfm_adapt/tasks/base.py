@@ -218,6 +218,20 @@ def counted(arrays: WindowArrays, min_context: int) -> BoolArray:
     return scored
 
 
+def check_context(spec: BackboneSpec, context: int, rate_hz: float) -> None:
+    """Stops where a backbone cannot take a context of so many samples.
+
+    Raises:
+        RecipeError: with the longest that it accepts.
+    """
+    if context > spec.max_context:
+        raise RecipeError(
+            f"task.context_s: {context / rate_hz:g} s at {rate_hz:g} Hz is {context} samples; "
+            f"{spec.name} ({spec.checkpoint}) accepts {spec.max_context}. "
+            f"Use context_s <= {spec.max_context / rate_hz:g} or a lower data.rate_hz."
+        )
+
+
 def samples(seconds: float, rate_hz: float, field: str) -> int:
     """A duration as a number of samples.
 

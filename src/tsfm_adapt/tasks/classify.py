@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.signals.labels import (
     EventSpans,
     FutureSpans,
@@ -19,7 +18,7 @@ from tsfm_adapt.signals.labels import (
     RecordingLabels,
 )
 from tsfm_adapt.signals.windows import Windows, WindowSpec
-from tsfm_adapt.tasks.base import Part, Predictor, Scale, Task, TaskConfig, samples
+from tsfm_adapt.tasks.base import Part, Predictor, Scale, Task, TaskConfig, check_context, samples
 
 if TYPE_CHECKING:
     import pyarrow
@@ -190,13 +189,7 @@ class Classify(Task):
     def check(self, spec: BackboneSpec, rate_hz: float, headed: bool = False) -> None:
         """Needs a head, and a context that fits."""
         assert headed, "the recipe's own rule"
-        context = self.window(rate_hz, "test").context
-        if context > spec.max_context:
-            raise RecipeError(
-                f"task.context_s: {self.context_s:g} s at {rate_hz:g} Hz is {context} samples; "
-                f"{spec.name} ({spec.checkpoint}) accepts {spec.max_context}. "
-                f"Use context_s <= {spec.max_context / rate_hz:g} or a lower data.rate_hz."
-            )
+        check_context(spec, self.window(rate_hz, "test").context, rate_hz)
 
     def outputs(self, rate_hz: float, train: Windows | None = None) -> Outputs:
         """The classes, weighted by how rare they are in train where that is asked for."""

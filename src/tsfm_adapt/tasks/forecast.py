@@ -16,6 +16,7 @@ from tsfm_adapt.tasks.base import (
     Scale,
     Task,
     TaskConfig,
+    check_context,
     counted,
     samples,
 )
@@ -113,13 +114,7 @@ class Forecast(Task):
                 f"task.name: {spec.name} has no pretrained head for forecast. It has: "
                 f"{', '.join(sorted(spec.native_tasks)) or 'none'}."
             )
-        context = self.window(rate_hz, "test").context
-        if context > spec.max_context:
-            raise RecipeError(
-                f"task.context_s: {self.context_s:g} s at {rate_hz:g} Hz is {context} samples; "
-                f"{spec.name} ({spec.checkpoint}) accepts {spec.max_context}. "
-                f"Use context_s <= {spec.max_context / rate_hz:g} or a lower data.rate_hz."
-            )
+        check_context(spec, self.window(rate_hz, "test").context, rate_hz)
 
     def predictor(self, model: AdaptedModel) -> Predictor:
         """Quantiles (B, C, Q, H) at the recipe's levels."""

@@ -12,7 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.signals.missingness import HiddenWindows, Missingness, Pattern
 from tsfm_adapt.signals.windows import Windows, WindowSpec
-from tsfm_adapt.tasks.base import Part, Predictor, Scale, Task, TaskConfig, counted, samples
+from tsfm_adapt.tasks.base import (
+    Part,
+    Predictor,
+    Scale,
+    Task,
+    TaskConfig,
+    check_context,
+    counted,
+    samples,
+)
 
 if TYPE_CHECKING:
     import pyarrow
@@ -188,13 +197,7 @@ class Impute(Task):
                 f"{', '.join(sorted(spec.native_tasks)) or 'none'}. Use route: two_sided with a "
                 "backbone that forecasts, or route: native with moment or moirai."
             )
-        context = self.window(rate_hz, "test").context
-        if context > spec.max_context:
-            raise RecipeError(
-                f"task.context_s: {self.context_s:g} s at {rate_hz:g} Hz is {context} samples; "
-                f"{spec.name} ({spec.checkpoint}) accepts {spec.max_context}. "
-                f"Use context_s <= {spec.max_context / rate_hz:g} or a lower data.rate_hz."
-            )
+        check_context(spec, self.window(rate_hz, "test").context, rate_hz)
 
     def estimate(self) -> Estimate | None:
         """The hidden values, by the route that is scored."""
