@@ -203,6 +203,11 @@ class Bench:
             "training": went,
         }
 
+    def of_cell(self, cell: Cell) -> dict[str, Any]:
+        """The scores of its model; of the simple models where it is called `...-baselines`."""
+        recipe = cell.load()
+        return self.baselines(recipe) if cell.name.endswith("-baselines") else self.scores(recipe)
+
     def baselines(self, recipe: Recipe) -> dict[str, Any]:
         """The test scores of the simple models."""
         parts, task = self.parts(recipe), recipe.task.build()

@@ -83,14 +83,6 @@ def cells() -> dict[str, Cell]:
     return found
 
 
-def work(cell: Cell) -> dict[str, Any]:
-    """The scores of a model, or of the baselines."""
-    recipe = cell.load()
-    if cell.name.endswith("-baselines"):
-        return BENCH.baselines(recipe)
-    return BENCH.scores(recipe)
-
-
 @cache
 def convolutions(recipe: str) -> Any:
     """The errors of the random convolutions."""
@@ -160,7 +152,7 @@ def _draw(drawn: list[tuple[str, str, float]]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["score"]:
-        sys.exit(len(finish(list(cells().values()), RESULTS, work)))
+        sys.exit(len(finish(list(cells().values()), RESULTS, BENCH.of_cell)))
     elif sys.argv[1:] == ["report"]:
         report()
     else:

@@ -90,14 +90,6 @@ def cells() -> dict[str, Cell]:
     return found
 
 
-def work(cell: Cell) -> dict[str, Any]:
-    """The scores of a model, or of the baselines."""
-    recipe = cell.load()
-    if cell.name.endswith("-baselines"):
-        return BENCH.baselines(recipe)
-    return BENCH.scores(recipe)
-
-
 @cache
 def line(recipe: str) -> Any:
     """The errors of the straight line."""
@@ -175,7 +167,7 @@ def _draw(rows: list[tuple[str, ...]]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["score"]:
-        sys.exit(len(finish(list(cells().values()), RESULTS, work)))
+        sys.exit(len(finish(list(cells().values()), RESULTS, BENCH.of_cell)))
     elif sys.argv[1:] == ["report"]:
         report()
     else:

@@ -151,11 +151,10 @@ class Task(ABC):
     def summary(self, errors: Mapping[str, Any], scale: Scale, rate_hz: float) -> dict[str, Any]:
         """The task's part of scores.json: `models`, and what the task adds beside it."""
 
-    @abstractmethod
     def verdict(
         self, errors: Mapping[str, Any], scale: Scale, block: int, seed: int
-    ) -> dict[str, Any] | None:
-        """The adapted model against the others; None where there is nothing to compare.
+    ) -> dict[str, Any]:
+        """The adapted model against the others: by overall MASE, where the task says no other.
 
         Args:
             errors: by model: `adapted`, the reference, and baselines; what `score` returned.
@@ -163,6 +162,9 @@ class Task(ABC):
             block: consecutive windows that share samples.
             seed: of the resampling.
         """
+        from tsfm_adapt.statistics import verdict
+
+        return verdict(errors, scale.mase, block, seed)
 
     @abstractmethod
     def table(

@@ -297,7 +297,7 @@ class Classify(Task):
 
     def verdict(
         self, errors: Mapping[str, ClassErrors], scale: Scale, block: int, seed: int
-    ) -> dict[str, Any] | None:
+    ) -> dict[str, Any]:
         """By the recipe's metric; see `statistics.class_verdict`."""
         from tsfm_adapt.statistics import class_verdict
 

@@ -324,14 +324,6 @@ class Impute(Task):
             },
         }
 
-    def verdict(
-        self, errors: Mapping[str, ForecastErrors], scale: Scale, block: int, seed: int
-    ) -> dict[str, Any] | None:
-        """By overall MASE; see `statistics.verdict`."""
-        from tsfm_adapt.statistics import verdict
-
-        return verdict(errors, scale.mase, block, seed)
-
     def table(
         self, windows: Windows, quantiles: FloatArray, units: Sequence[str]
     ) -> pyarrow.Table:
