@@ -1,4 +1,4 @@
-"""Nine ways to adapt both Chronos backbones, on glucose and on the hourly ICU protocol.
+"""Ten ways to adapt both Chronos backbones, on glucose and on the hourly ICU protocol.
 
 Run:   TSFM_ADAPT_DATA=... python experiments/peft_on_vitals/run.py score [--tiny]
        python experiments/peft_on_vitals/run.py report [--tiny]     (table.md and accuracy.png)
@@ -48,10 +48,11 @@ ATTENTION = ["attn.q", "attn.k", "attn.v", "attn.out"]
 
 @dataclass(frozen=True)
 class Method:
-    """An adapter and the learning rates that are tried on the validation part."""
+    """An adapter, or a head on a frozen backbone, and the rates tried on the validation part."""
 
-    adapter: dict[str, Any]
+    adapter: dict[str, Any] | None
     rates: tuple[float, float]
+    head: dict[str, Any] | None = None
 
 
 # Rates: around those of first_results for LoRA and full; for the others around the papers' own,
@@ -70,6 +71,7 @@ METHODS = {
     "dora": Method(
         {"name": "lora", "rank": 4, "alpha": 8, "dora": True, "sites": ATTENTION}, (1e-3, 5e-3)
     ),
+    "probe": Method(None, (1e-3, 1e-2), head={"name": "linear_forecast"}),
 }
 
 
@@ -93,7 +95,9 @@ class Point:
         changes: dict[str, Any] = {"backbone": {"name": self.backbone}, "adapters": []}
         changes |= SMALL if TINY else BUDGET
         if rate is not None:
-            changes |= {"adapters": [METHODS[self.method].adapter], "train.lr": rate}
+            method = METHODS[self.method]
+            changes |= {"adapters": [method.adapter] if method.adapter else [], "train.lr": rate}
+            changes |= {"head": method.head} if method.head else {}
         if self.seed is not None:
             changes["seed"] = self.seed
         name = self.name if rate is None else f"{self.name}-{rate:g}"
@@ -249,7 +253,7 @@ def _draw(rows: list[Row], gains: list[dict[str, Any]]) -> None:
                     row.mean("trainable_parameters"),
                     middle,
                     yerr=[[middle - gain["low"]], [gain["high"] - middle]],
-                    fmt="osD^v<>ph"[number],
+                    fmt="osD^v<>phX"[number],
                     color=f"C{number}",
                     capsize=3,
                     label=row.point.method.replace("_", " "),
