@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -23,6 +24,17 @@ class ReaderConfig(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     name: str
+
+    @classmethod
+    def guess(cls, path: Path) -> Self | None:  # noqa: ARG003
+        """The settings that read what lies at `path`; None = it is not this reader's format.
+
+        Looks at names and at the heads of a few files only, and needs none of the reader's extras.
+
+        Args:
+            path: an existing file or folder.
+        """
+        return None
 
     @property
     def synthetic(self) -> bool:
