@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsfm_adapt.classification import ClassErrors, class_errors, summarise_classes
+from tsfm_adapt.intervals import holm
 from tsfm_adapt.metrics import ForecastErrors, forecast_errors, summarise
 from tsfm_adapt.statistics import class_verdict, compare, compare_classes, sentence, verdict
 
@@ -498,3 +499,29 @@ def test_a_test_part_of_one_class_has_no_verdict_in_words_but_says_so():
         "adapted cannot be compared with the frozen probe: the test part has too few classes; "
         "cannot be compared with the best baseline (majority): the test part has too few classes"
     )
+
+
+@pytest.mark.parametrize("subjects", [5, 12])
+def test_p_is_below_a_twentieth_where_the_interval_leaves_out_no_difference(subjects):
+    found = [
+        compare(*cohort(subjects, gain=g, seed=s), SCALE, 1) for s in range(20) for g in (0, 0.05)
+    ]
+    assert {each.interval for each in found} == {"few subjects" if subjects < 8 else "subjects"}
+    assert {each.p < 0.05 for each in found} == {True, False}  # some of both
+    for each in found:
+        if abs(each.p - 0.05) > 0.01:  # the edges of both are interpolated differently
+            assert (each.p < 0.05) == (each.low > 0 or each.high < 0)
+
+
+def test_p_without_a_difference_is_one_and_within_one_patient_unknown():
+    _, same = cohort(12)
+    assert compare(same, same, SCALE, 1).p == 1
+    _, few = cohort(4)
+    assert compare(few, few, SCALE, 1).p == 1
+    assert compare(*cohort(1, windows=40), SCALE, 1).p is None
+
+
+def test_holm_worked_out_by_hand():
+    assert holm([0.01, None, 0.04, 0.03, 0.005]) == pytest.approx([0.03, None, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.6]) == [1.0, 1.0]
+    assert holm([]) == []

@@ -6,6 +6,7 @@ The unit of resampling is the subject: windows of one patient are not independen
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,6 +34,7 @@ class Comparison:
     high: float | None
     shown: bool  # low > 0, and several subjects
     interval: Interval
+    p: float | None = None  # two-sided, of no difference; None = within one patient, or unknown
 
 
 class Pair(ABC):
@@ -78,10 +80,27 @@ def compared(pair: Pair, block: int, seed: int) -> Comparison:
         return Comparison(pooled, low, high, False, "within one patient")
     if subjects >= _MANY:
         times = rng.multinomial(subjects, np.full(subjects, 1 / subjects), size=DRAWS)
-        low, high = _percentiles(pair.of_subjects(times))  # (draws, S)
-        return Comparison(pooled, low, high, low is not None and low > 0, "subjects")
-    low, high = _t_interval(pooled, pair.each())
-    return Comparison(pooled, low, high, low is not None and low > 0, "few subjects")
+        draws = pair.of_subjects(times)  # (draws,)
+        low, high = _percentiles(draws)
+        p = None if low is None else _crossing(draws)
+        return Comparison(pooled, low, high, low is not None and low > 0, "subjects", p)
+    low, high, p = _t_interval(pooled, pair.each())
+    return Comparison(pooled, low, high, low is not None and low > 0, "few subjects", p)
+
+
+def holm(p: Sequence[float | None]) -> list[float | None]:
+    """P values adjusted for their number (Holm 1979), in their order; None stays None.
+
+    The smallest of n is multiplied by n, the next by n - 1 and so on, and none is below one
+    before it. What is below .05 then holds for all of them together.
+    """
+    known = sorted((value, index) for index, value in enumerate(p) if value is not None)
+    adjusted: list[float | None] = [None] * len(p)
+    highest = 0.0
+    for rank, (value, index) in enumerate(known):
+        highest = max(highest, min(1.0, value * (len(known) - rank)))
+        adjusted[index] = highest
+    return adjusted
 
 
 def _over_blocks(
@@ -98,15 +117,27 @@ def _over_blocks(
     )
 
 
-def _t_interval(pooled: float, gains: FloatArray) -> tuple[float | None, float | None]:
+def _t_interval(
+    pooled: float, gains: FloatArray
+) -> tuple[float | None, float | None, float | None]:
+    """Low, high, and p."""
     from scipy import stats
 
     known = gains[np.isfinite(gains)]
     if len(known) < 2:
-        return None, None
+        return None, None, None
     error = float(known.std(ddof=1) / np.sqrt(len(known)))
-    reach = float(stats.t.ppf((1 + _LEVEL) / 2, len(known) - 1)) * error
-    return pooled - reach, pooled + reach
+    freedom = len(known) - 1
+    reach = float(stats.t.ppf((1 + _LEVEL) / 2, freedom)) * error
+    p = 1.0 if pooled == 0 else 2 * float(stats.t.sf(abs(pooled) / max(error, 1e-300), freedom))
+    return pooled - reach, pooled + reach, p
+
+
+def _crossing(draws: FloatArray) -> float:
+    """Two-sided p: twice the share of draws beyond no difference, counting one more draw there."""
+    known = draws[np.isfinite(draws)]
+    beyond = min(int((known <= 0).sum()), int((known >= 0).sum()))
+    return min(1.0, 2 * (1 + beyond) / (len(known) + 1))
 
 
 def _percentiles(draws: FloatArray) -> tuple[float | None, float | None]:
