@@ -23,8 +23,8 @@ OUTCOMES = """RecordID,SAPS-I,SOFA,Length_of_stay,Survival,In-hospital_death
 """
 
 
-def write(root, record, readings=READINGS, statics=STATICS):
-    folder = root / "set-a"
+def write(root, record, readings=READINGS, statics=STATICS, of="set-a"):
+    folder = root / of
     folder.mkdir(exist_ok=True, parents=True)
     path = folder / f"{record}.txt"
     path.write_text(HEADER + statics.format(id=record) + readings)
@@ -131,6 +131,10 @@ def test_minus_one_is_no_reading(tmp_path):
         (HEADER + "00:00,RecordID,1\n00:07,HR,7x\n", "row 3: .*found '00:07,HR,7x'"),
         (HEADER + "00:00,RecordID,1\n00:07,HR,inf\n", "row 3: .*found '00:07,HR,inf'"),
         (HEADER + "00:00,RecordID,1\n7,HR,70\n", "row 3: expected HH:MM"),
+        (HEADER + "00:00,RecordID,1\n8760:00,HR,70\n", "row 3: .*up to 48:00"),
+        (HEADER + "00:00,RecordID,1\n-1:07,HR,70\n", "row 3: .*up to 48:00"),
+        (HEADER + "00:00,RecordID,1\n0", "row 3: .*found '0'"),
+        ("x" * 10**6, "found 'x{60}'. Fetch"),
         (HEADER + "00:00,RecordID,1\n00:07,Pulse,70\n", "row 3: .*37 parameters, found 'Pulse'"),
         (HEADER + "00:00,RecordID,2\n", "named by its RecordID: .* holds 2"),
         (HEADER, "named by its RecordID: .* holds none"),
@@ -170,3 +174,56 @@ def test_times_of_a_file_out_of_order_are_sorted_and_ties_keep_their_order(tmp_p
     order = np.argsort(minutes, kind="stable")
     np.testing.assert_array_equal(events.time_s, minutes[order] * 60.0)
     np.testing.assert_array_equal(events.value, 50 + order)
+
+
+@pytest.fixture
+def both(root):
+    """Set b beside set a; with outcomes for a only."""
+    write(root, 142675, of="set-b")
+    write(root, 142676, of="set-b")
+    return root
+
+
+def test_both_sets_are_read_in_order_of_their_records(both):
+    records = ["132539", "132540", "142675", "142676"]
+    assert [e.id for e in read(both)] == records
+    assert [e.id for e in Config(root=str(both), sets=("b", "a")).read(())] == records
+
+
+def test_one_set_is_read_alone_and_needs_no_outcomes(both):
+    alone = list(Config(root=str(both), sets=("b",)).read(()))
+    assert [e.id for e in alone] == ["142675", "142676"]
+    assert [e.id for e in Config(root=str(both / "set-b"), sets=("b",)).read(())] == [
+        e.id for e in alone
+    ]
+    assert all(not e.labels for e in alone)
+
+
+def test_outcomes_of_set_b_are_labels_of_its_patients(both):
+    rows = OUTCOMES.replace("132540", "142675").replace("132539", "142676")
+    (both / "Outcomes-b.txt").write_text(rows)
+    labelled = {e.id: e.labels.get("in_hospital_death") for e in read(both)}
+    assert labelled == {"132539": 1, "132540": 0, "142675": 0, "142676": 1}
+
+
+def test_an_absent_set_is_named_with_those_that_are_there(root):
+    with pytest.raises(DataError, match=r"sets: the files of set b .* are files in set-a"):
+        list(Config(root=str(root), sets=("a", "b")).read(()))
+
+
+def test_a_folder_of_patients_is_recognised(both, tmp_path_factory):
+    for path in (both, both / "set-b"):
+        guessed = Config.guess(path)
+        assert guessed == Config(root=str(path))
+        assert list(guessed.read(("HR",)))
+    other = tmp_path_factory.mktemp("other")
+    assert Config.guess(other) is None
+    (other / "1.txt").write_text("a,b\n")
+    assert Config.guess(other) is None
+    assert Config.guess(other / "1.txt") is None
+
+
+def test_a_folder_that_leads_back_to_itself_is_read_once(root):
+    (root / "set-a" / "again").symlink_to(root, target_is_directory=True)
+    assert len(read(root)) == 2
+    assert Config.guess(root) is not None

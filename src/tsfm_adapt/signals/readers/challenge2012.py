@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import Field
 
 from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.readers._heads import head, some_files
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
 from tsfm_adapt.signals.recording import Events
 
@@ -71,26 +72,40 @@ _LABELS = {
     "In-hospital_death": "in_hospital_death",
 }
 _UNKNOWN = -1.0
+_HEADER = "Time,Parameter,Value"
 
 
 class Config(ReaderConfig):
     """Patients as events over 48 hours; id and subject are the RecordID, statics are attributes.
 
-    Labels come from the `Outcomes-*.txt` in or beside the root, where there are any.
+    The sets a, b and c have one layout and share no RecordID; those of a come before those of b,
+    so that a split by counts in order of name can learn from one set and be judged on the next.
+    Labels come from the `Outcomes-*.txt` in or beside the root; a set without one has no labels.
     """
 
     name: Literal["challenge2012"] = "challenge2012"
     root: str = Field(description="the folder that holds set-a, or set-a itself")
+    sets: tuple[Literal["a", "b", "c"], ...] | None = Field(
+        None, min_length=1, description="folders set-a, set-b, ... to read; null = all of the root"
+    )
+
+    @classmethod
+    def guess(cls, path: Path) -> Self | None:
+        """A folder whose text files begin like a patient's."""
+        if not path.is_dir():
+            return None
+        files = [file for file in some_files(path, (".txt",)) if file.stem.isdigit()]
+        if not any(head(file).startswith(_HEADER) for file in files[:1]):
+            return None
+        return cls(root=str(path))
 
     def read(self, channels: tuple[str, ...]) -> Iterator[Events]:
         """Yields the patients sorted by RecordID, with the parameters asked for."""
         root = resolve_root(self.root)
-        paths = sorted(root.rglob("[0-9]*.txt"), key=lambda path: path.stem)
-        if not paths:
-            raise DataError(
-                f"A Challenge 2012 folder holds files like set-a/132539.txt: {root} has none. "
-                "Set data.reader.root to the folder that holds set-a."
-            )
+        paths = sorted(
+            (path for name in self.sets or (None,) for path in _files(root, name)),
+            key=lambda path: path.stem,
+        )
         outcomes = _outcomes(root)
         wanted = tuple(name for name in channels or UNITS if name in UNITS)
         for path, following in zip(paths, [*paths[1:], None], strict=True):
@@ -102,18 +117,39 @@ class Config(ReaderConfig):
             yield _patient(path, wanted, outcomes.get(path.stem, {}))
 
 
+def _files(root: Path, name: str | None) -> list[Path]:
+    """The patients' files of one set; None = of all that lie below the root."""
+    paths = list(root.rglob("[0-9]*.txt"))
+    if not paths:
+        raise DataError(
+            f"A Challenge 2012 folder holds files like set-a/132539.txt: {root} has none. "
+            "Set data.reader.root to the folder that holds set-a."
+        )
+    if name is None:
+        return paths
+    own = [path for path in paths if path.absolute().parent.name == f"set-{name}"]
+    if not own:
+        folders = sorted({path.absolute().parent.name for path in paths})
+        raise DataError(
+            f"data.reader.sets: the files of set {name} lie in a folder set-{name}; below {root} "
+            f"are files in {', '.join(folders)}. Fetch it, or leave it out."
+        )
+    return own
+
+
 def _patient(path: Path, channels: tuple[str, ...], labels: Mapping[str, int]) -> Events:
     index = {name: number for number, name in enumerate(channels)}
     statics: dict[str, float] = {}
     readings: list[tuple[float, int, float]] = []
-    for row, (clock, parameter, text) in _rows(path, "Time,Parameter,Value"):
+    for row, (clock, parameter, text) in _rows(path, _HEADER):
         try:
             hours, minutes = clock.split(":")
             time_s, value = 3600.0 * int(hours) + 60.0 * int(minutes), float(text)
-            if not math.isfinite(value):
+            if not (math.isfinite(value) and 0 <= time_s <= DURATION_S):
                 raise ValueError
         except ValueError:
-            raise _broken(path, row, f"{clock},{parameter},{text}", "HH:MM,name,number") from None
+            found = f"{clock},{parameter},{text}"
+            raise _broken(path, row, found, "HH:MM up to 48:00,name,number") from None
         if clock == "00:00" and parameter not in statics and parameter in _STATICS:
             statics[parameter] = value
         elif value == _UNKNOWN:
@@ -190,4 +226,6 @@ def _rows(path: Path, header: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _broken(path: Path, row: int, found: str, expected: str) -> DataError:
-    return DataError(f"{path}, row {row}: expected {expected}, found '{found}'. Fetch it again.")
+    return DataError(
+        f"{path}, row {row}: expected {expected}, found '{found[:60]}'. Fetch it again."
+    )
