@@ -86,7 +86,9 @@ class Config(ReaderConfig):
     name: Literal["challenge2012"] = "challenge2012"
     root: str = Field(description="the folder that holds set-a, or set-a itself")
     sets: tuple[Literal["a", "b", "c"], ...] | None = Field(
-        None, min_length=1, description="folders set-a, set-b, ... to read; null = all of the root"
+        default=None,
+        min_length=1,
+        description="folders set-a, set-b, ... to read; null = all of the root",
     )
 
     @classmethod
