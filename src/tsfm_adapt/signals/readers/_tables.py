@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers._cells import Table
+from tsfm_adapt.signals.readers._columns import Cells, settings_of
+from tsfm_adapt.signals.readers._heads import some_files
 from tsfm_adapt.signals.readers._layouts import events_of_long, events_of_wide, regular_of_wide
 from tsfm_adapt.signals.readers._rate import RateHz
 from tsfm_adapt.signals.readers._records import Columns, records
@@ -29,6 +31,7 @@ class TableConfig(ReaderConfig):
     """
 
     suffix: ClassVar[str]
+    general: ClassVar[bool] = True
 
     root: str = Field(description="a file, or a folder of such files")
     layout: Literal["long", "wide"] = Field(description="one row a reading, or one row a time")
@@ -71,6 +74,42 @@ class TableConfig(ReaderConfig):
         if self.layout == "long" and self.rate_hz is not None:
             raise ValueError("rate_hz: only wide tables have one row a sample")
         return self
+
+    @classmethod
+    def guess(cls, path: Path) -> Self | None:
+        """By the headers and first rows of up to three files, which must agree.
+
+        Units are those in brackets behind a column's name, '1' where there are none.
+        """
+        files = some_files(path, (cls.suffix,), most=3)
+        settings: dict[str, Any] = {}
+        for file in files:
+            begun = cls.begin(file)
+            cells, stated, how = begun if begun is not None else ({}, (), {})
+            found = settings_of(cells, stated) if cells else None
+            if found is None:
+                return None
+            found |= how
+            units = settings.get("units", {}) | found.get("units", {})
+            words = {*settings.get("missing_values", ()), *found.get("missing_values", ())}
+            if settings and any(
+                settings.get(key) != found.get(key)
+                for key in {*settings, *found} - {"units", "missing_values"}
+            ):
+                return None
+            settings = found | ({"units": units} if units else {})
+            settings |= {"missing_values": tuple(sorted(words))} if words else {}
+        if not files:
+            return None
+        return cls(root=str(files[0] if len(files) == 1 else path), **settings)
+
+    @classmethod
+    @abstractmethod
+    def begin(cls, path: Path) -> tuple[Cells, tuple[str, ...], dict[str, Any]] | None:
+        """A file's first rows as text, the columns it says are times, and how it is written.
+
+        None = it is no such file, or its first rows are too long to look at.
+        """
 
     @abstractmethod
     def load(self, path: Path) -> Table:

@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -24,6 +24,7 @@ class ReaderConfig(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     name: str
+    general: ClassVar[bool] = False  # claims what may well be a more special format, like tables
 
     @classmethod
     def guess(cls, path: Path) -> Self | None:  # noqa: ARG003

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers._cells import Table
+from tsfm_adapt.signals.readers._columns import Cells
 from tsfm_adapt.signals.readers._tables import TableConfig
+
+_HEAD_BYTES = 1 << 16
+_HEAD_ROWS = 500
 
 
 class Config(TableConfig):
@@ -32,6 +37,35 @@ class Config(TableConfig):
         except LookupError:
             raise ValueError(f"Python knows no encoding '{value}'") from None
         return value
+
+    @classmethod
+    def begin(cls, path: Path) -> tuple[Cells, tuple[str, ...], dict[str, Any]] | None:
+        """The rows of the first 64 kB, with the delimiter that makes the most columns of them."""
+        try:
+            with path.open("rb") as file:
+                start = file.read(_HEAD_BYTES)
+        except OSError:
+            return None
+        whole = len(start) < _HEAD_BYTES
+        body = start if whole else start[: start.rfind(b"\n") + 1]
+        if not body.strip() or b"\0" in body:
+            return None
+        how: dict[str, Any] = {}
+        try:
+            text = body.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text, how = body.decode("latin-1"), {"encoding": "latin-1"}
+        tables = {delimiter: _rows(text, delimiter) for delimiter in ",;\t|"}
+        delimiter, rows = max(tables.items(), key=lambda item: len(item[1][0]) if item[1] else 0)
+        if len(rows) < 3 or len(rows[0]) < 2:
+            return None
+        header = [cell.strip() for cell in rows[0]]
+        if len(set(header)) != len(header) or not any(header) or all(map(_is_number, header)):
+            return None
+        cells = {
+            name: [row[index].strip() for row in rows[1:]] for index, name in enumerate(header)
+        }
+        return cells, (), how | ({} if delimiter == "," else {"delimiter": delimiter})
 
     def load(self, path: Path) -> Table:
         """The file's columns as text, rows numbered like lines: the header is row 1."""
@@ -64,3 +98,26 @@ class Config(TableConfig):
             for index, name in enumerate(header)
         }
         return Table(path, columns, first_row=2)
+
+
+def _rows(text: str, delimiter: str) -> list[list[str]]:
+    """The first rows; none where they differ in length."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[list[str]] = []
+    try:
+        for row in reader:
+            if len(rows) > _HEAD_ROWS:
+                break
+            if row:
+                rows.append(row)
+    except csv.Error:  # a quote that is still open where the text was cut
+        return []
+    return rows if len({len(row) for row in rows}) == 1 else []
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -12,12 +12,13 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import Field
 
 from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.readers._heads import head
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
 from tsfm_adapt.signals.recording import (
     Events,
@@ -47,6 +48,19 @@ class Config(ReaderConfig):
     worn_eda_us: float = Field(
         0.05, ge=0, description="worn where the 5-minute median of EDA is above this, microsiemens"
     )
+
+    @classmethod
+    def guess(cls, path: Path) -> Self | None:
+        """Where `<subject>/<sitting>/EDA.csv` begins with a time in unix seconds and a rate."""
+        first = next(iter(path.glob("*/*/EDA.csv")), None) if path.is_dir() else None
+        if first is None:
+            return None
+        try:
+            start_s, rate_hz = (float(line) for line in head(first).splitlines()[:2])
+        except ValueError:
+            return None
+        begins = start_s > 0 and 0 < rate_hz < 1000
+        return cls.model_validate({"root": str(path)}) if begins else None
 
     def read(self, channels: tuple[str, ...]) -> Iterator[Events]:
         """Yields the sittings sorted by subject and name, as `<subject>/<sitting>`."""

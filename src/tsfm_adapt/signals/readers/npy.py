@@ -7,9 +7,10 @@ states them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -22,6 +23,7 @@ from tsfm_adapt.signals.recording import FloatArray, Recording
 Part = Literal["train", "val", "test"]
 
 _PARTS: dict[Part, str] = {"train": "train", "test": "test"}
+_GUESSED_FILES = 100
 
 
 class Config(ReaderConfig):
@@ -52,6 +54,41 @@ class Config(ReaderConfig):
         if isinstance(self.unit, tuple) and len(self.unit) != len(self.channels):
             raise ValueError(f"unit has {len(self.unit)} for {len(self.channels)} channels")
         return self
+
+    @classmethod
+    def guess(cls, path: Path) -> Self | None:
+        """By shapes and the files' names; unit '1' and rate 1, which no file states."""
+        files = [path] if path.is_file() else sorted(path.glob("*.npy"))[:_GUESSED_FILES]
+        shapes = {file.name: shape for file in files if (shape := _shape(file)) is not None}
+        found = _template([name for name, shape in shapes.items() if len(shape) == 3])
+        if found is None:
+            return None
+        values, parts = found
+        called = list(parts.values()) if parts else [""]
+        lengths = {part: shapes[values.replace("{part}", part)][0] for part in called}
+
+        def beside(words: str) -> str | None:
+            """The template of arrays (N,) whose name has one of some words in it."""
+            for name in shapes:
+                template = _part_of(name)[0] if parts else name
+                every = [(template.replace("{part}", part), n) for part, n in lengths.items()]
+                if all(shapes.get(file) == (n,) for file, n in every) and re.search(
+                    rf"(?i)(^|[^a-z])({words})([^a-z]|$)", template
+                ):
+                    return template
+            return None
+
+        channels = shapes[values.replace("{part}", called[0])][1]
+        return cls(
+            root=str(path.parent if path.is_file() else path),
+            values=values,
+            labels=beside("y|labels?|targets?|class(es)?"),
+            subjects=beside("subjects?|patients?|groups?|participants?"),
+            parts=parts,
+            channels=tuple(f"ch{number}" for number in range(channels)),
+            unit="1",
+            rate_hz=1.0,
+        )
 
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording]:
         """Yields the trials in the order of the files, part by part."""
@@ -145,3 +182,46 @@ def _label(value: Any) -> dict[str, str | int | float]:
     if plain != plain:
         return {}
     return {"label": int(plain) if float(plain).is_integer() else float(plain)}
+
+
+def _shape(path: Path) -> tuple[int, ...] | None:
+    """An array's shape by its header; None where it is no array of numbers or text."""
+    if path.suffix != ".npy" or not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0
+            if version != (1, 0):
+                read = np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+    except (OSError, ValueError, EOFError):
+        return None
+    numbers = dtype.kind in ("iuf" if len(shape) == 3 else "biufU")
+    return tuple(shape) if numbers and 0 not in shape else None
+
+
+def _part_of(name: str) -> tuple[str, Part | None, str]:
+    """A file's name with `{part}` in it, the part, and how the name calls it."""
+    match = re.search(r"(?i)(?<![a-z])(train|val|valid|test)(?![a-z])", name.removesuffix(".npy"))
+    if match is None:
+        return name, None, ""
+    called = match.group(1)
+    parts: dict[str, Part] = {"train": "train", "val": "val", "valid": "val", "test": "test"}
+    template = f"{name[: match.start()]}{{part}}{name[match.end() :]}"
+    return template, parts[called.lower()], called
+
+
+def _template(names: list[str]) -> tuple[str, dict[Part, str] | None] | None:
+    """The files of most parts under one name, else the first file; None where there is none."""
+    found: dict[str, dict[Part, str]] = {}
+    for name in names:
+        template, part, called = _part_of(name)
+        if part is not None:
+            found.setdefault(template, {})[part] = called
+    for template, parts in sorted(found.items(), key=lambda item: -len(item[1])):
+        if "train" in parts and "test" in parts:
+            return template, {
+                part: parts[part] for part in ("train", "val", "test") if part in parts
+            }
+    return (names[0], None) if names else None

@@ -9,7 +9,10 @@ import numpy as np
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers._cells import Column, Table
+from tsfm_adapt.signals.readers._columns import Cells
 from tsfm_adapt.signals.readers._tables import TableConfig
+
+_HEAD_ROWS = 500
 
 
 class Config(TableConfig):
@@ -18,6 +21,29 @@ class Config(TableConfig):
     suffix = ".parquet"
 
     name: Literal["parquet"] = "parquet"
+
+    @classmethod
+    def begin(cls, path: Path) -> tuple[Cells, tuple[str, ...], dict[str, Any]] | None:
+        """The first rows; columns of timestamps are times."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            file = pq.ParquetFile(path)
+            batch = next(file.iter_batches(batch_size=_HEAD_ROWS), None)
+        except (OSError, pa.ArrowException):
+            return None
+        if batch is None or batch.num_rows < 2:
+            return None
+        stated = [field.name for field in batch.schema if pa.types.is_timestamp(field.type)]
+        cells = {
+            name: [
+                "" if cell is None or cell != cell else str(cell)
+                for cell in batch.column(name).to_pylist()
+            ]
+            for name in batch.schema.names
+        }
+        return cells, tuple(stated), {}
 
     def load(self, path: Path) -> Table:
         """The file's columns, rows numbered from 0."""
