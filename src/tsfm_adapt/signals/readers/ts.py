@@ -1,47 +1,71 @@
-"""UEA and UCR archive files (.ts): labelled series as text, one line a case.
+"""UEA and UCR archive files (.ts, .arff): labelled series as text, one line a case.
 
 Every case is a recording, with its class as the label `label`, or its target as the label
 `target`. Files called `<problem>_TRAIN.ts` and `<problem>_TEST.ts` give the label `part`. `?` and
 `NaN` are missing values. Cases may differ in length; the dimensions of one case may not. The
-format (Bagnall et al., arXiv 1811.00075) holds neither units nor a rate: the recipe states them.
+formats (Bagnall et al., arXiv 1811.00075) hold neither units nor a rate: the recipe states them.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-import numpy as np
 from pydantic import Field
 
 from tsfm_adapt.errors import DataError, closest
+from tsfm_adapt.signals.readers._arff import read_arff
+from tsfm_adapt.signals.readers._heads import head, some_files
 from tsfm_adapt.signals.readers._rate import RateHz
+from tsfm_adapt.signals.readers._series import Case, Series, broken, label_of, lines_of, stacked
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
-from tsfm_adapt.signals.recording import FloatArray, Recording
+from tsfm_adapt.signals.recording import Recording
 
 
 class Config(ReaderConfig):
-    """The files of one problem. The files name no subjects: each case is its own."""
+    """The files of one problem. The files name no subjects: each case is its own.
+
+    A folder's .arff files are read only where it has no .ts: archives hold every problem in both.
+    """
 
     name: Literal["ts"] = "ts"
     root: str = Field(description="a file, or the folder of a problem's files")
-    problem: str | None = Field(None, description="which of the folder; null = the only one")
+    problem: str | None = Field(
+        default=None, description="which of the folder; null = the only one"
+    )
     channels: tuple[str, ...] | None = Field(
-        None, min_length=1, description="names of the dimensions; null = dim_0, dim_1, ..."
+        default=None, min_length=1, description="names of the dimensions; null = dim_0, dim_1, ..."
     )
     unit: str = Field(description="of every dimension; '1' where values were standardised")
     rate_hz: RateHz
 
+    @classmethod
+    def guess(cls, path: Path) -> Self | None:
+        """Files of the archives, the first problem of a folder; unit and rate are placeholders."""
+        found = [
+            (file, lines)
+            for file in some_files(path, (".ts", ".arff"))
+            if file.parent == path or file == path
+            if (lines := head(file).casefold().splitlines())
+            and any(line.startswith(("@problemname", "@relation")) for line in lines)
+        ]
+        if not found:
+            return None
+        if path.is_file():
+            return cls(root=str(path), unit="1", rate_hz=1.0)
+        problems = sorted(_problems(path))
+        problem = problems[0] if len(problems) > 1 else None
+        return cls(root=str(path), problem=problem, unit="1", rate_hz=1.0)
+
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording]:
         """Yields the cases in the order of the files, TRAIN before TEST."""
         for path, part in _files(resolve_root(self.root), self.problem):
-            header, lines = _header(path)
-            digits = len(str(len(lines) - 1))
-            for number, (row, line) in enumerate(lines):
-                values, label = _case(path, row, line, header)
+            series = read_arff(path) if path.suffix.lower() == ".arff" else _read_ts(path)
+            digits = len(str(len(series.lines) - 1))
+            for number, (row, line) in enumerate(series.lines):
+                values, label = series.case(row, line)
                 names = self.channels or tuple(f"dim_{i}" for i in range(len(values)))
                 if len(names) != len(values):
                     raise DataError(
@@ -70,15 +94,10 @@ class _Header:
 
 def _files(root: Path, problem: str | None) -> list[tuple[Path, str]]:
     """The problem's files, each with its part; '' where the name states none."""
-    paths = [root] if root.is_file() else sorted(root.glob("*.ts"))
-    found: dict[str, list[tuple[Path, str]]] = {}
-    for path in paths:
-        stem, _, last = path.stem.rpartition("_")
-        part = {"TRAIN": "train", "VAL": "val", "TEST": "test"}.get(last.upper(), "")
-        found.setdefault(stem if part else path.stem, []).append((path, part))
+    found = _problems(root)
     if not found:
         raise DataError(
-            f"A folder of an archive's problem holds .ts files: {root} has none. "
+            f"A folder of an archive's problem holds .ts or .arff files: {root} has none. "
             "Set data.reader.root to the folder of <problem>_TRAIN.ts."
         )
     if (len(found) > 1) if problem is None else (problem not in found):
@@ -92,22 +111,31 @@ def _files(root: Path, problem: str | None) -> list[tuple[Path, str]]:
     return sorted(files, key=lambda file: order.index(file[1]))
 
 
+def _problems(root: Path) -> dict[str, list[tuple[Path, str]]]:
+    """The files of each problem with their parts."""
+    paths = [root] if root.is_file() else sorted(root.glob("*.ts")) or sorted(root.glob("*.arff"))
+    found: dict[str, list[tuple[Path, str]]] = {}
+    for path in paths:
+        stem, _, last = path.stem.rpartition("_")
+        part = {"TRAIN": "train", "VAL": "val", "TEST": "test"}.get(last.upper(), "")
+        found.setdefault(stem if part else path.stem, []).append((path, part))
+    return found
+
+
+def _read_ts(path: Path) -> Series:
+    header, lines = _header(path)
+    return Series(lines, lambda row, line: _case(path, row, line, header))
+
+
 def _header(path: Path) -> tuple[_Header, list[tuple[int, str]]]:
     """What the header states, and the cases with their line numbers."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise DataError(
-            f"{path} must be a readable text file: {problem}. Fetch it again."
-        ) from problem
-    lines = [(row, line.strip()) for row, line in enumerate(text.splitlines(), start=1)]
-    lines = [(row, line) for row, line in lines if line and not line.startswith("#")]
+    lines = lines_of(path, "#")
     tags: dict[str, list[str]] = {}
     while lines and "@data" not in tags:
         row, line = lines.pop(0)
         name, *words = line.split()
         if not name.startswith("@"):
-            raise _broken(path, row, line, "a header line like '@univariate true', up to @data")
+            raise broken(path, row, line, "a header line like '@univariate true', up to @data")
         tags[name.lower()] = words
     if "@data" not in tags or not lines:
         raise DataError(
@@ -131,56 +159,16 @@ def _header(path: Path) -> tuple[_Header, list[tuple[int, str]]]:
     ), lines
 
 
-def _case(
-    path: Path, row: int, line: str, header: _Header
-) -> tuple[FloatArray, dict[str, str | int | float]]:
+def _case(path: Path, row: int, line: str, header: _Header) -> Case:
     """Values (C, T) of one line, and its label."""
     *series, last = line.split(":")
-    label: dict[str, str | int | float] = {}
-    if header.classes or header.target:
-        plain = _plain(last.strip())
-        if header.target and not isinstance(plain, int | float):
-            raise _broken(path, row, last, "a number behind the last ':'")
-        if header.classes and last.strip() not in header.classes:
-            raise _broken(path, row, last, f"one of the classes {', '.join(header.classes)}")
-        label = {"target" if header.target else "label": plain}
-    else:
+    labelled = bool(header.classes) or header.target
+    if not labelled:
         series.append(last)
     if not series or header.dimensions not in (None, len(series)):
-        raise _broken(path, row, line, f"{header.dimensions or 'one or more'} dimensions")
-    rows = [_numbers(path, row, text) for text in series]
-    lengths = sorted({len(values) for values in rows})
-    if len(lengths) > 1:
-        raise DataError(
-            f"The dimensions of a case have one length: {path}, line {row}, has {lengths[0]} to "
-            f"{lengths[-1]} samples. Fill the shorter ones with '?' in the file."
-        )
-    return np.stack(rows), label
-
-
-def _numbers(path: Path, row: int, text: str) -> FloatArray:
-    cells = [cell.strip() for cell in text.split(",")]
-    try:
-        values = np.array([math.nan if cell == "?" else float(cell) for cell in cells])
-    except ValueError:
-        values = np.array([math.inf])
-    if np.isinf(values).any():
-        raise _broken(path, row, text, "finite numbers or '?' with commas between")
-    return values
-
-
-def _plain(text: str) -> str | int | float:
-    """A class as a whole number where it is one, so that recipes can list 1, 2, 3."""
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    if not math.isfinite(number):
-        return text
-    return int(number) if number.is_integer() else number
-
-
-def _broken(path: Path, row: int, found: str, expected: str) -> DataError:
-    return DataError(
-        f"{path}, line {row}: expected {expected}, found '{found[:60]}'. Fetch it again."
-    )
+        raise broken(path, row, line, f"{header.dimensions or 'one or more'} dimensions")
+    values = stacked(path, row, series)
+    if not labelled:
+        return values, {}
+    expected = "a number behind the last ':'"
+    return values, label_of(path, row, last.strip(), header.classes, expected)
