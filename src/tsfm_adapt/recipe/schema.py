@@ -16,6 +16,7 @@ from tsfm_adapt.adapters.base import AdapterConfig
 from tsfm_adapt.backbones.base import BackboneConfig
 from tsfm_adapt.components import Kind, config_class, names
 from tsfm_adapt.heads.base import HeadConfig
+from tsfm_adapt.recipe.search import Search
 from tsfm_adapt.signals.readers.base import ReaderConfig
 from tsfm_adapt.tasks.base import Task as TaskBase
 from tsfm_adapt.tasks.base import TaskConfig
@@ -180,6 +181,7 @@ class Recipe(Section):
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
 
+    search: Search | None = Field(default=None, description="what `tune` varies")
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         task = self.task.build()
@@ -187,6 +189,8 @@ class Recipe(Section):
             task.window(self.data.rate_hz, part)
         self._check_head(task)
         return self
+        if self.search is not None:
+            self.search.check(self)
 
     def _check_head(self, task: TaskBase) -> None:
         if self.head is None:

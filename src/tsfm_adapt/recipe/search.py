@@ -1,0 +1,467 @@
+"""What a study varies, and how: the recipe's `search`.
+
+A study compares trials by one number on the validation windows. What would make that number mean
+something else from trial to trial is refused when the recipe is read, and so is every bound and
+every choice that breaks a rule of the recipe.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tsfm_adapt.errors import RecipeError
+
+if TYPE_CHECKING:
+    from tsfm_adapt.recipe.schema import Recipe
+
+# A parameter as a study knows it: a number, or the plain form of a choice.
+Raw = str | int | float | bool | None
+
+_REFUSED = {
+    "name": "it names the study",
+    "seed": "it changes which subjects are in which part",
+    "data": "trials would be compared on different data",
+    "task": "trials would be compared on different windows or scores",
+    "evaluate": "it says how test is scored, which no trial sees",
+    "search": "it is the search itself",
+    "train.val_windows": "trials would be compared on different windows",
+    "train.accelerator": "it does not change what is learned",
+    "train.devices": "it does not change what is learned",
+    "train.num_nodes": "it does not change what is learned",
+    "train.strategy": "it does not change what is learned",
+    "train.checkpoint_every": "it does not change what is learned",
+    "train.feature_cache": "it does not change what is learned",
+}
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Option(_Frozen):
+    """One of several values that bring a space of their own."""
+
+    value: Any = Field(description="what the path is set to")
+    space: dict[str, Variable] = Field(
+        default={}, description="what varies where this option is taken"
+    )
+
+
+class Variable(_Frozen):
+    """The values that one path of the recipe may take: a range, choices, or options.
+
+    A range of whole numbers gives whole numbers: `{low: 2, high: 16}`.
+    """
+
+    low: int | float | None = None
+    high: int | float | None = Field(default=None, description="included")
+    step: int | float | None = Field(default=None, gt=0)
+    log: bool = Field(default=False, description="evenly spread over orders of magnitude")
+    choices: tuple[Any, ...] = Field(default=(), description="plain values, e.g. [2, 4, 8]")
+    options: dict[str, Option] = Field(
+        default={}, description="name: a value and the space that belongs to it"
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Variable:
+        ranged = self.low is not None or self.high is not None
+        if ranged + bool(self.choices) + bool(self.options) != 1:
+            raise ValueError("give either low and high, or choices, or options")
+        if not ranged:
+            if self.step is not None or self.log:
+                raise ValueError("step and log belong to low and high")
+            if len({json.dumps(raw) for raw in self.raws}) < max(2, len(self.raws)):
+                raise ValueError("give two different values or more, each once")
+            return self
+        if self.low is None or self.high is None or not self.low < self.high:
+            raise ValueError(f"low is below high, found {self.low} and {self.high}")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("log wants low above 0 and no step")
+        if self.step is not None and not _whole((self.high - self.low) / self.step):
+            raise ValueError(
+                f"high is low and a whole number of steps, found {self.low}, {self.high}, "
+                f"step {self.step}"
+            )
+        return self
+
+    @property
+    def ranged(self) -> bool:
+        """True for a range."""
+        return self.low is not None
+
+    @property
+    def whole(self) -> bool:
+        """True for a range of whole numbers."""
+        numbers = (self.low, self.high, 1 if self.step is None else self.step)
+        return all(isinstance(number, int) for number in numbers)
+
+    @property
+    def raws(self) -> tuple[Raw, ...]:
+        """The plain forms of choices or options; () for a range."""
+        return tuple(self.options) or tuple(_plain(value) for value in self.choices)
+
+    def value(self, raw: Raw) -> Any:
+        """The recipe's value of a parameter."""
+        if self.ranged:
+            return raw
+        if self.options:
+            return self.options[str(raw)].value
+        return next(value for value in self.choices if _plain(value) == raw)
+
+    def raw(self, value: Any) -> Raw:
+        """The parameter of a recipe's value.
+
+        Raises:
+            LookupError: the value is not among those of this variable.
+        """
+        if self.choices:
+            fitting = [_plain(choice) for choice in self.choices if choice == value]
+            return fitting[0] if fitting else _absent(value)
+        if not self.ranged or isinstance(value, bool) or not isinstance(value, int | float):
+            return _absent(value)
+        assert self.low is not None
+        assert self.high is not None
+        inside = self.low <= value <= self.high
+        step = self.step if self.step is not None else (1 if self.whole else None)
+        if not inside or (step is not None and not _whole((value - self.low) / step)):
+            return _absent(value)
+        return round(value) if self.whole else float(value)
+
+    def edges(self) -> Iterator[tuple[str, Any]]:
+        """What to try to know that all values keep the rules: a word for each, and the value."""
+        if self.ranged:
+            yield f"low {self.low}", self.low
+            yield f"high {self.high}", self.high
+        for choice in self.choices:
+            yield f"choice {_plain(choice)}", choice
+        for name, option in self.options.items():
+            yield f"option {name}", option.value
+
+    def grid(self) -> tuple[Raw, ...]:
+        """All values of the parameter; of a range, those on its steps."""
+        if not self.ranged:
+            return self.raws
+        assert self.low is not None
+        assert self.high is not None
+        step = 1 if self.step is None else self.step
+        count = round((self.high - self.low) / step) + 1
+        return tuple(self.low + n * step for n in range(count))
+
+    def count(self) -> int:
+        """How many points of a grid it makes, with the spaces of its options.
+
+        Raises:
+            ValueError: a range has no steps.
+        """
+        if self.options:
+            return sum(_count(option.space) for option in self.options.values())
+        if not self.ranged:
+            return len(self.choices)
+        if self.log or (self.step is None and not self.whole):
+            raise ValueError("sampler grid: a range wants a step and no log, or use choices")
+        assert self.low is not None
+        assert self.high is not None
+        return round((self.high - self.low) / (self.step or 1)) + 1
+
+
+class Draws(Protocol):
+    """What gives a trial its parameters."""
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None, log: bool
+    ) -> float:
+        """A number of a range."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int, log: bool) -> int:
+        """A whole number of a range."""
+
+    def suggest_categorical(self, name: str, choices: tuple[Raw, ...]) -> Raw:
+        """One of several."""
+
+
+class Search(_Frozen):
+    """The recipe's `search`; `tune` reads it, `train` does not."""
+
+    trials: int = Field(default=30, ge=1, description="finished, pruned or failed")
+    metric: Literal["loss", "score"] = Field(
+        default="loss",
+        description="on the validation windows: the loss, or the score that the task is ranked "
+        "by (mase, auroc), which also compares backbones and heads and costs more",
+    )
+    sampler: Literal["tpe", "gp", "random", "qmc", "grid"] = "tpe"
+    pruner: Literal["median", "percentile", "halving", "hyperband", "none"] = "median"
+    space: dict[str, Variable] = Field(
+        min_length=1, description="path of the recipe: its values, e.g. train.lr"
+    )
+
+    @model_validator(mode="after")
+    def _space_holds_together(self) -> Search:
+        _check_paths(self.space, ())
+        if self.sampler == "grid" and (points := _count(self.space)) > self.trials:
+            raise ValueError(
+                f"sampler grid: the grid has {points} points, trials is {self.trials}. Set trials "
+                f"to {points} or take fewer values"
+            )
+        return self
+
+    @property
+    def planned(self) -> int:
+        """How many trials the study ends after."""
+        return _count(self.space) if self.sampler == "grid" else self.trials
+
+    def draw(self, trial: Draws) -> dict[str, Any]:
+        """The changes that a trial makes to the recipe, by path, to be made in this order."""
+
+        def pick(name: str, variable: Variable) -> Raw:
+            if not variable.ranged:
+                return trial.suggest_categorical(name, variable.raws)
+            low, high, step = variable.low, variable.high, variable.step
+            if variable.whole:
+                assert isinstance(low, int)
+                assert isinstance(high, int)
+                whole_step = 1 if step is None else int(step)
+                return trial.suggest_int(name, low, high, step=whole_step, log=variable.log)
+            assert low is not None
+            assert high is not None
+            return trial.suggest_float(name, low, high, step=step, log=variable.log)
+
+        return _changes(self.space, pick)
+
+    def points(self) -> list[dict[str, Raw]]:
+        """The parameters of every point of the grid."""
+        return _points(self.space)
+
+    def as_it_stands(self, recipe: Recipe) -> dict[str, Raw] | None:
+        """The parameters that leave the recipe as it is; None where they are not in the space."""
+        plain = without_search(recipe)
+        found = _standing(self.space, plain)
+        if found is None:
+            return None
+        changes = _changes(self.space, _picking(found))
+        return found if plain.override(changes) == plain else None
+
+    def check(self, recipe: Recipe) -> None:
+        """Tries every bound and choice.
+
+        Raises:
+            RecipeError: one breaks a rule of the recipe, or its loss has another meaning.
+        """
+        plain = without_search(recipe)
+        meaning = _loss_of(plain)
+        for path, what, changes in _tries(self.space, {}):
+            try:
+                tried = plain.override(changes)
+            except RecipeError as error:
+                reason = str(error).removeprefix("--set ")
+                raise RecipeError(
+                    f"search.space.{path}: {what} breaks a rule: {reason}"
+                ) from error
+            if self.metric == "loss" and _loss_of(tried) != meaning:
+                raise RecipeError(
+                    f"search.space.{path}: {what} changes what the loss measures, so that the "
+                    "trials' losses cannot be compared. Set search.metric to score."
+                )
+        for path, variable, before in _ranges(self.space, {}):
+            if not variable.whole or variable.step is not None:
+                continue
+            assert variable.low is not None
+            if _accepts(plain, {**before, path: variable.low + 0.5}):
+                raise RecipeError(
+                    f"search.space.{path}: low {variable.low} and high {variable.high} are whole "
+                    "numbers, but the value may be a fraction. Write them with a decimal point, "
+                    "or add step: 1."
+                )
+
+
+def without_search(recipe: Recipe) -> Recipe:
+    """What `train` makes of the recipe."""
+    return recipe.model_copy(update={"search": None})
+
+
+def _changes(
+    space: Mapping[str, Variable], pick: Callable[[str, Variable], Raw], when: str = ""
+) -> dict[str, Any]:
+    """Walks through the space, into the options that are picked."""
+    found: dict[str, Any] = {}
+    for path, variable in space.items():
+        raw = pick(path + when, variable)
+        found[path] = variable.value(raw)
+        if variable.options:
+            inner = variable.options[str(raw)].space
+            found |= _changes(inner, pick, _when(path, str(raw), when))
+    return found
+
+
+def _when(path: str, option: str, when: str) -> str:
+    """What is added to the names of an option's parameters, which must differ from others'."""
+    return f" if {path}={option}{when}"
+
+
+def _points(space: Mapping[str, Variable], when: str = "") -> list[dict[str, Raw]]:
+    each: list[list[dict[str, Raw]]] = []
+    for path, variable in space.items():
+        of_this: list[dict[str, Raw]] = []
+        for raw in variable.grid():
+            inner = variable.options[str(raw)].space if variable.options else {}
+            for point in _points(inner, _when(path, str(raw), when)):
+                of_this.append({path + when: raw} | point)
+        each.append(of_this)
+    merged: list[dict[str, Raw]] = []
+    for parts in product(*each):
+        point = {}
+        for part in parts:
+            point |= part
+        merged.append(point)
+    return merged
+
+
+def _count(space: Mapping[str, Variable]) -> int:
+    return math.prod(variable.count() for variable in space.values())
+
+
+def _standing(
+    space: Mapping[str, Variable], recipe: Recipe, when: str = ""
+) -> dict[str, Raw] | None:
+    """The parameters of the recipe's own values."""
+    tree = recipe.model_dump(mode="json")
+    found: dict[str, Raw] = {}
+    for path, variable in space.items():
+        if variable.options:
+            taken = _option_taken(path, variable, recipe, when)
+            if taken is None:
+                return None
+            found |= taken
+            continue
+        try:
+            found[path + when] = variable.raw(_at(tree, path))
+        except LookupError:
+            return None
+    return found
+
+
+def _option_taken(
+    path: str, variable: Variable, recipe: Recipe, when: str
+) -> dict[str, Raw] | None:
+    for name, option in variable.options.items():
+        inner = _standing(option.space, recipe, _when(path, name, when))
+        if inner is None:
+            continue
+        found: dict[str, Raw] = {path + when: name}
+        found.update(inner)
+        if recipe.override(_changes({path: variable}, _picking(found), when)) == recipe:
+            return found
+    return None
+
+
+def _picking(found: Mapping[str, Raw]) -> Callable[[str, Variable], Raw]:
+    return lambda name, _: found[name]
+
+
+def _at(tree: Any, path: str) -> Any:
+    """The value at a path; entries of a list go by position or name.
+
+    Raises:
+        LookupError: there is none.
+    """
+    node = tree
+    for key in path.split("."):
+        if isinstance(node, list):
+            named = [entry for entry in node if isinstance(entry, dict) and entry["name"] == key]
+            node = node[int(key)] if key.isdigit() else named[0]
+        elif isinstance(node, dict):
+            node = node[key]
+        else:
+            raise LookupError(path)
+    return node
+
+
+def _tries(
+    space: Mapping[str, Variable], before: dict[str, Any]
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Each path, what is tried, and the changes that try it."""
+    for path, variable in space.items():
+        for what, value in variable.edges():
+            yield path, what, {**before, path: value}
+        for option in variable.options.values():
+            yield from _tries(option.space, {**before, path: option.value})
+
+
+def _ranges(
+    space: Mapping[str, Variable], before: dict[str, Any]
+) -> Iterator[tuple[str, Variable, dict[str, Any]]]:
+    for path, variable in space.items():
+        if variable.ranged:
+            yield path, variable, before
+        for option in variable.options.values():
+            yield from _ranges(option.space, {**before, path: option.value})
+
+
+def _accepts(recipe: Recipe, changes: Mapping[str, Any]) -> bool:
+    try:
+        recipe.override(changes)
+    except RecipeError:
+        return False
+    return True
+
+
+def _loss_of(recipe: Recipe) -> Any:
+    """What the meaning of the loss depends on, to be compared.
+
+    A backbone's own loss is in its own scale; adapters that act on channels or forecasts replace
+    it by the task's (see `AdaptedModel.forward`).
+    """
+    adapters = [entry.build() for entry in recipe.adapters]
+    through_task = any(a.changes_channels or a.corrects_forecast for a in adapters)
+    head = None
+    if recipe.head is not None:
+        head = (recipe.head.name, getattr(recipe.head, "quantiles", None))
+    return recipe.backbone, head, through_task
+
+
+def _check_paths(space: Mapping[str, Variable], around: tuple[str, ...]) -> None:
+    """Refuses paths that change what is compared, and two of which one is inside the other.
+
+    Args:
+        space: of the search or of an option.
+        around: paths that vary beside the option's own.
+    """
+    for path, variable in space.items():
+        for refused, reason in _REFUSED.items():
+            if _inside(path, refused) or _inside(refused, path):
+                raise ValueError(f"space.{path} cannot vary: {reason}")
+        beside = tuple(other for other in space if other != path) + around
+        for other in beside:
+            if _inside(path, other) or _inside(other, path):
+                raise ValueError(
+                    f"space.{path} and space.{other} vary the same part of the recipe. Put what "
+                    "belongs to an option into the option's own space"
+                )
+        for name, option in variable.options.items():
+            if path in option.space:
+                raise ValueError(f"space.{path}: option {name} varies the path itself")
+            _check_paths(option.space, beside)
+
+
+def _inside(path: str, other: str) -> bool:
+    return path == other or path.startswith(f"{other}.")
+
+
+def _plain(value: Any) -> Raw:
+    """A choice in the form that a study keeps: numbers and words as they are, others as text."""
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _absent(value: Any) -> Raw:
+    raise LookupError(value)
+
+
+def _whole(number: float) -> bool:
+    return abs(number - round(number)) < 1e-6
