@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,6 +32,8 @@ def command(
         print_json({"recipe": resolved.model_dump(mode="json"), **found})
         return
     print(dumps(resolved), end="")
+    for channel in found.get("channels", ()):
+        print(_described(channel))
     for part, counts in found.get("parts", {}).items():
         print(f"{part}: {counts['windows']} windows of {counts['subjects']} subjects")
     for id, reason in found.get("left_out", {}).items():
@@ -40,6 +45,20 @@ def command(
             f"parameters ({share:.2%})"
         )
     print("ok")
+
+
+def _described(channel: Mapping[str, Any]) -> str:
+    """`Temp: 'Temp rectal' at 1 Hz -> 100 Hz: sparse, a value in 1 of 100 samples`."""
+    source = "" if channel["source"] == channel["name"] else f"'{channel['source']}' "
+    rate_hz = channel["found_hz"]
+    found = f"{source}at {_hertz(rate_hz)}" if rate_hz else f"{source}at irregular times"
+    return f"{channel['name']}: {found} -> {_hertz(channel['rate_hz'])}: {channel['how']}"
+
+
+def _hertz(rate_hz: float) -> str:
+    seconds = round(1 / rate_hz)
+    slow = seconds > 1 and math.isclose(rate_hz * seconds, 1.0, rel_tol=1e-6)
+    return f"1/{seconds} Hz" if slow else f"{rate_hz:g} Hz"
 
 
 def _counted(recipe: Recipe) -> dict[str, Any]:
@@ -61,6 +80,7 @@ def _counted(recipe: Recipe) -> dict[str, Any]:
             for part in PARTS
         },
         "left_out": dict(parts.left_out),
+        "channels": [asdict(channel) for channel in parts.rates],
         "trainable_parameters": sum(p.numel() for p in model.trainable().values()),
         "total_parameters": total,
     }

@@ -10,7 +10,8 @@ import numpy as np
 from tsfm_adapt.components import require
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.recipe.schema import Channel, Data, Recipe
-from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, clean
+from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, channels_of_first, clean
+from tsfm_adapt.signals.rates import ChannelRate, channel_rates
 from tsfm_adapt.signals.recording import FloatArray, Recording, RecordingSet
 from tsfm_adapt.signals.splitting import SplitPlan, split
 from tsfm_adapt.signals.windows import Windows
@@ -32,6 +33,7 @@ class Parts:
     left_out: Mapping[str, str]  # recording id: reason
     deviation: FloatArray  # (C,) standard deviation in train, data units
     shared_subjects: tuple[str, ...]  # sorted; those of train where the split is by time
+    rates: tuple[ChannelRate, ...]  # how each channel gets to the clock
 
     def subjects(self, part: Part) -> int:
         """How many subjects a part holds."""
@@ -82,7 +84,8 @@ def prepare(recipe: Recipe, smoke: bool = False) -> Parts:
     fit = (*parts["train"], *parts["val"])
     by_time = recipe.data.split.by == "time"
     shared = sorted({r.subject for r in recordings["train"] if by_time})
-    return Parts(recordings, windows, fit, left_out, deviation, tuple(shared))
+    rates = channel_rates(cleaned.rates, cleaning_plan(recipe.data))
+    return Parts(recordings, windows, fit, left_out, deviation, tuple(shared), rates)
 
 
 def read_clean(data: Data) -> RecordingSet:
@@ -96,8 +99,7 @@ def read_clean(data: Data) -> RecordingSet:
     plan = cleaning_plan(data)
 
     def all_channels() -> tuple[str, ...]:
-        first = next(iter(data.reader.read(())), None)
-        return first.channels if first is not None else ()
+        return channels_of_first(data.reader.read(()))
 
     return clean(data.reader.read(tuple(c.source for c in plan.channels)), plan, all_channels)
 

@@ -31,18 +31,39 @@ def to_rate(recording: Recording, rate_hz: float, resample: Resample) -> Recordi
     Raises:
         DataError: the recording is slower; values would have to be invented.
     """
-    if abs(recording.rate_hz - rate_hz) <= _SAME_RATE * rate_hz:
+    if same_rate(recording.rate_hz, rate_hz):
         return replace(recording, rate_hz=rate_hz)
     if recording.rate_hz < rate_hz:
-        raise DataError(
-            f"data.rate_hz: {recording.id} has {recording.rate_hz:g} samples a second, "
-            f"{rate_hz:g} are asked for, and values are not invented. "
-            f"Use rate_hz: {recording.rate_hz:g} or less."
-        )
+        raise too_slow(recording.id, recording.rate_hz, rate_hz)
     bins = _bin_of(np.arange(recording.samples) / recording.rate_hz, rate_hz)
     count = int(bins[-1]) + 1
     rows = [_binned(row, bins, count, resample) for row in recording.values]
     return replace(recording, values=np.stack(rows), rate_hz=rate_hz)
+
+
+def spread(recording: Recording, rate_hz: float) -> Recording:
+    """A slow recording on a faster clock: each sample in its bin, NaN in the bins between.
+
+    Only for what comes with a recording that is as fast as the clock.
+    """
+    bins = _bin_of(np.arange(recording.samples) / recording.rate_hz, rate_hz)
+    count = int(np.ceil(recording.duration_s * rate_hz - _EDGE))
+    values = np.full((len(recording.channels), count), np.nan, dtype=recording.values.dtype)
+    values[:, bins] = recording.values
+    return replace(recording, values=values, rate_hz=rate_hz)
+
+
+def same_rate(found_hz: float, rate_hz: float) -> bool:
+    """Whether two rates differ by no more than rounded headers do."""
+    return abs(found_hz - rate_hz) <= _SAME_RATE * rate_hz
+
+
+def too_slow(id: str, found_hz: float, rate_hz: float) -> DataError:
+    """What to say where no channel is as fast as the clock."""
+    return DataError(
+        f"data.rate_hz: {id} has {found_hz:g} samples a second, {rate_hz:g} are asked for, and "
+        f"values are not invented. Use rate_hz: {found_hz:g} or less."
+    )
 
 
 def cut(recording: Recording, max_gap_s: float) -> list[Recording]:

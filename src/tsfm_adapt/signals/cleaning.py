@@ -6,14 +6,15 @@ at gaps. No rule looks ahead: altering a value changes nothing in the bins befor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain, count, groupby
 from types import MappingProxyType
 
 import numpy as np
 
 from tsfm_adapt.errors import DataError, RecipeError, closest
-from tsfm_adapt.signals.binning import Resample, cut, grid, to_rate
+from tsfm_adapt.signals.binning import Resample, cut, grid, same_rate, spread, to_rate, too_slow
 from tsfm_adapt.signals.recording import (
     BoolArray,
     Events,
@@ -90,6 +91,9 @@ def clean(
     channel that a recording lacks is all missing there. What has no measured value in the named
     channels is left out, and listed with the reason; a stay whose length is stated is kept.
 
+    The recordings of one stretch at several rates become one: each channel is binned by itself
+    as if it were alone, and one that is slower than the clock is measured in some bins only.
+
     Args:
         source: what a reader yields, perhaps of the plan's channels only.
         plan: the rules.
@@ -101,26 +105,62 @@ def clean(
     """
     kept: list[Recording] = []
     left_out: dict[str, str] = {}
-    found: set[str] = set()
-    for item in source:
-        found.update(item.channels)
-        pieces = _cleaned(item, plan)
+    found: dict[str, set[float | None]] = {}  # rates by channel
+    for id, parts in _stretches(source):
+        own: dict[str, float | None] = {}
+        pieces = _cleaned(_noted(parts, own), plan)
+        for name, rate_hz in own.items():
+            found.setdefault(name, set()).add(rate_hz)
         if not pieces:
-            left_out[item.id] = (
+            left_out[id] = (
                 "has no measured value in the named channels"
-                if any(channel.source in item.channels for channel in plan.channels)
-                else f"has none of the named channels, only: {_listed(item.channels)}"
+                if any(channel.source in own for channel in plan.channels)
+                else f"has none of the named channels, only: {_listed(own)}"
             )
         kept.extend(pieces)
     if kept or left_out:
-        _require_channels(plan, found, all_channels)
+        _require_channels(plan, set(found), all_channels)
     if not any(_measured_at_all(recording) for recording in kept):
         reasons = "".join(f"; {id} {reason}" for id, reason in list(left_out.items())[:3])
         raise DataError(
             f"No measured value is left after cleaning, in {len(kept) + len(left_out)} recordings"
             f"{reasons}. Check what data.reader points to, and the ranges and names in data."
         )
-    return RecordingSet(tuple(kept), MappingProxyType(left_out))
+    rates = {c.name: _sorted(found[c.source]) for c in plan.channels}
+    return RecordingSet(tuple(kept), MappingProxyType(left_out), MappingProxyType(rates))
+
+
+def channels_of_first(source: Iterable[Recording | Events]) -> tuple[str, ...]:
+    """The channels of the first stretch, at whatever rates; reads no further."""
+    for _, parts in _stretches(source):
+        return tuple(name for part in parts for name in part.channels)
+    return ()
+
+
+def _stretches(
+    source: Iterable[Recording | Events],
+) -> Iterator[tuple[str, Iterator[Recording | Events]]]:
+    """Ids and parts: the recordings in a row that share `part_of`, any other by itself."""
+    alone = count()
+    for _, together in groupby(source, key=lambda item: item.part_of or next(alone)):
+        parts = iter(together)
+        first = next(parts)
+        yield first.part_of or first.id, chain([first], parts)
+
+
+def _noted(
+    parts: Iterable[Recording | Events], rates: dict[str, float | None]
+) -> Iterator[Recording | Events]:
+    """Writes down the rate of each channel that passes; None = irregular."""
+    for part in parts:
+        rates |= dict.fromkeys(
+            part.channels, part.rate_hz if isinstance(part, Recording) else None
+        )
+        yield part
+
+
+def _sorted(rates: Iterable[float | None]) -> tuple[float | None, ...]:
+    return tuple(sorted(rates, key=lambda rate_hz: rate_hz or 0.0))
 
 
 def _require_channels(
@@ -136,27 +176,74 @@ def _require_channels(
             )
 
 
-def _cleaned(item: Recording | Events, plan: CleaningPlan) -> list[Recording]:
-    """The item's pieces on the plan's clock; none where nothing was measured."""
+def _cleaned(parts: Iterator[Recording | Events], plan: CleaningPlan) -> list[Recording]:
+    """A stretch's pieces on the plan's clock; none where nothing was measured."""
+    item = next(parts)
+    if item.part_of is not None:
+        return _together(item.part_of, chain([item], parts), plan)
     if isinstance(item, Events):
-        return grid(_select_events(item, plan), plan.rate_hz, plan.resample, plan.max_gap_s)
-    selected = _select(item, plan)
+        return grid(
+            _select_events(item, plan.channels, plan), plan.rate_hz, plan.resample, plan.max_gap_s
+        )
+    selected = _select(item, plan.channels, plan)
     if not _measured_at_all(selected):
         return []
     recording = to_rate(selected, plan.rate_hz, plan.resample)
     return [recording] if plan.max_gap_s is None else cut(recording, plan.max_gap_s)
 
 
+def _together(id: str, parts: Iterable[Recording | Events], plan: CleaningPlan) -> list[Recording]:
+    """One recording of a stretch's parts, which are held one at a time, cut after that."""
+    rows: dict[str, FloatArray] = {}
+    fastest_hz = 0.0
+    whole: Recording | None = None
+    for part in parts:
+        channels = tuple(c for c in plan.channels if c.source in part.channels)
+        if isinstance(part, Recording) and channels:
+            fastest_hz = max(fastest_hz, part.rate_hz)
+        for recording in _on_clock(part, channels, plan) if channels else ():
+            whole = recording if whole is None else whole
+            rows |= zip(recording.channels, recording.values, strict=True)
+    if whole is None:
+        return []
+    if fastest_hz and fastest_hz < plan.rate_hz and not same_rate(fastest_hz, plan.rate_hz):
+        raise too_slow(id, fastest_hz, plan.rate_hz)
+    values = np.full((len(plan.names), max(map(len, rows.values()))), np.nan)
+    for name, row in rows.items():
+        values[plan.names.index(name), : len(row)] = row
+    merged = replace(
+        whole, id=id, part_of=None, values=values, channels=plan.names, units=plan.units
+    )
+    return [merged] if plan.max_gap_s is None else cut(merged, plan.max_gap_s)
+
+
+def _on_clock(
+    part: Recording | Events, channels: tuple[ChannelPlan, ...], plan: CleaningPlan
+) -> list[Recording]:
+    """Some channels of a part on the plan's clock, uncut; none where nothing was measured."""
+    if isinstance(part, Events):
+        selected = _select_events(part, channels, plan)
+        return grid(selected, plan.rate_hz, plan.resample, None) if selected.value.size else []
+    recording = _select(part, channels, plan)
+    if not _measured_at_all(recording):
+        return []
+    if part.rate_hz < plan.rate_hz and not same_rate(part.rate_hz, plan.rate_hz):
+        return [spread(recording, plan.rate_hz)]
+    return [to_rate(recording, plan.rate_hz, plan.resample)]
+
+
 def _measured_at_all(recording: Recording) -> bool:
     return any(bool(np.isfinite(row).any()) for row in recording.values)
 
 
-def _select(recording: Recording, plan: CleaningPlan) -> Recording:
+def _select(
+    recording: Recording, channels: tuple[ChannelPlan, ...], plan: CleaningPlan
+) -> Recording:
     samples = recording.samples
     time_s = np.arange(samples if plan.flatline_s else 0) / recording.rate_hz
     rows: list[FloatArray] = []
     untouched: list[int] = []  # indices of source rows that are used as they are
-    for channel in plan.channels:
+    for channel in channels:
         if channel.source not in recording.channels:
             rows.append(np.full(samples, np.nan, dtype=recording.values.dtype))
             continue
@@ -168,11 +255,18 @@ def _select(recording: Recording, plan: CleaningPlan) -> Recording:
     first = untouched[0] if untouched else 0
     in_place = untouched == list(range(first, first + len(rows)))
     values = recording.values[first : first + len(rows)] if in_place else np.stack(rows)
-    return replace(recording, values=values, channels=plan.names, units=plan.units)
+    return replace(
+        recording,
+        values=values,
+        channels=tuple(channel.name for channel in channels),
+        units=tuple(channel.unit for channel in channels),
+    )
 
 
-def _select_events(events: Events, plan: CleaningPlan) -> Events:
-    """The plan's measured events, sorted by time; those of one time stay in file order."""
+def _select_events(
+    events: Events, channels: tuple[ChannelPlan, ...], plan: CleaningPlan
+) -> Events:
+    """Measured events of some channels, sorted by time; those of one time stay in file order."""
     stop_s = np.inf if events.duration_s is None else events.duration_s
     inside = (events.time_s >= 0) & (events.time_s < stop_s)
     order = np.argsort(events.time_s, kind="stable")
@@ -180,7 +274,7 @@ def _select_events(events: Events, plan: CleaningPlan) -> Events:
     times: list[FloatArray] = [np.empty(0)]
     numbers: list[IntArray] = [np.empty(0, dtype=np.int64)]
     values: list[FloatArray] = [np.empty(0)]
-    for number, channel in enumerate(plan.channels):
+    for number, channel in enumerate(channels):
         if channel.source not in events.channels:
             continue
         own = order[events.channel[order] == events.channels.index(channel.source)]
@@ -196,8 +290,8 @@ def _select_events(events: Events, plan: CleaningPlan) -> Events:
         time_s=time_s[by_time],
         channel=np.concatenate(numbers)[by_time],
         value=np.concatenate(values)[by_time],
-        channels=plan.names,
-        units=plan.units,
+        channels=tuple(channel.name for channel in channels),
+        units=tuple(channel.unit for channel in channels),
     )
 
 

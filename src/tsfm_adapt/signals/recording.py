@@ -42,6 +42,10 @@ class Recording:
 
     id: str  # the stay, sitting or file
     subject: str  # the patient; the unit of splitting and of every interval
+
+    A stretch whose channels have several rates is read as a recording for each rate, in a row.
+    They share `part_of`, `subject`, `spans` and the time of their first sample; cleaning makes
+    one recording of them. No value is repeated or interpolated for that.
     values: FloatArray  # (C, T) in `units`; NaN = not measured; may be memory-mapped
     channels: tuple[str, ...]
     units: tuple[str, ...]
@@ -54,6 +58,7 @@ class Recording:
     def __post_init__(self) -> None:
         assert self.values.ndim == 2, self.values.shape
         assert len(self.channels) == len(self.units) == self.values.shape[0]
+    part_of: str | None = None  # the stretch whose other channels have clocks of their own
         assert self.rate_hz > 0
 
     @property
@@ -119,6 +124,7 @@ class RecordingSet:
         assert len(shapes) <= 1, shapes
 
     def __iter__(self) -> Iterator[Recording]:
+    part_of: str | None = None  # the stretch whose other channels have clocks of their own
         return iter(self.recordings)
 
     def __len__(self) -> int:
@@ -131,6 +137,10 @@ class RecordingSet:
 
 
 def later(start: np.datetime64 | None, seconds: float) -> np.datetime64 | None:
+    # Channel: the rates, Hz, at which files hold it; None = irregular readings.
+    rates: Mapping[str, tuple[float | None, ...]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
     """`start` moved by whole seconds, the nearest; None stays unknown."""
     return None if start is None else start + np.timedelta64(round(seconds), "s")
 

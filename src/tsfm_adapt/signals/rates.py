@@ -1,0 +1,55 @@
+"""From the files' rates to the recipe's clock: what happens to each channel, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil, floor
+
+from tsfm_adapt.signals.binning import same_rate
+from tsfm_adapt.signals.cleaning import CleaningPlan
+
+
+@dataclass(frozen=True)
+class ChannelRate:
+    """How one channel gets to the recipe's clock."""
+
+    name: str
+    source: str  # its name in the files
+    found_hz: float | None  # the files' rate; None = irregular readings
+    rate_hz: float
+    how: str  # "as is", "median of 60 samples", "sparse: ..."
+
+
+def channel_rates(
+    rates: Mapping[str, tuple[float | None, ...]], plan: CleaningPlan
+) -> tuple[ChannelRate, ...]:
+    """The channels in order, one entry for each rate at which the files hold a channel.
+
+    Args:
+        rates: by channel, `RecordingSet.rates`.
+        plan: what the recordings were cleaned by.
+    """
+    return tuple(
+        ChannelRate(channel.name, channel.source, found_hz, plan.rate_hz, _how(found_hz, plan))
+        for channel in plan.channels
+        for found_hz in rates.get(channel.name, ())
+    )
+
+
+def _how(found_hz: float | None, plan: CleaningPlan) -> str:
+    if found_hz is None:
+        return f"{plan.resample} of the readings in each {1 / plan.rate_hz:g} s"
+    if same_rate(found_hz, plan.rate_hz):
+        return "as is"
+    if found_hz < plan.rate_hz:
+        return f"sparse: a value in 1 of {_number(plan.rate_hz / found_hz)} samples"
+    return f"{plan.resample} of {_number(found_hz / plan.rate_hz)} samples"
+
+
+def _number(ratio: float) -> str:
+    """A whole number, or the two between which a ratio alternates."""
+    whole = round(ratio)
+    if abs(ratio - whole) < 1e-3 * ratio:
+        return str(whole)
+    return f"{floor(ratio)} or {ceil(ratio)}"
