@@ -59,6 +59,35 @@ class Pair(ABC):
         """Differences (D,) of blocks of `length` rows that begin at rows (D, blocks)."""
 
 
+@dataclass(frozen=True)
+class Mean(Pair):
+    """The mean difference of several pairs on the same rows: those of one recipe's seeds."""
+
+    subject: IntArray
+    pairs: Sequence[Pair]
+
+    def pooled(self) -> float:
+        """See `Pair`."""
+        return float(np.mean([pair.pooled() for pair in self.pairs]))
+
+    def each(self) -> FloatArray:
+        """See `Pair`."""
+        return self._mean([pair.each() for pair in self.pairs])
+
+    def of_subjects(self, times: IntArray) -> FloatArray:
+        """See `Pair`."""
+        return self._mean([pair.of_subjects(times) for pair in self.pairs])
+
+    def of_blocks(self, first: IntArray, length: int) -> FloatArray:
+        """See `Pair`."""
+        return self._mean([pair.of_blocks(first, length) for pair in self.pairs])
+
+    @staticmethod
+    def _mean(each: Sequence[FloatArray]) -> FloatArray:
+        mean: FloatArray = np.mean(each, axis=0)
+        return mean
+
+
 def compared(pair: Pair, block: int, seed: int) -> Comparison:
     """The difference over all rows with the 95 % interval that the number of subjects allows.
 

@@ -1,7 +1,7 @@
 """A run: one folder that holds a recipe, what came of it, and all that is needed to go on.
 
 recipe.yaml  env.json  metrics.jsonl  tensorboard/  checkpoints/{last,best}.ckpt
-scores.json  predictions/test.parquet  bundle/
+scores.json  predictions/{test.parquet,paired.npz}  plots/  bundle/
 """
 
 from __future__ import annotations
@@ -56,8 +56,16 @@ class Run:
     @property
     def smoke(self) -> bool:
         """True where the run was cut down to a few steps and windows."""
+        return self._noted("smoke")
+
+    @property
+    def alone(self) -> bool:
+        """True where zero-shot and baselines are scored elsewhere."""
+        return self._noted("alone")
+
+    def _noted(self, key: str) -> bool:
         path = self.folder / "env.json"
-        return path.is_file() and bool(json.loads(path.read_text("utf-8")).get("smoke"))
+        return path.is_file() and bool(json.loads(path.read_text("utf-8")).get(key))
 
     @property
     def scores(self) -> dict[str, Any]:
@@ -69,7 +77,14 @@ class Run:
         return content
 
 
-def train(recipe: Recipe, runs: Path, progress: Progress, smoke: bool = False) -> Run:
+def train(
+    recipe: Recipe,
+    runs: Path,
+    progress: Progress,
+    smoke: bool = False,
+    alone: bool = False,
+    parts: Parts | None = None,
+) -> Run:
     """Trains, scores and saves.
 
     Args:
@@ -77,39 +92,38 @@ def train(recipe: Recipe, runs: Path, progress: Progress, smoke: bool = False) -
         runs: the folder that the new run's folder goes into.
         progress: where progress is shown.
         smoke: two steps on a few windows, to see that everything fits; no verdict.
+        alone: without zero-shot, baselines and plots; no verdict.
+        parts: the recipe's recordings and windows, where they are known; None = read here.
     """
     if smoke:
         recipe = recipe.override(_SMOKE)
-    with progress.step("reading recordings"):
-        parts = prepare(recipe, smoke)
+    parts = parts or _read(recipe, progress, smoke)
     with progress.step(f"loading {recipe.backbone.name}"):
         model = build(recipe, parts, progress)
-    run = _created(recipe, runs, smoke)
+    run = _created(recipe, runs, smoke, alone)
     progress.say(f"run folder: {run.folder}")
-    return _finish(run, recipe, parts, model, progress, smoke)
+    return _finish(run, recipe, parts, model, progress)
 
 
-def resume(run: Run, progress: Progress) -> Run:
+def resume(run: Run, progress: Progress, parts: Parts | None = None) -> Run:
     """Goes on where a run stopped: at its last checkpoint, or at scoring."""
-    recipe, smoke = run.recipe, run.smoke
-    with progress.step("reading recordings"):
-        parts = prepare(recipe, smoke)
+    recipe = run.recipe
+    parts = parts or _read(recipe, progress, run.smoke)
     with progress.step(f"loading {recipe.backbone.name}"):
         model = build(recipe, parts, progress)
-    return _finish(run, recipe, parts, model, progress, smoke)
+    return _finish(run, recipe, parts, model, progress)
 
 
 def evaluate(run: Run, progress: Progress) -> dict[str, Any]:
     """Scores the run's best checkpoint on the test part and writes scores.json."""
     from tsfm_adapt import checkpoints
 
-    recipe, smoke = run.recipe, run.smoke
-    with progress.step("reading recordings"):
-        parts = prepare(recipe, smoke)
+    recipe = run.recipe
+    parts = _read(recipe, progress, run.smoke)
     model = build(recipe, parts, progress)
     if model.trainable():
         checkpoints.load_best(model, run.folder)
-    return _scored(run, recipe, parts, model, progress, smoke)
+    return _scored(run, recipe, parts, model, progress)
 
 
 def load(folder: Path) -> tuple[AdaptedModel, Recipe]:
@@ -180,13 +194,13 @@ def _reading(recipe: Recipe, source: str, reader: Mapping[str, Any] | None) -> d
     return {"data.reader": known | {"root": source}}
 
 
+def _read(recipe: Recipe, progress: Progress, smoke: bool) -> Parts:
+    with progress.step("reading recordings"):
+        return prepare(recipe, smoke)
+
+
 def _finish(
-    run: Run,
-    recipe: Recipe,
-    parts: Parts,
-    model: AdaptedModel,
-    progress: Progress,
-    smoke: bool,
+    run: Run, recipe: Recipe, parts: Parts, model: AdaptedModel, progress: Progress
 ) -> Run:
     """Trains what is left to train, scores, saves."""
     from tsfm_adapt import checkpoints, training
@@ -212,21 +226,21 @@ def _finish(
         if not first_process():
             raise SystemExit(0)
         checkpoints.load_best(model, run.folder)
-    scores = _scored(run, recipe, parts, model, progress, smoke)
+    scores = _scored(run, recipe, parts, model, progress)
     if recipe.adapts:
         _save_bundle(run, recipe, model, scores)
     return run
 
 
 def _scored(
-    run: Run, recipe: Recipe, parts: Parts, model: AdaptedModel, progress: Progress, smoke: bool
+    run: Run, recipe: Recipe, parts: Parts, model: AdaptedModel, progress: Progress
 ) -> dict[str, Any]:
     from tsfm_adapt.plots import draw
     from tsfm_adapt.scoring import score
 
-    scores = score(recipe, parts, model, run.folder, progress, smoke)
+    scores = score(recipe, parts, model, run.folder, progress, run.smoke, run.alone)
     atomic.write_text(run.folder / "scores.json", _json(scores))
-    if not smoke:
+    if not run.smoke and not run.alone:
         with progress.step("drawing"):
             units = [channel.unit for channel in cleaning_plan(recipe.data).channels]
             draw(run.folder, parts.windows["test"], units, scores)
@@ -261,7 +275,7 @@ def _save_bundle(run: Run, recipe: Recipe, model: AdaptedModel, scores: Mapping[
     bundle.write(run.folder / "bundle", model, card, texts)
 
 
-def _created(recipe: Recipe, runs: Path, smoke: bool) -> Run:
+def _created(recipe: Recipe, runs: Path, smoke: bool, alone: bool) -> Run:
     """A new folder `<runs>/<recipe name>/<time>-<hash>` with recipe.yaml and env.json."""
     if _JOIN in os.environ and not first_process():
         return Run(Path(os.environ[_JOIN]))
@@ -273,6 +287,7 @@ def _created(recipe: Recipe, runs: Path, smoke: bool) -> Run:
     if first_process():
         environment = {
             "smoke": smoke,
+            "alone": alone,
             "started": stamp,
             "python": platform.python_version(),
             "platform": platform.platform(),

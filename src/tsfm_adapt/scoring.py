@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tsfm_adapt import paired
 from tsfm_adapt.building import reference, unadapted
 from tsfm_adapt.features import remembered
 from tsfm_adapt.metrics import mase_scale
@@ -29,8 +31,9 @@ def score(
     folder: Path,
     progress: Progress,
     smoke: bool,
+    alone: bool = False,
 ) -> dict[str, Any]:
-    """The content of scores.json; writes the model's predictions into `folder`.
+    """The content of scores.json; writes predictions and paired errors into `folder`.
 
     Args:
         recipe: what was run.
@@ -39,40 +42,76 @@ def score(
         folder: the run's.
         progress: where progress is shown.
         smoke: the run was cut down, so that there is no verdict.
+        alone: without zero-shot and baselines, which are scored elsewhere; no verdict.
     """
     task, windows = recipe.task.build(), parts.windows["test"]
-    rivals = _rivals(recipe, parts, model, task, progress)
+    rivals = _rivals(recipe, parts, model, task, progress, alone)
     main = next(iter(rivals))
     collected = _Collected(rivals[main].predictor)
     rivals[main] = replace(rivals[main], predictor=collected.predictor)
-    errors: dict[str, Errors] = {}
-    with progress.work("score", len(windows) * len(rivals)) as meter:
-        for name, rival in rivals.items():
-            errors[name] = task.score(
-                rival.predictor, rival.test, recipe.evaluate.batch_size, meter.advance
-            )
-    units = tuple(plan.unit for plan in cleaning_plan(recipe.data).channels)
-    scale = Scale(tuple(recipe.data.channels), units, mase_scale(parts.fit), parts.deviation)
+    errors = _errors(recipe, task, rivals, progress)
+    scale = _scale(recipe, parts)
     scores = _protocol(recipe, parts, smoke, errors[main]) | task.summary(
         errors, scale, recipe.data.rate_hz
     )
     compared = None
-    if recipe.adapts and not smoke:
-        compared = task.verdict(errors, scale, windows.overlap, recipe.seed)
+    if recipe.adapts and not smoke and not alone:
+        compared = task.verdict(errors, scale, task.block(windows), recipe.seed)
     reason = task.no_zero_shot(model.backbone.spec)
     if reason is not None:
         scores["models"] |= {"zero_shot": None}
         scores["reasons"] = {"zero_shot": reason}
     scores |= {
         "verdict": compared,
-        "sentences": [sentence(compared)] if compared else [_no_verdict(recipe, smoke)],
+        "sentences": [sentence(compared)] if compared else [_no_verdict(recipe, smoke, alone)],
         **_costs(model, folder),
     }
     model.to("cpu")
     quantiles = np.concatenate(collected.quantiles)
-    rows = task.table(windows, quantiles, units)
+    rows = task.table(windows, quantiles, scale.units)
     write(folder / "predictions" / "test.parquet", rows)
+    _keep(task, errors, scale, windows, folder)
     return scores
+
+
+def score_baselines(
+    recipe: Recipe, parts: Parts, folder: Path, progress: Progress, smoke: bool
+) -> dict[str, Any]:
+    """The simple models alone, once for all models that are scored alone; see `score`."""
+    task = recipe.task.build()
+    errors = _errors(recipe, task, _baselines(recipe, parts, task, progress), progress)
+    scale = _scale(recipe, parts)
+    _keep(task, errors, scale, parts.windows["test"], folder)
+    first = next(iter(errors.values()))
+    summary = task.summary(errors, scale, recipe.data.rate_hz)
+    return _protocol(recipe, parts, smoke, first) | summary
+
+
+def _errors(
+    recipe: Recipe, task: Task, rivals: Mapping[str, _Rival], progress: Progress
+) -> dict[str, Errors]:
+    """The errors of every rival on its test windows."""
+    errors: dict[str, Errors] = {}
+    total = sum(len(rival.test) for rival in rivals.values())
+    with progress.work("score", total) as meter:
+        for name, rival in rivals.items():
+            errors[name] = task.score(
+                rival.predictor, rival.test, recipe.evaluate.batch_size, meter.advance
+            )
+    return errors
+
+
+def _scale(recipe: Recipe, parts: Parts) -> Scale:
+    units = tuple(plan.unit for plan in cleaning_plan(recipe.data).channels)
+    return Scale(tuple(recipe.data.channels), units, mase_scale(parts.fit), parts.deviation)
+
+
+def _keep(
+    task: Task, errors: Mapping[str, Errors], scale: Scale, windows: Windows, folder: Path
+) -> None:
+    models = {name: task.kept(each) for name, each in errors.items()}
+    kept = paired.Paired(scale.mase, task.block(windows), models)
+    paired.write(folder / "predictions" / "paired.npz", kept)
 
 
 class _Collected:
@@ -98,16 +137,16 @@ class _Rival:
 
 
 def _rivals(
-    recipe: Recipe, parts: Parts, model: AdaptedModel, task: Task, progress: Progress
+    recipe: Recipe, parts: Parts, model: AdaptedModel, task: Task, progress: Progress, alone: bool
 ) -> dict[str, _Rival]:
-    """The model first, then what it is compared with."""
+    """The model first, then, unless it is alone, what it is compared with."""
     device = device_for(recipe.train.accelerator)
     models = {"adapted" if recipe.adapts else "zero_shot": (model, recipe)}
-    head = task.reference_head(recipe.head)
+    head = None if alone else task.reference_head(recipe.head)
     if head is not None:
         probe = reference(recipe, parts, head, progress)
         models["frozen_probe"] = (probe, unadapted(recipe))
-    if recipe.adapts and task.no_zero_shot(model.backbone.spec) is None:
+    if recipe.adapts and not alone and task.no_zero_shot(model.backbone.spec) is None:
         models["zero_shot"] = (AdaptedModel(recipe.backbone.build()), unadapted(recipe))
     val, test = parts.windows["val"], parts.windows["test"]
     found = {
@@ -118,16 +157,25 @@ def _rivals(
         )
         for name, (own, its_recipe) in models.items()
     }
-    with progress.step("fitting baselines"):
-        rate_hz, season_s = recipe.data.rate_hz, recipe.evaluate.season_s
-        season = None if season_s is None else samples(season_s, rate_hz, "season_s")
-        baselines = task.baselines(parts.fit, rate_hz, season)
-        found |= {name: _Rival(own, val, test) for name, own in baselines.items()}
     size = recipe.evaluate.batch_size
-    return {
+    decided = {
         name: replace(own, predictor=task.decided(own.predictor, own.val, size))
         for name, own in found.items()
     }
+    return decided if alone else decided | _baselines(recipe, parts, task, progress)
+
+
+def _baselines(recipe: Recipe, parts: Parts, task: Task, progress: Progress) -> dict[str, _Rival]:
+    """The simple models, fitted."""
+    val, test = parts.windows["val"], parts.windows["test"]
+    with progress.step("fitting baselines"):
+        rate_hz, season_s = recipe.data.rate_hz, recipe.evaluate.season_s
+        season = None if season_s is None else samples(season_s, rate_hz, "season_s")
+        fitted = task.baselines(parts.fit, rate_hz, season)
+        size = recipe.evaluate.batch_size
+        return {
+            name: _Rival(task.decided(own, val, size), val, test) for name, own in fitted.items()
+        }
 
 
 def _protocol(recipe: Recipe, parts: Parts, smoke: bool, errors: Errors) -> dict[str, Any]:
@@ -172,7 +220,9 @@ def _costs(model: AdaptedModel, folder: Path) -> dict[str, Any]:
     }
 
 
-def _no_verdict(recipe: Recipe, smoke: bool) -> str:
+def _no_verdict(recipe: Recipe, smoke: bool, alone: bool) -> str:
     if smoke:
         return "smoke run: everything fits; the scores mean nothing"
+    if alone:
+        return "scored alone: what it is compared with was scored elsewhere"
     return f"zero-shot {recipe.backbone.name}: nothing was adapted, so there is no verdict"

@@ -52,14 +52,27 @@ def compare(
         seed: of the resampling.
         steps: pool the steps 1..steps; None = all.
     """
-    assert adapted.subjects == reference.subjects
     assert np.array_equal(adapted.scored, reference.scored)
-    ours, count = adapted.until(steps).sums()
-    theirs, _ = reference.until(steps).sums()  # (W, C)
-    some = count.any(axis=1)  # a patient without a scored target is none
-    subject = _numbered(np.array(adapted.subjects)[some])
-    pair = _Forecasts(subject, ours[some], theirs[some], count[some], scale)
-    return compared(pair, block, seed)
+    ours, theirs = kept_forecasts(adapted.until(steps)), kept_forecasts(reference.until(steps))
+    return compared(forecast_pair(ours, theirs, scale), block, seed)
+
+
+def kept_forecasts(errors: ForecastErrors) -> dict[str, NDArray[Any]]:
+    """What a comparison needs: subjects (W,), sums of absolute errors and counts, (W, C)."""
+    absolute, count = errors.sums()
+    return {"subjects": np.array(errors.subjects), "absolute": absolute, "count": count}
+
+
+def forecast_pair(
+    ours: Mapping[str, NDArray[Any]], theirs: Mapping[str, NDArray[Any]], scale: FloatArray
+) -> Pair:
+    """Two models by overall MASE, from what `kept_forecasts` gave; positive = ours is better."""
+    assert np.array_equal(ours["subjects"], theirs["subjects"])
+    assert np.array_equal(ours["count"], theirs["count"])
+    some = ours["count"].any(axis=1)  # a patient without a scored target is none
+    subject = _numbered(ours["subjects"][some])
+    absolute, count = (ours["absolute"][some], theirs["absolute"][some]), ours["count"][some]
+    return _Forecasts(subject, *absolute, count, scale)
 
 
 def compare_classes(
@@ -78,10 +91,14 @@ def compare_classes(
         block: consecutive rows that share samples; 1 for rows that are recordings.
         seed: of the resampling.
     """
-    assert adapted.subjects == reference.subjects
-    assert np.array_equal(adapted.target, reference.target)
-    subject = _numbered(np.array(adapted.subjects))
-    return compared(_Classes(subject, adapted, reference, metric), block, seed)
+    return compared(class_pair(adapted, reference, metric), block, seed)
+
+
+def class_pair(ours: ClassErrors, theirs: ClassErrors, metric: Metric) -> Pair:
+    """Two models by a score of classification; positive = ours is better."""
+    assert ours.subjects == theirs.subjects
+    assert np.array_equal(ours.target, theirs.target)
+    return _Classes(_numbered(np.array(ours.subjects)), ours, theirs, metric)
 
 
 def verdict(

@@ -52,7 +52,8 @@ def prepare(recipe: Recipe, smoke: bool = False) -> Parts:
         EnvironmentProblem: the reader needs a package that is not installed.
     """
     cleaned = read_clean(recipe.data)
-    plan = SplitPlan(**recipe.data.split.model_dump(), seed=recipe.seed)
+    seed = recipe.seed if recipe.data.split.seed is None else recipe.data.split.seed
+    plan = SplitPlan(**recipe.data.split.model_dump(exclude={"seed"}), seed=seed)
     task = recipe.task.build()
     recordings: dict[Part, tuple[Recording, ...]] = {}
     windows: dict[Part, Windows] = {}
@@ -165,6 +166,11 @@ def _deviation(recordings: Sequence[Recording]) -> FloatArray:
 
 def _moments(recording: Recording) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Count, sum and sum of squares of the measured samples, (C,) each, double precision."""
-    measured = np.isfinite(recording.values)
-    values = np.where(measured, recording.values, 0.0).astype(np.float64)
-    return measured.sum(1).astype(float), values.sum(1), np.square(values).sum(1)
+    count, total, square = np.zeros((3, len(recording.channels)))
+    for block in recording.blocks():
+        measured = np.isfinite(block)
+        values = np.where(measured, block, 0.0).astype(np.float64)
+        count += measured.sum(1)
+        total += values.sum(1)
+        square += np.square(values).sum(1)
+    return count, total, square

@@ -97,6 +97,7 @@ class Split(Section):
 
     by: Literal["subject", "record", "time", "predefined", "lists"] = "subject"
     order: Literal["seed", "name"] = "seed"
+    seed: int | None = Field(default=None, ge=0, description="of the order; None = the recipe's")
     train: int | float | tuple[str, ...] = 0.7
     val: int | float | tuple[str, ...] = 0.15
     test: int | float | tuple[str, ...] = 0.15
@@ -180,17 +181,17 @@ class Recipe(Section):
     task: Task
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
-
     search: Search | None = Field(default=None, description="what `tune` varies")
+
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         task = self.task.build()
         for part in ("train", "val", "test"):
             task.window(self.data.rate_hz, part)
         self._check_head(task)
-        return self
         if self.search is not None:
             self.search.check(self)
+        return self
 
     def _check_head(self, task: TaskBase) -> None:
         if self.head is None:

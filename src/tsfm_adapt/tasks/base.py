@@ -15,9 +15,11 @@ from tsfm_adapt.signals.windows import Windows
 
 if TYPE_CHECKING:
     import pyarrow
+    from numpy.typing import NDArray
 
     from tsfm_adapt.backbones.base import BackboneSpec
     from tsfm_adapt.heads.base import Head, HeadConfig
+    from tsfm_adapt.intervals import Pair
     from tsfm_adapt.model import AdaptedModel, Estimate, Outputs
     from tsfm_adapt.signals.recording import Recording, RecordingSet
     from tsfm_adapt.signals.windows import WindowArrays, WindowSpec
@@ -159,12 +161,39 @@ class Task(ABC):
         Args:
             errors: by model: `adapted`, the reference, and baselines; what `score` returned.
             scale: see there.
-            block: consecutive windows that share samples.
+            block: consecutive rows that share samples; see `block`.
             seed: of the resampling.
         """
         from tsfm_adapt.statistics import verdict
 
         return verdict(errors, scale.mase, block, seed)
+
+    def block(self, windows: Windows) -> int:
+        """Consecutive rows of the errors that share samples."""
+        return windows.overlap
+
+    def kept(self, errors: Any) -> dict[str, NDArray[Any]]:
+        """What a later comparison with another model needs of `score`'s errors, as arrays."""
+        from tsfm_adapt.statistics import kept_forecasts
+
+        return kept_forecasts(errors)
+
+    def pair(
+        self,
+        ours: Mapping[str, NDArray[Any]],
+        theirs: Mapping[str, NDArray[Any]],
+        mase: FloatArray,
+    ) -> Pair:
+        """Two models on the same windows, from what `kept` gave; see `intervals.compared`.
+
+        Args:
+            ours: of the model that is better where the difference is positive.
+            theirs: of the other.
+            mase: (C,) as in `Scale`.
+        """
+        from tsfm_adapt.statistics import forecast_pair
+
+        return forecast_pair(ours, theirs, mase)
 
     @abstractmethod
     def table(

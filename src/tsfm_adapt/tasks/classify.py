@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -22,11 +22,13 @@ from tsfm_adapt.tasks.base import Part, Predictor, Scale, Task, TaskConfig, chec
 
 if TYPE_CHECKING:
     import pyarrow
+    from numpy.typing import NDArray
 
     from tsfm_adapt.backbones.base import BackboneSpec
     from tsfm_adapt.classification import ClassErrors
     from tsfm_adapt.classifiers import Classifier
     from tsfm_adapt.heads.base import Head, HeadConfig
+    from tsfm_adapt.intervals import Pair
     from tsfm_adapt.model import AdaptedModel, Outputs
     from tsfm_adapt.signals.recording import BoolArray, FloatArray, Recording, RecordingSet
     from tsfm_adapt.signals.windows import WindowArrays
@@ -302,7 +304,27 @@ class Classify(Task):
         from tsfm_adapt.statistics import class_verdict
 
         del scale
-        return class_verdict(errors, self.metric, 1 if self.by_recording else block, seed)
+        return class_verdict(errors, self.metric, block, seed)
+
+    def block(self, windows: Windows) -> int:
+        """Recordings share no samples."""
+        return 1 if self.by_recording else windows.overlap
+
+    def kept(self, errors: ClassErrors) -> dict[str, NDArray[Any]]:
+        """All of it."""
+        return {one.name: np.array(getattr(errors, one.name)) for one in fields(errors)}
+
+    def pair(
+        self,
+        ours: Mapping[str, NDArray[Any]],
+        theirs: Mapping[str, NDArray[Any]],
+        mase: FloatArray,
+    ) -> Pair:
+        """By the recipe's metric."""
+        from tsfm_adapt.statistics import class_pair
+
+        del mase
+        return class_pair(_restored(ours), _restored(theirs), self.metric)
 
     def table(
         self,
@@ -362,6 +384,15 @@ class Classify(Task):
         if not self.by_recording:
             return probability, target, subjects
         return aggregated(probability, target, subjects, windows.recording)
+
+
+def _restored(kept: Mapping[str, NDArray[Any]]) -> ClassErrors:
+    """What `Classify.kept` was given."""
+    from tsfm_adapt.classification import ClassErrors
+
+    plain = {name: kept[name].item() for name in ("multilabel", "n_windows")}
+    subjects = {"subjects": tuple(kept["subjects"].tolist())}
+    return ClassErrors(**{**kept, **plain, **subjects})
 
 
 def _plain(classifier: Classifier) -> Predictor:
