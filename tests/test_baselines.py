@@ -15,6 +15,7 @@ from tsfm_adapt.baselines import (
     default_baselines,
     fit_ridge,
 )
+from tsfm_adapt.signals import recording as recording_module
 from tsfm_adapt.signals.recording import Recording
 from tsfm_adapt.signals.windows import Windows, WindowSpec
 
@@ -104,7 +105,7 @@ def test_levels_are_means_over_all_recordings_whatever_is_read_at_once(monkeypat
     second = recording([[3, NAN], [NAN] * 2], "b")
     windows = Windows([first, second], WindowSpec(2, 1))
     assert channel_means(windows).tolist() == [3.0, 0.0]
-    monkeypatch.setattr(baselines, "_SAMPLES", 1)
+    monkeypatch.setattr(recording_module, "_BLOCK", 1)
     assert channel_means(windows).tolist() == [3.0, 0.0]
 
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsfm_adapt import metrics
 from tsfm_adapt.errors import DivergedError
 from tsfm_adapt.metrics import (
     ForecastErrors,
@@ -22,6 +21,7 @@ from tsfm_adapt.metrics import (
     summarise,
     summarise_filling,
 )
+from tsfm_adapt.signals import recording as recording_module
 from tsfm_adapt.signals.recording import Recording
 
 LEVELS = (0.1, 0.5, 0.9)
@@ -310,7 +310,7 @@ def test_the_scale_does_not_depend_on_how_much_is_read_at_once(monkeypatch):
     step = np.abs(np.diff(values, axis=1))
     assert whole == pytest.approx(np.nanmean(step, axis=1), rel=1e-12)
     for chunk in (1, 3, 999, 1000):
-        monkeypatch.setattr(metrics, "_CHUNK", chunk)
+        monkeypatch.setattr(recording_module, "_BLOCK", chunk)
         assert mase_scale([recording(values)]) == pytest.approx(whole, rel=1e-12)
 
 
@@ -318,7 +318,7 @@ def test_a_memory_mapped_recording_is_read_in_pieces(tmp_path, monkeypatch):
     values = np.cumsum(np.random.default_rng(0).normal(size=(2, 5000)), axis=1).astype(np.float32)
     np.save(tmp_path / "values.npy", values)
     mapped = np.load(tmp_path / "values.npy", mmap_mode="r")
-    monkeypatch.setattr(metrics, "_CHUNK", 512)
+    monkeypatch.setattr(recording_module, "_BLOCK", 512)
     found = mase_scale([Recording("a", "a", mapped, ("x", "y"), ("bpm", "bpm"), 1.0)])
     assert found == pytest.approx(np.abs(np.diff(values.astype(float), axis=1)).mean(1), rel=1e-12)
 

@@ -16,8 +16,6 @@ import numpy as np
 from tsfm_adapt.errors import DivergedError
 from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray, Recording
 
-_CHUNK = 1 << 16  # samples of a recording read at once
-
 
 @dataclass(frozen=True)
 class ForecastErrors:
@@ -122,9 +120,8 @@ def mase_scale(recordings: Iterable[Recording]) -> FloatArray:
     total: FloatArray | None = None
     for recording in recordings:
         sums = np.zeros((2, len(recording.channels)))
-        for first in range(0, recording.samples - 1, _CHUNK):
-            piece = np.asarray(recording.values[:, first : first + _CHUNK + 1], dtype=np.float64)
-            step = np.abs(np.diff(piece, axis=1))
+        for piece in recording.blocks(overlap=1):
+            step = np.abs(np.diff(piece.astype(np.float64), axis=1))
             sums += [np.nansum(step, axis=1), np.isfinite(step).sum(axis=1)]
         total = sums if total is None else total + sums
     assert total is not None, "no recordings"

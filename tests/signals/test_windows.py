@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tsfm_adapt.signals import windows as windows_module
 from tsfm_adapt.signals.recording import Recording
 from tsfm_adapt.signals.windows import Windows, WindowSpec, step_indices
 
@@ -192,3 +193,21 @@ def test_epochs_and_seeds_are_shuffled_differently():
     epochs = [tuple(step_indices(50, 50, seed=1, step=k)) for k in range(3)]
     assert len(set(epochs)) == 3
     assert tuple(step_indices(50, 50, seed=2, step=0)) not in epochs
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 64, 65, 1000])
+def test_an_order_that_is_computed_holds_every_window_once_too(n, monkeypatch):
+    monkeypatch.setattr(windows_module, "_LISTED", 0)
+    epochs = [tuple(step_indices(n, n, seed=3, step=k).tolist()) for k in range(2)]
+    assert all(sorted(epoch) == list(range(n)) for epoch in epochs)
+    for seed, step in ((3, 1), (4, 0)):
+        assert n < 64 or tuple(step_indices(n, n, seed, step)) != epochs[0]
+
+
+def test_an_order_that_is_computed_is_even_over_places_and_in_time(monkeypatch):
+    monkeypatch.setattr(windows_module, "_LISTED", 0)
+    drawn = np.concatenate([step_indices(10**9, 1000, seed=1, step=k) for k in range(20)])
+    assert len(set(drawn.tolist())) == len(drawn)
+    counts = np.bincount(drawn * 10 // 10**9, minlength=10)
+    assert np.abs(counts - 2000).max() < 5 * np.sqrt(2000)
+    assert abs(np.corrcoef(drawn[:-1], drawn[1:])[0, 1]) < 0.04

@@ -12,9 +12,13 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from tsfm_adapt.signals.mapping import release
+
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+
+_BLOCK = 1 << 16  # samples of a recording read at once
 
 _EMPTY: Mapping[str, str | int | float] = MappingProxyType({})
 
@@ -38,14 +42,14 @@ class Recording:
 
     `start` has second precision: de-identified data holds years beyond 2262, the end of
     nanosecond time.
-    """
-
-    id: str  # the stay, sitting or file
-    subject: str  # the patient; the unit of splitting and of every interval
 
     A stretch whose channels have several rates is read as a recording for each rate, in a row.
     They share `part_of`, `subject`, `spans` and the time of their first sample; cleaning makes
     one recording of them. No value is repeated or interpolated for that.
+    """
+
+    id: str  # the stay, sitting or file
+    subject: str  # the patient; the unit of splitting and of every interval
     values: FloatArray  # (C, T) in `units`; NaN = not measured; may be memory-mapped
     channels: tuple[str, ...]
     units: tuple[str, ...]
@@ -54,11 +58,11 @@ class Recording:
     spans: tuple[Span, ...] = ()
     attributes: Mapping[str, str | float] = field(default_factory=lambda: MappingProxyType({}))
     labels: Mapping[str, str | int | float] = field(default_factory=lambda: _EMPTY)
+    part_of: str | None = None  # the stretch whose other channels have clocks of their own
 
     def __post_init__(self) -> None:
         assert self.values.ndim == 2, self.values.shape
         assert len(self.channels) == len(self.units) == self.values.shape[0]
-    part_of: str | None = None  # the stretch whose other channels have clocks of their own
         assert self.rate_hz > 0
 
     @property
@@ -70,6 +74,20 @@ class Recording:
     def duration_s(self) -> float:
         """Length in seconds."""
         return self.samples / self.rate_hz
+
+    def blocks(self, overlap: int = 0) -> Iterator[FloatArray]:
+        """The values (C, T) a stretch at a time, in order; views of at most 65 536 + overlap.
+
+        What a pass over memory-mapped values has read is given back on the way, so that it never
+        holds a whole recording.
+
+        Args:
+            overlap: samples that a block shares with the next one; a recording that has no more
+                than these has no blocks.
+        """
+        for first in range(0, self.samples - overlap, _BLOCK):
+            yield np.asarray(self.values[:, first : first + _BLOCK + overlap])
+            release(self.values)
 
     def between(self, first: int, stop: int, id: str) -> Recording:
         """The samples from `first` to before `stop` as a recording of its own; values are a view.
@@ -106,6 +124,7 @@ class Events:
     spans: tuple[Span, ...] = ()
     attributes: Mapping[str, str | float] = field(default_factory=lambda: MappingProxyType({}))
     labels: Mapping[str, str | int | float] = field(default_factory=lambda: _EMPTY)
+    part_of: str | None = None  # the stretch whose other channels have clocks of their own
 
     def __post_init__(self) -> None:
         assert self.time_s.shape == self.channel.shape == self.value.shape
@@ -118,13 +137,16 @@ class RecordingSet:
 
     recordings: tuple[Recording, ...]
     left_out: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # id: reason
+    # Channel: the rates, Hz, at which files hold it; None = irregular readings.
+    rates: Mapping[str, tuple[float | None, ...]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
 
     def __post_init__(self) -> None:
         shapes = {(r.channels, r.units, r.rate_hz) for r in self.recordings}
         assert len(shapes) <= 1, shapes
 
     def __iter__(self) -> Iterator[Recording]:
-    part_of: str | None = None  # the stretch whose other channels have clocks of their own
         return iter(self.recordings)
 
     def __len__(self) -> int:
@@ -137,10 +159,6 @@ class RecordingSet:
 
 
 def later(start: np.datetime64 | None, seconds: float) -> np.datetime64 | None:
-    # Channel: the rates, Hz, at which files hold it; None = irregular readings.
-    rates: Mapping[str, tuple[float | None, ...]] = field(
-        default_factory=lambda: MappingProxyType({})
-    )
     """`start` moved by whole seconds, the nearest; None stays unknown."""
     return None if start is None else start + np.timedelta64(round(seconds), "s")
 

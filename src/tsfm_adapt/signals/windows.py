@@ -10,8 +10,13 @@ from functools import lru_cache
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
+from tsfm_adapt.signals.mapping import Pages
 from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray, Recording
+
+_LISTED = 1 << 22  # windows whose shuffled order is kept as a list; of more it is computed
+_ROUNDS = 6  # of the computed order
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class Windows:
         self.subject_names = tuple(sorted({r.subject for r in recordings}))
         # np.memmap pays for each slice; a plain view of the same pages does not.
         self._values = [np.asarray(r.values) for r in recordings]
+        self._pages = Pages(self._values)
         self._origin_s = np.array([_seconds_since_epoch(r.start) for r in recordings], float)
         counts = [_count(r.samples, spec) for r in recordings]
         self._ends = np.cumsum(counts, dtype=np.int64)  # (R,) windows up to each recording's last
@@ -188,6 +194,7 @@ class Windows:
         with np.errstate(over="ignore"):  # beyond float32 becomes inf, which is not observed
             for row, (r, s) in enumerate(zip(recording.tolist(), start.tolist(), strict=True)):
                 values[row] = self._values[r][:, s : s + length]
+        self._pages.touch(len(recording) * channels, length * self._values[0].itemsize)
         observed = np.isfinite(values)
         # As integers, 0 x the bits of NaN is the bits of 0.0: 6 times faster than a masked copy.
         bits = values.view(np.int32)
@@ -199,15 +206,20 @@ def step_indices(n: int, batch_size: int, seed: int, step: int) -> IntArray:
     """The windows of training step `step`: a pure function, so that a resumed run repeats it.
 
     The steps read one endless sequence of shuffled epochs: any n consecutive draws that begin at
-    a multiple of n hold every window once, and a batch may reach over an epoch's end.
+    a multiple of n hold every window once, and a batch may reach over an epoch's end. The order
+    of very many windows is computed, not listed, so that their number costs no memory.
 
     Returns:
         (batch_size,) indices below `n`.
     """
     assert n > 0, "no windows to draw from"
     epoch, within = np.divmod(np.arange(step * batch_size, (step + 1) * batch_size), n)
-    orders = {int(e): _shuffled(n, seed, int(e)) for e in np.unique(epoch)}
-    return np.array([orders[e][w] for e, w in zip(epoch.tolist(), within.tolist(), strict=True)])
+    drawn = np.empty(batch_size, dtype=np.int64)
+    for e in np.unique(epoch).tolist():
+        own = epoch == e
+        at = within[own]
+        drawn[own] = _shuffled(n, seed, e)[at] if n <= _LISTED else _permuted(at, n, seed, e)
+    return drawn
 
 
 @lru_cache(maxsize=2)  # a batch reads one epoch, or two at its end; longer lists are large
@@ -215,6 +227,35 @@ def _shuffled(n: int, seed: int, epoch: int) -> IntArray:
     order = np.random.default_rng([seed, epoch]).permutation(n)
     order.flags.writeable = False
     return order
+
+
+def _permuted(at: IntArray, n: int, seed: int, epoch: int) -> IntArray:
+    """Places (N,) of a random order of `n`, each computed from its number alone.
+
+    A Feistel network permutes the next power of 4; what falls outside is permuted again until it
+    falls inside (cycle walking; Black & Rogaway 2002, "Ciphers with arbitrary finite domains").
+    """
+    keys = np.random.default_rng([seed, epoch]).integers(2**64, size=_ROUNDS, dtype=np.uint64)
+    half = np.uint64((int(n - 1).bit_length() + 1) // 2)
+    low = (np.uint64(1) << half) - np.uint64(1)
+
+    def once(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        left, right = x >> half, x & low
+        for key in keys:
+            left, right = right, left ^ (_mixed(right ^ key) & low)
+        return (left << half) | right
+
+    x = once(at.astype(np.uint64))
+    while (outside := x >= n).any():
+        x[outside] = once(x[outside])
+    return x.astype(np.int64)
+
+
+def _mixed(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """64 bits that each depend on all of `x` (Steele, Lea & Flood 2014, SplitMix)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
 
 
 def _count(samples: int, spec: WindowSpec) -> int:
