@@ -75,6 +75,7 @@ class Keeper(lightning.Callback):
         folder: Path,
         fitted: Fitted,
         progress: Progress,
+        on_validation: Callable[[int, float], None] | None = None,
     ) -> None:
         self.fitted = fitted
         self.meter: Meter | None = None
@@ -86,6 +87,7 @@ class Keeper(lightning.Callback):
         self._seed = seed
         self._folder = folder
         self._progress = progress
+        self._on_validation = on_validation
         self._validate_every = settings.validate_every or max(1, settings.steps // 10)
         self._step_start_s = 0.0
         self._metrics: _Metrics | None = None
@@ -161,6 +163,8 @@ class Keeper(lightning.Callback):
         else:
             more = self.fitted.validations_without_gain + 1
             self.fitted = replace(self.fitted, validations_without_gain=more)
+        if self._on_validation is not None:
+            self._on_validation(self.fitted.step, loss)
 
     def _validation_loss(self, trainer: Any, pl_module: Any) -> float:
         """Mean loss over the validation windows, shared out over the processes."""

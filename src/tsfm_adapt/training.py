@@ -11,7 +11,7 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import cos, pi
 from pathlib import Path
@@ -39,12 +39,23 @@ def fit(
     seed: int,
     folder: Path,
     progress: Progress,
+    on_validation: Callable[[int, float], None] | None = None,
 ) -> Fitted:
     """Trains until `settings.steps`, from `checkpoints/last` in `folder` where there is one.
 
     Writes `checkpoints/last` and `checkpoints/best`, `metrics.jsonl` and TensorBoard events. The
     best checkpoint has the lowest validation loss, that of the untrained step 0 included; without
     validation windows it is the last one. The model is left at `last`, in eval mode.
+
+    Args:
+        model: to be trained, in place.
+        train: the windows that are learned from.
+        val: those that select; may be none.
+        settings: the recipe's `train`.
+        seed: of the batches and of dropout.
+        folder: the run's.
+        progress: where progress is shown.
+        on_validation: told the step and the loss of each validation; what it raises ends training.
 
     Raises:
         DivergedError: a loss was not finite; `best` is kept.
@@ -62,7 +73,7 @@ def fit(
         model.load_trainable(state["trainable"])
         return before
     module = _Module(model, settings, seed, state)
-    keeper = Keeper(model, val, settings, seed, folder, before, progress)
+    keeper = Keeper(model, val, settings, seed, folder, before, progress, on_validation)
     trainer = lightning.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,

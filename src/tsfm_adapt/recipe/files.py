@@ -76,7 +76,8 @@ def changed(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
         RecipeError: a key leads through something that is no section.
     """
     result = deepcopy(tree)
-    for dotted, value in changes.items():
+    for dotted, given in changes.items():
+        value = deepcopy(given)  # a later key may lie inside it
         *path, last = dotted.split(".")
         node: Any = result
         for depth, key in enumerate(path):
