@@ -1,5 +1,7 @@
 """The laws that every reader obeys; inherit and supply `config`."""
 
+from itertools import groupby
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -31,6 +33,14 @@ def channel_of(item, name):
     return np.stack([item.time_s[own], item.value[own]])
 
 
+def stretches(items):
+    """The parts of each stretch by its id; a recording that is a part of nothing is its own."""
+    found = {}
+    for item in items:
+        found.setdefault(item.part_of or item.id, []).append(item)
+    return found
+
+
 class ReaderContract:
     """A subclass is a test class for one reader; its `config` reads at least two records."""
 
@@ -52,18 +62,37 @@ class ReaderContract:
         assert len(set(ids)) == len(ids)
 
     def test_channels_asked_for_come_alone_in_that_order_and_unchanged(self, config):
-        whole = {item.id: item for item in config.read(())}
-        names = sorted({name for item in whole.values() for name in item.channels}, reverse=True)
+        whole = stretches(config.read(()))
+        names = sorted({n for parts in whole.values() for p in parts for n in p.channels})[::-1]
         for wanted in [(name,) for name in names] + [tuple(names)]:
-            read = list(config.read(wanted))
-            assert [item.id for item in read] == list(whole)
-            for item in read:
-                full = whole[item.id]
-                assert item.channels == tuple(n for n in wanted if n in full.channels)
-                for name in item.channels:
-                    np.testing.assert_array_equal(channel_of(item, name), channel_of(full, name))
-                    unit = full.units[full.channels.index(name)]
-                    assert item.units[item.channels.index(name)] == unit
+            read = stretches(config.read(wanted))
+            assert list(read) == list(whole)
+            for id, parts in read.items():
+                held = {name: part for part in whole[id] for name in part.channels}
+                assert {n for p in parts for n in p.channels} == set(wanted) & set(held)
+                for item in parts:
+                    assert item.channels == tuple(n for n in wanted if n in item.channels)
+                    for name in item.channels:
+                        full = held[name]
+                        np.testing.assert_array_equal(
+                            channel_of(item, name), channel_of(full, name)
+                        )
+                        unit = full.units[full.channels.index(name)]
+                        assert item.units[item.channels.index(name)] == unit
+
+    def test_parts_of_a_stretch_follow_each_other_and_share_all_but_channels_and_clock(
+        self, config
+    ):
+        items = list(config.read(()))
+        met = [id for id, _ in groupby(items, lambda item: item.part_of or item.id)]
+        assert len(set(met)) == len(met)
+        for parts in stretches(items).values():
+            names = [name for part in parts for name in part.channels]
+            assert len(set(names)) == len(names)
+            clocks = [p.rate_hz if isinstance(p, Recording) else None for p in parts]
+            assert len(set(clocks)) == len(clocks)
+            for name in ("subject", "start", "spans", "attributes", "labels", "part_of"):
+                assert all(getattr(part, name) == getattr(parts[0], name) for part in parts)
 
     def test_a_channel_that_no_record_has_is_left_to_the_caller(self, config):
         assert all(item.channels == () for item in config.read(("no such channel",)))

@@ -1,8 +1,8 @@
 """WFDB records on disk: PhysioNet's headers with signal files, one segment or many.
 
 Every sample is kept. Where the channels asked for have several rates (several samples a frame),
-a record becomes one recording per rate, `<id>/<rate>Hz`. Skewed signals are shifted into place.
-Annotations become marks: spans of no length, with the symbol as the label.
+a record becomes one recording per rate, `<id>/<rate>Hz`, the parts of one stretch. Skewed signals
+are shifted into place. Annotations become marks: spans of no length, with the symbol as the label.
 """
 
 from __future__ import annotations
@@ -161,6 +161,7 @@ def _recordings(
             start=stored.start,
             spans=spans,
             attributes=_attributes(stored.comments),
+            part_of=identity if len(rates) > 1 else None,
         )
 
 
