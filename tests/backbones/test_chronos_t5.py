@@ -403,7 +403,7 @@ def test_without_weights_the_shapes_are_the_same_and_nothing_is_allocated(folder
 def test_the_settings_come_from_the_checkpoint(folder):
     spec = Config(checkpoint=str(folder)).build(weights=False).spec
     assert (spec.name, spec.width, spec.layers, spec.patch) == ("chronos_t5", 32, 2, 1)
-    assert spec.max_context == 128
+    assert spec.max_context == 256
     assert not spec.joint_channels
     assert not spec.causal
     assert spec.native_tasks == {"forecast"}

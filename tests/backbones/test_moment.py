@@ -22,7 +22,7 @@ EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
 
 class TestMoment(BackboneContract, ReconstructContract):
     backbone_class = Moment
-    beyond_one_pass = 150  # tiny predicts 64 steps a pass
+    beyond_one_pass = 300  # tiny predicts 128 steps a pass
 
     @pytest.mark.parametrize("samples", [1, 70, 1000])
     def test_mixers_receive_the_data_tokens_of_every_layer(self, backbone, samples):
@@ -37,34 +37,34 @@ class TestMoment(BackboneContract, ReconstructContract):
             through = Acting()
             call(through)
             assert [layer for _, layer in through.given] == [0, 1]
-            kept = min(tokens, 128 // 8 - ahead)
+            kept = min(tokens, 256 // 8 - ahead)
             assert {given.shape for given, _ in through.given} == {(3, 4, kept, 32)}
 
     def test_prompts_leave_every_pass_with_its_own_tokens(self, backbone):
         """Prompts shift the tokens, not their places in the window."""
-        batch = random_batch(samples=128)
+        batch = random_batch(samples=256)
         prompts = torch.zeros(5, backbone.spec.width)
         plain, prompted = Acting(), Acting(lambda batch, layer: prompts if layer == 0 else None)
-        backbone.forecast(batch, 150, plain)
-        backbone.forecast(batch, 150, prompted)
+        backbone.forecast(batch, 300, plain)
+        backbone.forecast(batch, 300, prompted)
         assert torch.equal(prompted.given[0][0], plain.given[0][0])
         assert [t.shape for t, _ in prompted.given] == [t.shape for t, _ in plain.given]
-        assert [t.shape[2] for t, layer in plain.given if layer == 0] == [8, 8, 13]
+        assert [t.shape[2] for t, layer in plain.given if layer == 0] == [16, 16, 26]
 
     def test_what_was_forecast_is_the_context_of_the_next_pass(self, backbone):
-        batch, through = random_batch(windows=2, channels=3), Acting()
-        forecast = backbone.forecast(batch, 150, through).values[:, :, 0]
+        batch, through = random_batch(windows=2, channels=3, samples=140), Acting()
+        forecast = backbone.forecast(batch, 300, through).values[:, :, 0]
         passes = [asked for asked, layer in through.asked if layer == 0]
-        assert [asked.values.shape for asked in passes] == [(2, 3, 70), (2, 3, 128), (2, 3, 128)]
-        assert torch.equal(passes[1].values[..., -64:], forecast[..., :64])
-        assert passes[1].observed[..., -64:].all()
-        assert torch.equal(passes[2].values, forecast[..., :128])
-        dropped = 70 + 64 - 128
+        assert [asked.values.shape for asked in passes] == [(2, 3, 140), (2, 3, 256), (2, 3, 256)]
+        assert torch.equal(passes[1].values[..., -128:], forecast[..., :128])
+        assert passes[1].observed[..., -128:].all()
+        assert torch.equal(passes[2].values, forecast[..., :256])
+        dropped = 140 + 128 - 256
         assert passes[1].start_s.tolist() == [dropped * 60.0, 86400.0 + dropped * 60.0]
 
     def test_a_target_beyond_one_pass_is_cut_to_it(self, backbone):
-        batch, cut = random_batch(horizon=100), random_batch(horizon=100)
-        cut.target_observed[..., 64:] = False
+        batch, cut = random_batch(horizon=160), random_batch(horizon=160)
+        cut.target_observed[..., 128:] = False
         assert torch.equal(backbone.loss(batch), backbone.loss(cut))
 
     def test_the_loss_is_the_squared_error_of_the_forecast_in_deviations(self, backbone):
@@ -258,7 +258,7 @@ def test_without_weights_the_shapes_are_the_same_and_nothing_is_allocated(folder
 def test_the_settings_come_from_the_checkpoint(folder):
     spec = Config(checkpoint=str(folder)).build(weights=False).spec
     assert (spec.name, spec.width, spec.layers, spec.patch) == ("moment", 32, 2, 8)
-    assert spec.max_context == 128
+    assert spec.max_context == 256
     assert not spec.joint_channels
     assert not spec.causal
     assert spec.native_tasks == {"forecast", "impute"}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tsfm_adapt.components import require
 from tsfm_adapt.errors import EnvironmentProblem, RecipeError, TsfmAdaptError
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from tsfm_adapt.forecasts import Forecast
 
 EMBEDDED = Path(__file__).parent / "embedded"
+TINY = "tiny"  # the checkpoint that is `Backbone.tiny`
 
 
 class Through(Protocol):
@@ -80,7 +83,7 @@ class BackboneSpec:
     """What a loaded backbone is and can do; lengths in samples."""
 
     name: str
-    checkpoint: str  # Hub id, folder, or 'embedded'
+    checkpoint: str  # Hub id, folder, 'embedded' or 'tiny'
     licence: str
     width: int  # D
     layers: int  # blocks of the encoder, the layers of `Through`
@@ -90,6 +93,11 @@ class BackboneSpec:
     causal: bool
     native_tasks: frozenset[NativeTask]  # tasks with a pretrained head
     input_gradients: bool = True  # forecasts carry gradients to the context; statistics do not
+
+    @property
+    def random_weights(self) -> bool:
+        """True where nothing was pretrained, so that scores mean nothing."""
+        return self.checkpoint == TINY
 
 
 @dataclass(frozen=True)
@@ -171,20 +179,48 @@ class BackboneConfig(BaseModel, ABC):
     name: str
     checkpoint: str = Field(
         default="embedded",
-        description="'embedded' (small, trained on synthetic series), a Hub id, or a folder",
+        description="'embedded' (small, trained on synthetic series), a Hub id, a folder, or "
+        "'tiny' (random weights, for tests and dry runs)",
     )
     revision: str | None = Field(default=None, description="Hub revision; None = the newest")
 
-    @abstractmethod
     def build(self, *, weights: bool = True) -> Backbone:
-        """Loads the backbone in eval mode, float32, on the CPU.
+        """The backbone in eval mode, float32, on the CPU.
 
         Args:
             weights: False builds the architecture on the meta device, to count parameters.
 
         Raises:
             RecipeError: the checkpoint does not exist or is not of this family.
+            EnvironmentProblem: a package that the family needs is missing, or the Hub cannot be
+                reached.
         """
+        require("backbone", self.name)
+        if self.checkpoint != TINY:
+            return self._load(weights)
+
+        import torch
+
+        with nullcontext() if weights else torch.device("meta"):
+            return self._tiny()
+
+    @abstractmethod
+    def _load(self, weights: bool) -> Backbone:
+        """The backbone of a checkpoint other than 'tiny'; without weights on the meta device."""
+
+    @abstractmethod
+    def _tiny(self) -> Backbone:
+        """`Backbone.tiny` of seed 0 with the recipe's settings, on torch's default device."""
+
+
+def licence(checkpoint: str, licences: Mapping[str, str]) -> str:
+    """That of a checkpoint's weights: SPDX or the licence's own name; 'unknown' if not listed.
+
+    Args:
+        checkpoint: as the recipe has it.
+        licences: those of the family, by checkpoint.
+    """
+    return "apache-2.0" if checkpoint == TINY else licences.get(checkpoint, "unknown")
 
 
 def locate(name: str, checkpoint: str) -> str:
@@ -207,8 +243,8 @@ def locate(name: str, checkpoint: str) -> str:
         return checkpoint
     else:
         raise RecipeError(
-            f"backbone.checkpoint: '{checkpoint}' is neither 'embedded', nor a folder that "
-            "exists, nor a Hub id of the form 'organisation/name'."
+            f"backbone.checkpoint: '{checkpoint}' is neither 'embedded' nor 'tiny', nor a "
+            "folder that exists, nor a Hub id of the form 'organisation/name'."
         )
     present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     missing = [] if "config.json" in present else ["config.json"]

@@ -24,12 +24,14 @@ from tsfm_adapt.backbones._chronos import (
 from tsfm_adapt.backbones._rollout import continued
 from tsfm_adapt.backbones.base import (
     PLAIN,
+    TINY,
     Backbone,
     BackboneConfig,
     BackboneSpec,
     Encoded,
     Role,
     Through,
+    licence,
 )
 
 if TYPE_CHECKING:
@@ -67,13 +69,16 @@ class Config(BackboneConfig):
         f"for many series; 'auto' = blockwise from {_MANY_SERIES} series a batch",
     )
 
-    def build(self, *, weights: bool = True) -> Chronos2:
+    def _load(self, weights: bool) -> Chronos2:
         """Loads the checkpoint through upstream's own class."""
         from chronos.chronos2 import Chronos2Model
         from chronos.chronos2.config import Chronos2CoreConfig
 
         model = load(self, Chronos2CoreConfig, Chronos2Model, "Chronos2Model", weights)
         return Chronos2(model, self.checkpoint, self.group_attention)
+
+    def _tiny(self) -> Chronos2:
+        return Chronos2.tiny(group_attention=self.group_attention)
 
 
 class Chronos2(Backbone):
@@ -92,7 +97,7 @@ class Chronos2(Backbone):
         self.spec = BackboneSpec(
             name="chronos2",
             checkpoint=checkpoint,
-            licence=LICENCES.get(checkpoint, "unknown"),
+            licence=licence(checkpoint, LICENCES),
             width=model.model_dim,
             layers=len(model.encoder.block),
             patch=settings.input_patch_size,
@@ -110,7 +115,7 @@ class Chronos2(Backbone):
             _Blockwise(model.encoder, self._site, _MANY_SERIES if group_attention == "auto" else 0)
 
     @classmethod
-    def tiny(cls, seed: int = 0) -> Chronos2:
+    def tiny(cls, seed: int = 0, group_attention: GroupAttention = "auto") -> Chronos2:
         """Two layers of width 32; nine quantiles, four output patches of 16."""
         import torch
         from chronos.chronos2 import Chronos2Model
@@ -138,7 +143,7 @@ class Chronos2(Backbone):
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(Chronos2Model(config), checkpoint="tiny")
+            return cls(Chronos2Model(config), TINY, group_attention)
 
     def sites(self) -> Mapping[Role, str]:
         """Time and group attention alike; layer.0 is time, layer.1 is group.

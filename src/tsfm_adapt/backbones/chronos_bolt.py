@@ -21,12 +21,14 @@ from tsfm_adapt.backbones._chronos import (
 from tsfm_adapt.backbones._rollout import continued
 from tsfm_adapt.backbones.base import (
     PLAIN,
+    TINY,
     Backbone,
     BackboneConfig,
     BackboneSpec,
     Encoded,
     Role,
     Through,
+    licence,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class Config(BackboneConfig):
 
     name: Literal["chronos_bolt"] = "chronos_bolt"
 
-    def build(self, *, weights: bool = True) -> ChronosBolt:
+    def _load(self, weights: bool) -> ChronosBolt:
         """Loads the checkpoint through upstream's own class."""
         from chronos.chronos_bolt import ChronosBoltModelForForecasting
         from transformers import T5Config
@@ -63,6 +65,9 @@ class Config(BackboneConfig):
         model = load(self, T5Config, Strict, "ChronosBoltModelForForecasting", weights)
         model.__class__ = ChronosBoltModelForForecasting  # the name that is saved with it
         return ChronosBolt(model, checkpoint=self.checkpoint)
+
+    def _tiny(self) -> ChronosBolt:
+        return ChronosBolt.tiny()
 
 
 class ChronosBolt(Backbone):
@@ -79,7 +84,7 @@ class ChronosBolt(Backbone):
         self.spec = BackboneSpec(
             name="chronos_bolt",
             checkpoint=checkpoint,
-            licence=LICENCES.get(checkpoint, "unknown"),
+            licence=licence(checkpoint, LICENCES),
             width=model.model_dim,
             layers=len(model.encoder.block),
             patch=settings.input_patch_size,
@@ -123,7 +128,7 @@ class ChronosBolt(Backbone):
         }
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(ChronosBoltModelForForecasting(config), checkpoint="tiny")
+            return cls(ChronosBoltModelForForecasting(config), TINY)
 
     def sites(self) -> Mapping[Role, str]:
         """The encoder's self-attention, the decoder's cross-attention, and both feed-forwards.

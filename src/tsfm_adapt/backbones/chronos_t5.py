@@ -22,12 +22,14 @@ from tsfm_adapt.backbones._chronos import (
 from tsfm_adapt.backbones._rollout import continued
 from tsfm_adapt.backbones.base import (
     PLAIN,
+    TINY,
     Backbone,
     BackboneConfig,
     BackboneSpec,
     Encoded,
     Role,
     Through,
+    licence,
 )
 from tsfm_adapt.errors import RecipeError
 
@@ -68,7 +70,7 @@ class Config(BackboneConfig):
         "but later steps know of no spread in earlier ones, so their intervals are too narrow",
     )
 
-    def build(self, *, weights: bool = True) -> ChronosT5:
+    def _load(self, weights: bool) -> ChronosT5:
         """Loads the checkpoint through upstream's own class."""
         from transformers import T5Config, T5ForConditionalGeneration
 
@@ -77,6 +79,9 @@ class Config(BackboneConfig):
         )
         _check(self.checkpoint, model.config)
         return ChronosT5(model, self.checkpoint, self.samples, self.prediction)
+
+    def _tiny(self) -> ChronosT5:
+        return ChronosT5.tiny(samples=self.samples, prediction=self.prediction)
 
 
 class ChronosT5(Backbone):
@@ -109,7 +114,7 @@ class ChronosT5(Backbone):
         self.spec = BackboneSpec(
             name="chronos_t5",
             checkpoint=checkpoint,
-            licence=LICENCES.get(checkpoint, "unknown"),
+            licence=licence(checkpoint, LICENCES),
             width=model.config.d_model,
             layers=len(model.encoder.block),
             patch=1,
@@ -126,7 +131,9 @@ class ChronosT5(Backbone):
         self._site = Site(model.encoder, model.encoder.block, extend)
 
     @classmethod
-    def tiny(cls, seed: int = 0) -> ChronosT5:
+    def tiny(
+        cls, seed: int = 0, samples: int = 20, prediction: Prediction = "sampled"
+    ) -> ChronosT5:
         """Two layers of width 32 on either side; 1021 bins, 24 steps a pass."""
         import torch
         from transformers import T5Config, T5ForConditionalGeneration
@@ -147,7 +154,7 @@ class ChronosT5(Backbone):
         config.chronos_config = {
             "tokenizer_class": "MeanScaleUniformBins",
             "tokenizer_kwargs": {"low_limit": -15.0, "high_limit": 15.0},
-            "context_length": 128,
+            "context_length": 256,
             "prediction_length": 24,
             "n_tokens": 1024,
             "n_special_tokens": 2,
@@ -162,7 +169,7 @@ class ChronosT5(Backbone):
         }
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(T5ForConditionalGeneration(config), checkpoint="tiny")
+            return cls(T5ForConditionalGeneration(config), TINY, samples, prediction)
 
     def sites(self) -> Mapping[Role, str]:
         """Self-attention of both stacks, cross-attention, and both feed-forwards.

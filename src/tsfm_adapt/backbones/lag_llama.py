@@ -18,6 +18,7 @@ from pydantic import Field
 from tsfm_adapt.backbones._rollout import continued
 from tsfm_adapt.backbones.base import (
     PLAIN,
+    TINY,
     Backbone,
     BackboneConfig,
     BackboneSpec,
@@ -25,6 +26,7 @@ from tsfm_adapt.backbones.base import (
     Role,
     Through,
     complete,
+    licence,
     locate,
     overwritten,
     per_series,
@@ -54,7 +56,8 @@ class Config(BackboneConfig):
     checkpoint: str = Field(
         default="embedded",
         description="'embedded' (small, trained on synthetic series), a Hub id, a folder with "
-        "config.json and model.safetensors or with lag-llama.ckpt, or such a file itself",
+        "config.json and model.safetensors or with lag-llama.ckpt, such a file itself, or "
+        "'tiny' (random weights, for tests and dry runs)",
     )
     context: int = Field(
         default=32,
@@ -71,7 +74,7 @@ class Config(BackboneConfig):
         "contexts beyond 32. None = as the checkpoint has it",
     )
 
-    def build(self, *, weights: bool = True) -> LagLlama:
+    def _load(self, weights: bool) -> LagLlama:
         """Loads a folder of ours, or upstream's checkpoint without running what is in it."""
         import torch
         from safetensors import SafetensorError
@@ -108,6 +111,11 @@ class Config(BackboneConfig):
             kept = {name: state[name].to(torch.float32) for name in expected}
             net.load_state_dict(kept, assign=True)
         return LagLlama(net, self.checkpoint, self.context, self.samples)
+
+    def _tiny(self) -> LagLlama:
+        return LagLlama.tiny(
+            context=self.context, samples=self.samples, rope_factor=self.rope_factor
+        )
 
     def _source(self) -> Path:
         """The folder with config.json and weights, or the `.ckpt`."""
@@ -168,7 +176,7 @@ class LagLlama(Backbone):
         self.spec = BackboneSpec(
             name="lag_llama",
             checkpoint=checkpoint,
-            licence=LICENCES.get(checkpoint, "unknown"),
+            licence=licence(checkpoint, LICENCES),
             width=net.width,
             layers=net.settings["n_layer"],
             patch=1,
@@ -181,7 +189,13 @@ class LagLlama(Backbone):
         self._samples = samples
 
     @classmethod
-    def tiny(cls, seed: int = 0) -> LagLlama:
+    def tiny(
+        cls,
+        seed: int = 0,
+        context: int = 24,
+        samples: int = 10,
+        rope_factor: float | None = None,
+    ) -> LagLlama:
         """Two layers of width 32, the published lags, 24 tokens, 10 samples."""
         import torch
 
@@ -190,7 +204,7 @@ class LagLlama(Backbone):
         settings = {"n_layer": 2, "n_head": 2, "n_embd_per_head": 16, "lags_seq": LAGS}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(LagLlamaNet(settings), "tiny", context=24, samples=10)
+            return cls(LagLlamaNet(settings, rope_factor), TINY, context, samples)
 
     def sites(self) -> Mapping[Role, str]:
         """Attention and feed-forward of every block; keys and values share one layer."""

@@ -25,14 +25,15 @@ from tsfm_adapt.backbones._packing import (
 )
 from tsfm_adapt.backbones.base import (
     PLAIN,
+    TINY,
     BackboneConfig,
     BackboneSpec,
     Encoded,
     ReconstructingBackbone,
     Role,
     Through,
+    licence,
 )
-from tsfm_adapt.components import require
 from tsfm_adapt.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -84,9 +85,8 @@ class Config(BackboneConfig):
         description="samples a token; auto = 32, or the checkpoint's largest below it",
     )
 
-    def build(self, *, weights: bool = True) -> Moirai:
+    def _load(self, weights: bool) -> Moirai:
         """Loads the checkpoint into upstream's own class."""
-        require("backbone", "moirai")
         from uni2ts.model.moirai.module import MoiraiModule, decode_distr_output
 
         def decoded(settings: dict[str, Any]) -> dict[str, Any]:
@@ -96,6 +96,9 @@ class Config(BackboneConfig):
         # Moirai-MoE has d_ff beside all settings of this class.
         model = load(self, MoiraiModule, _SETTINGS, ["d_ff"], decoded, weights)
         return Moirai(model, checkpoint=self.checkpoint, patch_size=self.patch_size)
+
+    def _tiny(self) -> Moirai:
+        return Moirai.tiny(patch_size=self.patch_size)
 
 
 class Moirai(ReconstructingBackbone):
@@ -126,7 +129,7 @@ class Moirai(ReconstructingBackbone):
         self.spec = BackboneSpec(
             name="moirai",
             checkpoint=checkpoint,
-            licence=LICENCES.get(checkpoint, "unknown"),
+            licence=licence(checkpoint, LICENCES),
             width=model.d_model,
             layers=model.num_layers,
             patch=patch,
@@ -138,7 +141,7 @@ class Moirai(ReconstructingBackbone):
         self._site = PackedSite(model.encoder, causal=False)
 
     @classmethod
-    def tiny(cls, seed: int = 0) -> Moirai:
+    def tiny(cls, seed: int = 0, patch_size: int | Literal["auto"] = "auto") -> Moirai:
         """Two layers of width 64, patches of 8 and 16, the published mixture."""
         import torch
         from uni2ts.distribution import (
@@ -167,7 +170,7 @@ class Moirai(ReconstructingBackbone):
                 attn_dropout_p=0.0,
                 dropout_p=0.0,
             )
-            return cls(model, checkpoint="tiny")
+            return cls(model, TINY, patch_size)
 
     def sites(self) -> Mapping[Role, str]:
         """Attention over time and channels at once, and the gated feed-forward."""

@@ -22,14 +22,15 @@ from tsfm_adapt.backbones._packing import (
 from tsfm_adapt.backbones._rollout import continued
 from tsfm_adapt.backbones.base import (
     PLAIN,
+    TINY,
     Backbone,
     BackboneConfig,
     BackboneSpec,
     Encoded,
     Role,
     Through,
+    licence,
 )
-from tsfm_adapt.components import require
 from tsfm_adapt.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -64,9 +65,8 @@ class Config(BackboneConfig):
 
     name: Literal["moirai2"] = "moirai2"
 
-    def build(self, *, weights: bool = True) -> Moirai2:
+    def _load(self, weights: bool) -> Moirai2:
         """Loads the checkpoint into upstream's own class."""
-        require("backbone", "moirai2")
         from uni2ts.model.moirai2.module import Moirai2Module
 
         def decoded(settings: dict[str, Any]) -> dict[str, Any]:
@@ -76,6 +76,9 @@ class Config(BackboneConfig):
         # Moirai 1.x and Moirai-MoE have several patch sizes.
         model = load(self, Moirai2Module, _SETTINGS, ["patch_sizes"], decoded, weights)
         return Moirai2(model, checkpoint=self.checkpoint)
+
+    def _tiny(self) -> Moirai2:
+        return Moirai2.tiny()
 
 
 class Moirai2(Backbone):
@@ -103,7 +106,7 @@ class Moirai2(Backbone):
         self.spec = BackboneSpec(
             name="moirai2",
             checkpoint=checkpoint,
-            licence=LICENCES.get(checkpoint, "unknown"),
+            licence=licence(checkpoint, LICENCES),
             width=model.d_model,
             layers=model.num_layers,
             patch=model.patch_size,
@@ -134,7 +137,7 @@ class Moirai2(Backbone):
                 dropout_p=0.0,
                 num_predict_token=4,
             )
-            return cls(model, checkpoint="tiny")
+            return cls(model, TINY)
 
     def sites(self) -> Mapping[Role, str]:
         """Attention over time and channels at once, and the gated feed-forward."""

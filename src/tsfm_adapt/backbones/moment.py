@@ -18,6 +18,7 @@ from pydantic import Field
 from tsfm_adapt.backbones._rollout import continued
 from tsfm_adapt.backbones.base import (
     PLAIN,
+    TINY,
     BackboneConfig,
     BackboneSpec,
     Encoded,
@@ -25,6 +26,7 @@ from tsfm_adapt.backbones.base import (
     Role,
     Through,
     complete,
+    licence,
     locate,
     unavailable,
 )
@@ -57,7 +59,7 @@ class Config(BackboneConfig):
         "(else the next), or 'hide' the patch whole, as upstream does",
     )
 
-    def build(self, *, weights: bool = True) -> Moment:
+    def _load(self, weights: bool) -> Moment:
         """Loads config.json and model.safetensors, as `momentfm` saves them."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -73,6 +75,9 @@ class Config(BackboneConfig):
         except (OSError, UnicodeDecodeError, json.JSONDecodeError, SafetensorError) as error:
             raise unavailable(self.name, self.checkpoint, error) from error
         return Moment(net, checkpoint=self.checkpoint, partial_patches=self.partial_patches)
+
+    def _tiny(self) -> Moment:
+        return Moment.tiny(partial_patches=self.partial_patches)
 
 
 def _unfilled(checkpoint: str, config: Any) -> MomentNet:  # Any: whatever the JSON holds
@@ -148,7 +153,7 @@ class Moment(ReconstructingBackbone):
         self.spec = BackboneSpec(
             name="moment",
             checkpoint=checkpoint,
-            licence=LICENCES.get(checkpoint, "unknown"),
+            licence=licence(checkpoint, LICENCES),
             width=model.width,
             layers=len(model.encoder.block),
             patch=model.patch,
@@ -162,8 +167,8 @@ class Moment(ReconstructingBackbone):
         self._site = Site(model.encoder, model.encoder.block, _extend)
 
     @classmethod
-    def tiny(cls, seed: int = 0) -> Moment:
-        """Two layers of width 32; 128 samples a window, so 64 steps a pass."""
+    def tiny(cls, seed: int = 0, partial_patches: PartialPatches = "fill") -> Moment:
+        """Two layers of width 32; 256 samples a window, so 128 steps a pass."""
         import torch
 
         from tsfm_adapt.backbones._nets.moment import MomentNet
@@ -179,8 +184,8 @@ class Moment(ReconstructingBackbone):
         }
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            net = MomentNet({"seq_len": 128, "patch_len": 8, "t5_config": t5})
-        return cls(net, checkpoint="tiny")
+            net = MomentNet({"seq_len": 256, "patch_len": 8, "t5_config": t5})
+        return cls(net, TINY, partial_patches)
 
     def sites(self) -> Mapping[Role, str]:
         """Self-attention and the gated feed-forward; `mlp.in` is the gate and what it gates.

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 from tsfm_adapt.backbones._rollout import continued
 from tsfm_adapt.backbones.base import (
     PLAIN,
+    TINY,
     Backbone,
     BackboneConfig,
     BackboneSpec,
@@ -32,6 +33,7 @@ from tsfm_adapt.backbones.base import (
     Through,
     fetch,
     fits,
+    licence,
     locate,
     overwritten,
     per_series,
@@ -75,7 +77,7 @@ class Config(BackboneConfig):
 
     name: Literal["timesfm"] = "timesfm"
 
-    def build(self, *, weights: bool = True) -> TimesFM:
+    def _load(self, weights: bool) -> TimesFM:
         """Loads a folder that upstream or `write` saved, or a Hub id; always uncompiled."""
         import torch
         from huggingface_hub.errors import EntryNotFoundError
@@ -100,6 +102,9 @@ class Config(BackboneConfig):
         except (OSError, ValueError, SafetensorError) as error:
             raise unavailable(self.name, self.checkpoint, error) from error
         return TimesFM(model, checkpoint=self.checkpoint)
+
+    def _tiny(self) -> TimesFM:
+        return TimesFM.tiny()
 
 
 def untrained(sizes: Sizes) -> TimesFM_2p5_200M_torch_module:
@@ -148,7 +153,7 @@ class TimesFM(Backbone):
         self.spec = BackboneSpec(
             name="timesfm",
             checkpoint=checkpoint,
-            licence=LICENCES.get(checkpoint, "unknown"),
+            licence=licence(checkpoint, LICENCES),
             width=definition.stacked_transformers.transformer.model_dims,
             layers=definition.stacked_transformers.num_layers,
             patch=definition.input_patch_len,
@@ -171,7 +176,7 @@ class TimesFM(Backbone):
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(untrained(sizes), checkpoint="tiny")
+            return cls(untrained(sizes), TINY)
 
     def sites(self) -> Mapping[Role, str]:
         """Attention, where upstream fuses q, k and v, and the feed-forward of every block.

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tsfm_adapt.backbones.base import (
     PLAIN,
+    TINY,
     Backbone,
     BackboneConfig,
     BackboneSpec,
@@ -26,6 +27,7 @@ from tsfm_adapt.backbones.base import (
     Through,
     fetch,
     fits,
+    licence,
     locate,
     overwritten,
     per_series,
@@ -61,7 +63,7 @@ class Config(BackboneConfig):
 
     name: Literal["timesfm3"] = "timesfm3"
 
-    def build(self, *, weights: bool = True) -> TimesFM3:
+    def _load(self, weights: bool) -> TimesFM3:
         """Loads the checkpoint through upstream's own class."""
         import torch
         from safetensors import SafetensorError
@@ -83,6 +85,9 @@ class Config(BackboneConfig):
             raise unavailable(self.name, self.checkpoint, error) from error
         return TimesFM3(model, checkpoint=self.checkpoint)
 
+    def _tiny(self) -> TimesFM3:
+        return TimesFM3.tiny()
+
 
 class TimesFM3(Backbone):
     """TimesFM 3 with the channels of one window as its variates, all of them targets.
@@ -99,7 +104,7 @@ class TimesFM3(Backbone):
         self.spec = BackboneSpec(
             name="timesfm3",
             checkpoint=checkpoint,
-            licence=LICENCES.get(checkpoint, "unknown"),
+            licence=licence(checkpoint, LICENCES),
             width=stack.transformer.model_dims,
             layers=stack.num_layers,
             patch=model.input_patch_len,
@@ -142,7 +147,7 @@ class TimesFM3(Backbone):
                 ),
                 transformer_config=StackedTransformersConfig(2, layer),
             )
-        return cls(model, checkpoint="tiny")
+        return cls(model, TINY)
 
     def sites(self) -> Mapping[Role, str]:
         """Attention over time and over channels alike, and the feed-forward of every block.
