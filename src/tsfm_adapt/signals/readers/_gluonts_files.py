@@ -1,0 +1,161 @@
+"""Files of GluonTS entries: which there are, what they hold, and the rate that goes with them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.readers._heads import head
+from tsfm_adapt.signals.readers._rate import AGREE, rate_of
+
+JSON = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
+ARROW = (".arrow", ".feather", ".parquet")
+PARTS: tuple[Literal["train", "test"], ...] = ("train", "test")
+
+
+def files_of(root: Path, part: str | None) -> list[Path]:
+    """The files of one part in order of their names.
+
+    Raises:
+        DataError: there are none, or the part is not the one that is there.
+    """
+    if root.is_file():
+        return [root]
+    folders = [name for name in PARTS if (root / name).is_dir()]
+    if (part not in folders) if part is not None else folders:
+        raise DataError(
+            f"data.reader.part: {root} holds {' and '.join(folders) or 'no parts'}, and "
+            f"{part or 'none'} is named. Correct it."
+        )
+    folder = root / (part or "")
+    files = sorted(p for p in folder.iterdir() if p.name.lower().endswith(JSON + ARROW))
+    files = [p for p in files if p.name != "metadata.json" and not p.name.startswith(".")]
+    if not files:
+        raise DataError(
+            f"A GluonTS dataset holds .json, .jsonl (or .gz of them), .arrow or .parquet files: "
+            f"{folder} has none. Set data.reader.root to the folder that holds them."
+        )
+    return files
+
+
+def entries_of(path: Path) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
+    """Each entry with its place, as errors call it, and its number.
+
+    Raises:
+        DataError: the file is broken or empty, or something in it is no entry.
+    """
+    number = -1
+    for number, entry in enumerate(
+        _rows_of_arrow(path) if path.suffix.lower() in ARROW else _lines(path)
+    ):
+        where = f"{path}, entry {number + 1}"
+        if not isinstance(entry, Mapping) or entry.get("target") is None:
+            raise DataError(
+                f"An entry holds a start and a target: {where}, holds "
+                f"{', '.join(map(str, entry)) if isinstance(entry, Mapping) else type(entry)}. "
+                "Correct the file, or take it out of the folder."
+            )
+        yield where, number, entry
+    if number < 0:
+        raise DataError(
+            f"A file of entries holds at least one: {path} is empty. Fetch it again, or take it "
+            "out of the folder."
+        )
+
+
+def stated_rate(root: Path, stated: float | None) -> float:
+    """The rate of the recipe or of metadata.json.
+
+    Raises:
+        DataError: there is none, or the two contradict each other.
+    """
+    folder = root if root.is_dir() else root.parent
+    folders = (folder, folder.parent) if folder.name in PARTS else (folder,)
+    found = [place / "metadata.json" for place in folders if (place / "metadata.json").is_file()]
+    freq = _freq(found[0]) if found else None
+    if freq is None:
+        if stated is None:
+            raise DataError(
+                f"Entries hold no rate: {folder} has no metadata.json with a 'freq'. "
+                "Set data.reader.rate_hz, for example to 1/3600 for hourly values."
+            )
+        return stated
+    own = rate_of(freq, str(found[0]))
+    if stated is not None and not math.isclose(own, stated, rel_tol=AGREE):
+        raise DataError(
+            f"data.reader.rate_hz: {found[0]} states freq '{freq}', which is {own:g} a second, "
+            f"the recipe {stated:g}. Correct one of them, or leave rate_hz out."
+        )
+    return own if stated is None else stated
+
+
+def begins_like_one(path: Path) -> bool:
+    """Whether the first entry, or the table's columns, have a start and a target."""
+    if path.suffix.lower() in ARROW:
+        return {"start", "target"} <= _columns(path)
+    first = head(path).lstrip().partition("\n")[0]
+    return first.startswith("{") and '"target"' in first and '"start"' in first
+
+
+def _freq(path: Path) -> str | None:
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as problem:
+        raise DataError(
+            f"{path} must be JSON: {problem}. Correct it, or take it away and set "
+            "data.reader.rate_hz."
+        ) from problem
+    freq = metadata.get("freq") if isinstance(metadata, dict) else None
+    return None if freq is None else str(freq)
+
+
+def _lines(path: Path) -> Iterator[Any]:
+    """The JSON values of a file, one a line."""
+    row = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for line in file:
+                row += 1
+                if line.strip():
+                    yield json.loads(line)
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as problem:
+        raise DataError(
+            f"{path} must hold one JSON object a line: line {max(row, 1)}: {problem}. "
+            "Fetch or write it again."
+        ) from problem
+
+
+def _rows_of_arrow(path: Path) -> Iterator[Any]:
+    import pyarrow as pa
+    from gluonts.dataset.arrow import File
+
+    try:
+        yield from File.infer(path)
+    except (OSError, ValueError, KeyError, IndexError, pa.ArrowException) as problem:
+        raise DataError(
+            f"{path} must be an Arrow or Parquet file of entries: {problem}. "
+            "Fetch or write it again."
+        ) from problem
+
+
+def _columns(path: Path) -> set[str]:
+    """The names of a table's columns by its schema; none where it has none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if path.suffix.lower() == ".parquet":
+            return set(pq.read_schema(path).names)
+        with path.open("rb") as file:
+            magic = file.read(6)
+            file.seek(0)
+            opened = pa.ipc.open_file if magic == b"ARROW1" else pa.ipc.open_stream
+            return set(opened(file).schema.names)
+    except (OSError, pa.ArrowException):
+        return set()

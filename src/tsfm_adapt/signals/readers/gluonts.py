@@ -1,0 +1,271 @@
+"""GluonTS datasets: one entry a series, as JSON lines, Arrow or Parquet; and recordings as such.
+
+An entry holds `start`, `target`, (T,) or (C, T), and perhaps `item_id` and features. Features that
+change with time are channels beside the target, those that do not are attributes. `NaN` and null
+are missing values. `entries` gives recordings as a dataset that GluonTS takes and writes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
+
+import numpy as np
+from pydantic import Field
+
+from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.readers._gluonts_files import (
+    ARROW,
+    JSON,
+    PARTS,
+    begins_like_one,
+    entries_of,
+    files_of,
+    stated_rate,
+)
+from tsfm_adapt.signals.readers._heads import some_files
+from tsfm_adapt.signals.readers._rate import AGREE, RateHz, frequency, rate_of
+from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
+from tsfm_adapt.signals.recording import FloatArray, Recording
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_DYNAMIC = ("feat_dynamic_real", "past_feat_dynamic_real")
+_STATIC = ("feat_static_real", "feat_static_cat")
+_OF_NANOSECONDS = (np.datetime64("1678-01-01", "s"), np.datetime64("2262-01-01", "s"))
+
+
+class Entry(TypedDict):
+    """What GluonTS calls a data entry, with the subject beside it."""
+
+    start: pd.Period
+    target: FloatArray  # (C, T), or (T,) of one channel; NaN = not measured
+    item_id: str
+    subject: str
+
+
+class Config(ReaderConfig):
+    """Entries in the order of the files; an entry without `item_id` goes by file and number.
+
+    Of a folder that GluonTS saved, `train` or `test` is read: each series of `test` usually begins
+    with the same series of `train`, so that both together would show what they hide. Features
+    longer than the target state a future that was not measured, and are cut to its length.
+    """
+
+    name: Literal["gluonts"] = "gluonts"
+    root: str = Field(description="a file of entries, a folder of them, or what GluonTS saved")
+    part: Literal["train", "test"] | None = Field(
+        default=None, description="the folder below the root; null = the root has neither"
+    )
+    rate_hz: RateHz | None = Field(
+        default=None, description="samples a second; null = by `freq` in metadata.json"
+    )
+    channels: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="names of the target's rows; null = target, or target_0, target_1, ...",
+    )
+    unit: str | tuple[str, ...] = Field(description="of every row of the target, or one for each")
+    subject: str | None = Field(
+        default=None, description="the entries' key that holds the subject; null = item_id"
+    )
+
+    @classmethod
+    def guess(cls, path: Path) -> Self | None:
+        """Files whose first entry has a start and a target; the unit '1' is a placeholder."""
+        part = next((part for part in PARTS if (path / part).is_dir()), None)
+        folder = path / (part or "")
+        files = [
+            file
+            for file in some_files(folder, JSON + ARROW, 16)
+            if file.name != "metadata.json" and folder in (file, file.parent)
+        ]
+        if not any(begins_like_one(file) for file in files[:2]):
+            return None
+        guessed = cls(root=str(path), part=part, unit="1")
+        try:
+            stated_rate(path, None)
+        except DataError:
+            return guessed.model_copy(update={"rate_hz": 1.0})
+        return guessed
+
+    def read(self, channels: tuple[str, ...]) -> Iterator[Recording]:
+        """Yields one recording an entry."""
+        root = resolve_root(self.root)
+        rate_hz = stated_rate(root, self.rate_hz)
+        seen: set[str] = set()
+        for file in files_of(root, self.part):
+            for where, number, entry in entries_of(file):
+                identity = str(entry.get("item_id", f"{file.name.partition('.')[0]}-{number:06d}"))
+                if identity in seen:
+                    raise DataError(
+                        f"An item_id occurs once: '{identity}' of {where} has come before. Give "
+                        "the entries item_ids of their own, or read the part train: the part "
+                        "test may hold several stretches of one series."
+                    )
+                seen.add(identity)
+                subject = identity if self.subject is None else entry.get(self.subject)
+                if subject in (None, ""):
+                    raise DataError(
+                        f"data.reader.subject: {where} has no '{self.subject}'. Keys: "
+                        f"{', '.join(map(str, entry))}. Correct the key."
+                    )
+                names, values = self._rows(where, entry)
+                units = self._units(where, names)
+                wanted = [names.index(name) for name in channels or names if name in names]
+                yield Recording(
+                    id=identity,
+                    subject=str(subject),
+                    values=values[wanted],
+                    channels=tuple(names[index] for index in wanted),
+                    units=tuple(units[index] for index in wanted),
+                    rate_hz=rate_hz,
+                    start=_start(where, entry),
+                    attributes=_attributes(where, entry),
+                )
+
+    def _rows(self, where: str, entry: Mapping[str, Any]) -> tuple[list[str], FloatArray]:
+        """The channels' names, the target's first, and all values (C, T)."""
+        target = _numbers(where, "target", entry.get("target"))
+        rows, samples = target.shape
+        default = ["target"] if rows == 1 else [f"target_{index}" for index in range(rows)]
+        names = default if self.channels is None else list(self.channels)
+        if len(names) != rows:
+            raise DataError(
+                f"data.reader.channels names every row of the target: {where} has {rows}, named "
+                f"are {len(names)}. Correct the list."
+            )
+        parts = [target]
+        for key in _DYNAMIC:
+            if entry.get(key) is None:
+                continue
+            feature = _numbers(where, key, entry[key])
+            if feature.shape[1] < samples:
+                raise DataError(
+                    f"A feature is as long as the target or longer: {where} has {samples} samples "
+                    f"of the target and {feature.shape[1]} of {key}. Correct the entry."
+                )
+            names += [f"{key}_{index}" for index in range(len(feature))]
+            parts.append(feature[:, :samples])
+        return names, np.concatenate(parts)
+
+    def _units(self, where: str, names: list[str]) -> tuple[str, ...]:
+        """One unit a channel; that of a feature is stated nowhere: '1'."""
+        features = [name for name in names if name.rpartition("_")[0] in _DYNAMIC]
+        rows = len(names) - len(features)
+        stated = (self.unit,) * rows if isinstance(self.unit, str) else self.unit
+        if len(stated) != rows:
+            raise DataError(
+                f"data.reader.unit is one, or one for each row of the target: {where} has {rows} "
+                f"rows, stated are {', '.join(stated)}. Correct the list."
+            )
+        return stated + ("1",) * len(features)
+
+
+def entries(recordings: Iterable[Recording], freq: str | None = None) -> list[Entry]:
+    """Recordings as a GluonTS dataset, one multivariate entry each; values are not copied.
+
+    GluonTS reads such a list wherever it takes a dataset, and writes it with its own writers.
+    Channel names, units, labels and attributes have no place in it. An unknown start becomes
+    1970-01-01.
+
+    Args:
+        recordings: regular ones; values (C, T) become the target.
+        freq: pandas' name of the sampling interval, such as `min`; None = `frequency`. Where it
+            is coarser than a start, the start is rounded down to it.
+
+    Raises:
+        DataError: `freq` is not the recordings' rate, or a start lies outside its range.
+    """
+    return [
+        Entry(
+            start=_period(recording, freq),
+            target=recording.values,
+            item_id=recording.id,
+            subject=recording.subject,
+        )
+        for recording in recordings
+    ]
+
+
+def channel_entries(recordings: Iterable[Recording], freq: str | None = None) -> list[Entry]:
+    """Recordings as a GluonTS dataset with one univariate entry a channel; see `entries`.
+
+    The item_id is `<id>/<channel>`.
+    """
+    return [
+        Entry(
+            start=whole["start"],
+            target=row,
+            item_id=f"{recording.id}/{channel}",
+            subject=recording.subject,
+        )
+        for recording in recordings
+        for whole in entries([recording], freq)
+        for channel, row in zip(recording.channels, recording.values, strict=True)
+    ]
+
+
+def _period(recording: Recording, freq: str | None) -> pd.Period:
+    import pandas as pd
+
+    chosen = frequency(recording.rate_hz) if freq is None else freq
+    rate_hz = rate_of(chosen, "entries")
+    if not math.isclose(rate_hz, recording.rate_hz, rel_tol=AGREE):
+        raise DataError(
+            f"entries: freq is the interval between samples; {recording.id} has "
+            f"{recording.rate_hz:g} a second, '{chosen}' means {rate_hz:g}. Resample the "
+            "recordings first, or correct it."
+        )
+    start = np.datetime64(0, "s") if recording.start is None else recording.start
+    first, last = _OF_NANOSECONDS
+    if chosen.endswith("ns") and not first < start < last:  # pandas would silently make it 1970
+        raise DataError(
+            f"entries: an interval of {chosen} has starts from 1678 to 2261 only, {recording.id} "
+            f"starts at {start}. Shift the start, or resample to a whole number of microseconds."
+        )
+    return pd.Period(str(start), freq=chosen)
+
+
+def _numbers(where: str, key: str, cells: Any) -> FloatArray:
+    """Values (C, T) of a key; NaN where it says so, or nothing."""
+    try:
+        values = np.array(cells, dtype=np.float64)  # None, 'NaN' and 'Nan' become NaN
+    except (TypeError, ValueError, OverflowError):
+        values = np.array(math.inf)
+    values = values[None] if values.ndim == 1 else values
+    if values.ndim != 2 or 0 in values.shape or np.isinf(values).any():
+        raise DataError(
+            f"Values are finite numbers or NaN, one list or several of one length: {key} of "
+            f"{where} is not. Correct the entry."
+        )
+    return values
+
+
+def _start(where: str, entry: Mapping[str, Any]) -> np.datetime64:
+    text = str(entry.get("start", "")).split("/")[0]  # weeks are '2013-12-30/2014-01-05'
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise DataError(
+            f"A start is a time like 2014-02-03 08:42:12: {where} has '{text[:60]}'. "
+            "Correct the entry."
+        ) from None
+    if moment.tzinfo is not None:
+        moment = (moment - moment.utcoffset()).replace(tzinfo=None)  # type: ignore[operator]
+    return np.datetime64(moment.replace(microsecond=0), "s")
+
+
+def _attributes(where: str, entry: Mapping[str, Any]) -> dict[str, str | float]:
+    found: dict[str, str | float] = {}
+    for key in _STATIC:
+        if entry.get(key) is None:
+            continue
+        for index, value in enumerate(_numbers(where, key, entry[key])[0].tolist()):
+            if not math.isnan(value):
+                found[f"{key}_{index}"] = value
+    return found
