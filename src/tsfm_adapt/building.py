@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from tsfm_adapt.adapters.base import Setting
-from tsfm_adapt.backbones.base import Backbone
+from tsfm_adapt.backbones.base import RANDOM, Backbone
 from tsfm_adapt.batches import collate
 from tsfm_adapt.features import remembered
 from tsfm_adapt.heads.base import ClassHead, Head, Labelled
@@ -26,6 +26,8 @@ def build(recipe: Recipe, parts: Parts, progress: Progress) -> AdaptedModel:
     """The untrained model of a recipe; its random parts depend on the seed only."""
     train = parts.windows["train"]
     model = put_together(recipe, parts.deviation, parts.shared_subjects, train)
+    if model.backbone.spec.random_weights:
+        progress.say(RANDOM)
     model.fit(train)
     _fit_remembered_head(model, recipe, train, progress)
     return model

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tsfm_adapt import atomic
+from tsfm_adapt.backbones.base import RANDOM
 from tsfm_adapt.errors import DataError, RecipeError
 from tsfm_adapt.heads._pooling import Pooling, pooled, resolved
 from tsfm_adapt.model import AdaptedModel, device_for
@@ -78,6 +79,8 @@ def embed(
     if number == 0:
         raise DataError(f"embed: the {part} part has no window. Choose another --part.")
     spec = model.backbone.spec
+    if spec.random_weights:
+        progress.say(RANDOM)
     how = resolved(pooling, spec.causal)
     some = next(iter(windows.values()))
     about = {

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tsfm_adapt import paired
+from tsfm_adapt.backbones.base import RANDOM
 from tsfm_adapt.building import reference, unadapted
 from tsfm_adapt.features import remembered
 from tsfm_adapt.metrics import mase_scale
@@ -61,9 +62,11 @@ def score(
     if reason is not None:
         scores["models"] |= {"zero_shot": None}
         scores["reasons"] = {"zero_shot": reason}
+    warning = [RANDOM] if model.backbone.spec.random_weights else []
+    verdict = sentence(compared) if compared else _no_verdict(recipe, smoke, alone)
     scores |= {
         "verdict": compared,
-        "sentences": [sentence(compared)] if compared else [_no_verdict(recipe, smoke, alone)],
+        "sentences": [*warning, verdict],
         **_costs(model, folder),
     }
     model.to("cpu")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 EMBEDDED = Path(__file__).parent / "embedded"
 TINY = "tiny"  # the checkpoint that is `Backbone.tiny`
+RANDOM = f"the backbone's weights are RANDOM (checkpoint: {TINY}): what it predicts means nothing"
 
 
 class Through(Protocol):
@@ -96,7 +97,7 @@ class BackboneSpec:
 
     @property
     def random_weights(self) -> bool:
-        """True where nothing was pretrained, so that scores mean nothing."""
+        """True where nothing was pretrained, of which `RANDOM` warns."""
         return self.checkpoint == TINY
 
 
