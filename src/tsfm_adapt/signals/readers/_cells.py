@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -119,6 +120,52 @@ class Table:
             except ValueError:
                 raise self.broken(row, column, rule) from None
         return parsed
+
+
+def read_csv(path: Path, delimiter: str, encoding: str) -> Table:
+    """A file's columns as text, rows numbered like lines: the header is row 1.
+
+    Raises:
+        DataError: it is no such file, names a column twice, or a row is too short or too long.
+    """
+    try:
+        with path.open(encoding=encoding, newline="") as file:
+            rows = list(csv.reader(file, delimiter=delimiter, strict=True))
+    except (OSError, UnicodeError, csv.Error) as problem:
+        raise DataError(
+            f"{path} must be a CSV file in {encoding}: {problem}. "
+            "Correct the encoding or the file."
+        ) from problem
+    while rows and not rows[-1]:
+        rows.pop()
+    if not rows:
+        raise DataError(f"A CSV file has a header row: {path} is empty. Fetch it again.")
+    header = [cell.strip() for cell in rows[0]]
+    if len(set(header)) != len(header):
+        raise DataError(
+            f"Column names differ: {path} has {', '.join(header)}. Rename one in the file."
+        )
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(header):
+            raise DataError(
+                f"Every row has as many cells as the header, {len(header)}: {path}, row "
+                f"{number}, has {len(row)} ('{delimiter.join(row)[:60]}'). Correct it or "
+                "the delimiter."
+            )
+    columns = {
+        name: np.array([row[index] for row in rows[1:]], dtype=np.str_)
+        for index, name in enumerate(header)
+    }
+    return Table(path, columns, first_row=2)
+
+
+def moment(text: str) -> np.datetime64:
+    """A calendar time in whole seconds, rounded down; one with an offset becomes UTC.
+
+    Raises:
+        ValueError: it is not written like 2014-02-03 08:42:12.
+    """
+    return np.datetime64(_utc(datetime.fromisoformat(text)).replace(microsecond=0), "s")
 
 
 def _guess(cells: Column) -> str:

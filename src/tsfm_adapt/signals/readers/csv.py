@@ -8,11 +8,9 @@ import io
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field, field_validator
 
-from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.readers._cells import Table
+from tsfm_adapt.signals.readers._cells import Table, read_csv
 from tsfm_adapt.signals.readers._columns import Cells
 from tsfm_adapt.signals.readers._tables import TableConfig
 
@@ -69,35 +67,7 @@ class Config(TableConfig):
 
     def load(self, path: Path) -> Table:
         """The file's columns as text, rows numbered like lines: the header is row 1."""
-        try:
-            with path.open(encoding=self.encoding, newline="") as file:
-                rows = list(csv.reader(file, delimiter=self.delimiter, strict=True))
-        except (OSError, UnicodeError, csv.Error) as problem:
-            raise DataError(
-                f"{path} must be a CSV file in {self.encoding}: {problem}. "
-                "Correct data.reader.encoding or the file."
-            ) from problem
-        while rows and not rows[-1]:
-            rows.pop()
-        if not rows:
-            raise DataError(f"A CSV file has a header row: {path} is empty. Fetch it again.")
-        header = [cell.strip() for cell in rows[0]]
-        if len(set(header)) != len(header):
-            raise DataError(
-                f"Column names differ: {path} has {', '.join(header)}. Rename one in the file."
-            )
-        for number, row in enumerate(rows, start=1):
-            if len(row) != len(header):
-                raise DataError(
-                    f"Every row has as many cells as the header, {len(header)}: {path}, row "
-                    f"{number}, has {len(row)} ('{self.delimiter.join(row)[:60]}'). Correct it or "
-                    "data.reader.delimiter."
-                )
-        columns = {
-            name: np.array([row[index] for row in rows[1:]], dtype=np.str_)
-            for index, name in enumerate(header)
-        }
-        return Table(path, columns, first_row=2)
+        return read_csv(path, self.delimiter, self.encoding)
 
 
 def _rows(text: str, delimiter: str) -> list[list[str]]:

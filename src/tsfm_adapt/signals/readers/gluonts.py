@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
@@ -17,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.readers._cells import moment
 from tsfm_adapt.signals.readers._gluonts_files import (
     ARROW,
     JSON,
@@ -249,15 +249,12 @@ def _numbers(where: str, key: str, cells: Any) -> FloatArray:
 def _start(where: str, entry: Mapping[str, Any]) -> np.datetime64:
     text = str(entry.get("start", "")).split("/")[0]  # weeks are '2013-12-30/2014-01-05'
     try:
-        moment = datetime.fromisoformat(text)
+        return moment(text)
     except ValueError:
         raise DataError(
             f"A start is a time like 2014-02-03 08:42:12: {where} has '{text[:60]}'. "
             "Correct the entry."
         ) from None
-    if moment.tzinfo is not None:
-        moment = (moment - moment.utcoffset()).replace(tzinfo=None)  # type: ignore[operator]
-    return np.datetime64(moment.replace(microsecond=0), "s")
 
 
 def _attributes(where: str, entry: Mapping[str, Any]) -> dict[str, str | float]:
