@@ -205,6 +205,7 @@ def _protocol(recipe: Recipe, parts: Parts, smoke: bool, errors: Errors) -> dict
             "origins_sha256": windows.origins_sha256(),
             "fitted_on": "train and val: MASE scale, baselines; train: the adapter",
         },
+        "audit": parts.audit.summary(),
     }
 
 

@@ -181,3 +181,68 @@ def test_channels_are_renamed_and_converted_as_the_recipe_says(table):
 def test_a_channel_that_no_recording_has_is_refused_with_those_there_are():
     with pytest.raises(DataError, match=r"data.channels.ICP.*no recording has.*Found: .*HR"):
         parts_of("data.channels.ICP=mmHg")
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """Sets of a table of three subjects; `c`, of the test part, is `a` from minute 20 on."""
+    rng = np.random.default_rng(3)
+    heart = {name: 80 + np.cumsum(rng.integers(-3, 4, 120)) for name in "abc"}
+    heart["c"][:100] = heart["a"][20:]
+    rows = ["id,time,HR,SpO2"]
+    rows += [f"{id},{60 * k},{hr[k]},{90 + k % 7}" for id, hr in heart.items() for k in range(120)]
+    path = tmp_path / "copied.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return [
+        f"data.reader={{name: csv, root: {path}, layout: wide, subject: id, "
+        "units: {HR: bpm, SpO2: '%'}}",
+        "data.split={by: lists, train: [a], val: [b], test: [c]}",
+    ]
+
+
+@pytest.mark.parametrize("smoke", [False, True])
+def test_a_subject_copied_into_another_part_stops_the_run_and_says_what_to_do(copied, smoke):
+    with pytest.raises(DataError) as told:
+        parts_of(*copied, smoke=smoke)
+    assert "subject a in train and subject c in test hold the same 100 values of HR" in str(
+        told.value
+    )
+    assert "from 00:20:00 to 01:59:00 of the first" in str(told.value)
+    assert "data.split.allow_duplicates: true" in str(told.value)
+
+
+def test_copies_that_the_recipe_allows_are_told_and_nothing_else_changes(copied):
+    parts = parts_of(*copied, "data.split.allow_duplicates=true")
+    assert [finding.kind for finding in parts.audit.findings] == ["duplicate"]
+    assert parts.audit.lines[0].startswith("leakage audit: subject a in train and subject c in")
+    assert parts_of().audit.findings == ()
+
+
+def test_copies_in_one_part_are_no_leak(copied):
+    together = "data.split={by: lists, train: [a, c], val: [], test: [b]}"
+    assert parts_of(copied[0], together).audit.findings == ()
+
+
+def test_poisoned_test_recordings_change_no_baseline_no_scale_and_no_deviation(table, tmp_path):
+    """Nothing that is fitted reads the test part: not even one prediction moves."""
+    from tsfm_adapt.metrics import mase_scale
+    from tsfm_adapt.tasks.base import Task
+
+    sets = [table(a=90, b=100, c=95), "data.split={by: lists, train: [a], val: [b], test: [c]}"]
+    recipe = loads(TEXT, sets)
+    task: Task = recipe.task.build()
+
+    def fitted():
+        parts = prepare(recipe)
+        window = parts.windows["train"].gather([0, 3])
+        predicted = {
+            name: predictor.predict(window, 15)
+            for name, predictor in task.baselines(parts.fit, 1 / 60, None).items()
+        }
+        return {"scale": mase_scale(parts.fit), "deviation": parts.deviation, **predicted}
+
+    before = fitted()
+    file = tmp_path / "table.csv"
+    file.write_text(re.sub(r"(?m)^(c,\d+),.*$", r"\1,299,21", file.read_text()))
+    for name, value in fitted().items():
+        np.testing.assert_array_equal(value, before[name], err_msg=name)

@@ -39,6 +39,8 @@ def command(
     for id, reason in found.get("left_out", {}).items():
         print(f"left out: {id}: {reason}")
     if found:
+        for line in found["audit"]["lines"]:
+            print(line)
         share = found["trainable_parameters"] / found["total_parameters"]
         print(
             f"trains {found['trainable_parameters']:,} of {found['total_parameters']:,} "
@@ -80,6 +82,7 @@ def _counted(recipe: Recipe) -> dict[str, Any]:
             for part in PARTS
         },
         "left_out": dict(parts.left_out),
+        "audit": parts.audit.summary(),
         "channels": [asdict(channel) for channel in parts.rates],
         "trainable_parameters": sum(p.numel() for p in model.trainable().values()),
         "total_parameters": total,

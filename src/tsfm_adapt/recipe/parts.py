@@ -10,6 +10,7 @@ import numpy as np
 from tsfm_adapt.components import require
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.recipe.schema import Channel, Data, Recipe
+from tsfm_adapt.signals.audit import Audit, audit
 from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, channels_of_first, clean
 from tsfm_adapt.signals.rates import ChannelRate, channel_rates
 from tsfm_adapt.signals.recording import FloatArray, Recording, RecordingSet
@@ -22,6 +23,9 @@ PARTS: tuple[Part, ...] = ("train", "val", "test")
 # What --smoke leaves of each part.
 _SMOKE_SUBJECTS, _SMOKE_WINDOWS = 3, 4
 
+# What of data.split does not say who goes where, or has a default here.
+_NO_PLAN = {"seed", "allow_duplicates"}
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -33,6 +37,7 @@ class Parts:
     left_out: Mapping[str, str]  # recording id: reason
     deviation: FloatArray  # (C,) standard deviation in train, data units
     shared_subjects: tuple[str, ...]  # sorted; those of train where the split is by time
+    audit: Audit  # what the parts share: nothing, or copies that the recipe allows
     rates: tuple[ChannelRate, ...]  # how each channel gets to the clock
 
     def subjects(self, part: Part) -> int:
@@ -48,12 +53,13 @@ def prepare(recipe: Recipe, smoke: bool = False) -> Parts:
         smoke: keep three subjects and four windows a part.
 
     Raises:
-        DataError: nothing usable is left in a part, or a channel is never measured in train.
+        DataError: nothing usable is left in a part, a channel is never measured in train, or
+            parts share what they must not.
         EnvironmentProblem: the reader needs a package that is not installed.
     """
     cleaned = read_clean(recipe.data)
     seed = recipe.seed if recipe.data.split.seed is None else recipe.data.split.seed
-    plan = SplitPlan(**recipe.data.split.model_dump(exclude={"seed"}), seed=seed)
+    plan = SplitPlan(**recipe.data.split.model_dump(exclude=_NO_PLAN), seed=seed)
     task = recipe.task.build()
     recordings: dict[Part, tuple[Recording, ...]] = {}
     windows: dict[Part, Windows] = {}
@@ -84,9 +90,31 @@ def prepare(recipe: Recipe, smoke: bool = False) -> Parts:
         )
     fit = (*parts["train"], *parts["val"])
     by_time = recipe.data.split.by == "time"
+    fitted = {"deviation": parts["train"].recordings, "MASE scale and baselines": fit}
+    split_into = {part: parts[part].recordings for part in parts}
+    found = audit(split_into, {str(p): w for p, w in windows.items()}, fitted, by_time)
+    _refuse_leaks(found, recipe.data.split.allow_duplicates)
     shared = sorted({r.subject for r in recordings["train"] if by_time})
     rates = channel_rates(cleaned.rates, cleaning_plan(recipe.data))
-    return Parts(recordings, windows, fit, left_out, deviation, tuple(shared), rates)
+    return Parts(recordings, windows, fit, left_out, deviation, tuple(shared), found, rates)
+
+
+def _refuse_leaks(found: Audit, allow_duplicates: bool) -> None:
+    leaks = [f for f in found.findings if not (allow_duplicates and f.kind == "duplicate")]
+    if not leaks:
+        return
+    shown = "; ".join(leak.what for leak in leaks[:3])
+    more = f"; and {len(leaks) - 3} more" if len(leaks) > 3 else ""
+    step = "Correct data.split"
+    if all(leak.kind == "duplicate" for leak in leaks):
+        step = (
+            "Remove one of each two, put both into one part with data.split.by: lists, or, where "
+            "that is meant, set data.split.allow_duplicates: true"
+        )
+    raise DataError(
+        "data.split: what is learned from is not scored on, but the leakage audit found: "
+        f"{shown}{more}. {step}."
+    )
 
 
 def read_clean(data: Data) -> RecordingSet:

@@ -101,6 +101,9 @@ class Split(Section):
     train: int | float | tuple[str, ...] = 0.7
     val: int | float | tuple[str, ...] = 0.15
     test: int | float | tuple[str, ...] = 0.15
+    allow_duplicates: bool = Field(
+        default=False, description="go on, and say so, where parts hold copies of a stretch"
+    )
 
 
 class Data(Section):
