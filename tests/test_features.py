@@ -11,6 +11,7 @@ import torch
 from tsfm_adapt import features, training
 from tsfm_adapt.backbones.chronos_bolt import ChronosBolt
 from tsfm_adapt.building import build
+from tsfm_adapt.cache import cache_bytes, cache_folder
 from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.files import loads
 from tsfm_adapt.recipe.parts import prepare
@@ -335,7 +336,8 @@ def test_a_store_that_would_fill_the_disk_is_not_begun(parts, monkeypatch, place
 
 
 def test_doctor_can_say_how_much_is_kept(parts, place):
-    assert features.cache_bytes() == 0
+    assert cache_bytes() == 0
     _, found = filled(parts, Said())
-    assert features.cache_folder() == place
-    assert features.cache_bytes() >= found.nbytes
+    assert cache_folder() == place
+    assert cache_bytes() >= cache_bytes("features") >= found.nbytes
+    assert cache_bytes("recordings") == 0

@@ -9,14 +9,12 @@ another store; old ones can be removed at any time.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import tempfile
 import zlib
 from contextlib import suppress
 from dataclasses import fields, replace
-from functools import cache
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from tsfm_adapt.batches import collate
+from tsfm_adapt.cache import cache_folder, code_of
 
 if TYPE_CHECKING:
     from tsfm_adapt.model import AdaptedModel
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from tsfm_adapt.signals.windows import WindowArrays, Windows
 
 _OF_FREE_DISK = 0.4  # a store that may grow beyond this share is not begun
+_PLACES = 1 << 20  # windows whose places are hashed at once
 _VALUES, _CHECKS, _ABOUT = "features.npy", "checksums.npy", "meta.json"
 
 _W = TypeVar("_W", bound="Windows")
@@ -54,21 +54,6 @@ def remembered(model: AdaptedModel, recipe: Recipe, windows: _W, progress: Progr
         return windows
     folder = cache_folder() / "features" / _key(model, recipe, windows)
     return windows.with_features(_Remembered(model, folder, windows, progress))
-
-
-def cache_folder() -> Path:
-    """Where results are kept from run to run: `TSFM_ADAPT_CACHE`, else a folder of the user's."""
-    return Path(os.environ.get("TSFM_ADAPT_CACHE") or "~/.cache/tsfm-adapt").expanduser()
-
-
-def cache_bytes() -> int:
-    """What `cache_folder` takes up on disk; files with holes count what they fill."""
-    found = 0
-    for path in cache_folder().rglob("*"):
-        with suppress(OSError):
-            state = path.stat()
-            found += getattr(state, "st_blocks", -(-state.st_size // 512)) * 512
-    return found
 
 
 class _Remembered:
@@ -240,7 +225,7 @@ def _key(model: AdaptedModel, recipe: Recipe, windows: Windows) -> str:
         device_for(recipe.train.accelerator).type,
         torch.get_float32_matmul_precision(),
         [version(package) for package in ("tsfm-adapt", "torch", "transformers", "numpy")],
-        _code(),
+        code_of(),
     ]
     digest.update(repr(said).encode())
     before_head = [*model.named_parameters(), *model.named_buffers()]
@@ -261,18 +246,9 @@ def _content(windows: Windows) -> bytes:
     for r in windows.recordings:
         about = (r.id, r.subject, r.channels, r.rate_hz, str(r.start), r.samples)
         digest.update(f"{about}{r.values.dtype.str}".encode())
-        for channel in r.values:
-            digest.update(np.ascontiguousarray(channel).data)
-    digest.update(windows.recording.tobytes())
-    digest.update(windows.start.tobytes())
+        for block in r.blocks():
+            digest.update(np.ascontiguousarray(block).reshape(-1).data)
+    for first in range(0, len(windows), _PLACES):
+        some = windows.take(np.arange(first, min(first + _PLACES, len(windows))))
+        digest.update(some.recording.tobytes() + some.start.tobytes())
     return digest.digest()
-
-
-@cache
-def _code() -> str:
-    """A hash of this package's own code: between releases its version stays as it is."""
-    digest = blake2b(digest_size=20)
-    root = Path(__file__).parent
-    for path in sorted(root.rglob("*.py")):
-        digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
-    return digest.hexdigest()

@@ -196,7 +196,7 @@ def _reading(recipe: Recipe, source: str, reader: Mapping[str, Any] | None) -> d
 
 def _read(recipe: Recipe, progress: Progress, smoke: bool) -> Parts:
     with progress.step("reading recordings"):
-        return prepare(recipe, smoke)
+        return prepare(recipe, smoke, progress)
 
 
 def _finish(

@@ -1,6 +1,9 @@
 """The laws that every reader obeys; inherit and supply `config`."""
 
+import os
+import sys
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,6 +42,17 @@ def stretches(items):
     for item in items:
         found.setdefault(item.part_of or item.id, []).append(item)
     return found
+
+
+_listening: list[list[Path]] = []
+
+
+def _listen(event, arguments):
+    if _listening and event == "open" and isinstance(arguments[0], str | os.PathLike):
+        _listening[-1].append(Path(arguments[0]).absolute())
+
+
+sys.addaudithook(_listen)  # there is no way to take it back
 
 
 class ReaderContract:
@@ -127,3 +141,13 @@ class ReaderContract:
         absent = config.model_copy(update={"root": str(tmp_path / "absent")})
         with pytest.raises(DataError, match="absent"):
             list(absent.read(()))
+
+    def test_every_file_that_it_opens_is_one_of_its_files(self, config, tmp_path):
+        _listening.append([])
+        try:
+            list(config.read(()))
+        finally:
+            opened = {path for path in _listening.pop() if path.is_relative_to(tmp_path)}
+        known = config.files()
+        assert opened <= {Path(path).absolute() for path in known or ()}
+        assert known is None or all(Path(path).is_file() for path in known)

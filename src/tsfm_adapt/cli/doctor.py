@@ -102,9 +102,10 @@ def _embedded() -> dict[str, str]:
 
 
 def _cache() -> dict[str, str]:
-    from tsfm_adapt.features import cache_bytes, cache_folder
+    from tsfm_adapt.cache import cache_bytes, cache_folder
 
-    return {"features": f"{cache_folder()} ({cache_bytes() / 1e6:.1f} MB)"}
+    parts = ("features", "recordings")
+    return {p: f"{cache_folder() / p} ({cache_bytes(p) / 1e6:.1f} MB)" for p in parts}
 
 
 def _folder(path: str | None) -> str:

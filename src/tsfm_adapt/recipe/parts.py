@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from tsfm_adapt.cache import cache_folder
 from tsfm_adapt.components import require
 from tsfm_adapt.errors import DataError
+from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.schema import Channel, Data, Recipe
 from tsfm_adapt.signals.audit import Audit, audit
-from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, channels_of_first, clean
+from tsfm_adapt.signals import store
+from tsfm_adapt.signals.cleaning import (
+    ChannelPlan,
+    CleaningPlan,
+    Seen,
+    channels_of_first,
+    clean,
+    cleaned,
+)
 from tsfm_adapt.signals.rates import ChannelRate, channel_rates
-from tsfm_adapt.signals.recording import FloatArray, Recording, RecordingSet
+from tsfm_adapt.signals.recording import Events, FloatArray, Recording, RecordingSet
 from tsfm_adapt.signals.splitting import SplitPlan, split
 from tsfm_adapt.signals.windows import Windows
 from tsfm_adapt.tasks.base import Part, Task
@@ -45,19 +55,20 @@ class Parts:
         return len({recording.subject for recording in self.recordings[part]})
 
 
-def prepare(recipe: Recipe, smoke: bool = False) -> Parts:
+def prepare(recipe: Recipe, smoke: bool = False, progress: Progress | None = None) -> Parts:
     """Reads, cleans and splits the recipe's data and lays the windows out.
 
     Args:
         recipe: validated.
         smoke: keep three subjects and four windows a part.
+        progress: told what is kept on disk, and why something cannot be.
 
     Raises:
         DataError: nothing usable is left in a part, a channel is never measured in train, or
             parts share what they must not.
         EnvironmentProblem: the reader needs a package that is not installed.
     """
-    cleaned = read_clean(recipe.data)
+    cleaned = read_clean(recipe.data, progress)
     seed = recipe.seed if recipe.data.split.seed is None else recipe.data.split.seed
     plan = SplitPlan(**recipe.data.split.model_dump(exclude=_NO_PLAN), seed=seed)
     task = recipe.task.build()
@@ -117,8 +128,15 @@ def _refuse_leaks(found: Audit, allow_duplicates: bool) -> None:
     )
 
 
-def read_clean(data: Data) -> RecordingSet:
+def read_clean(data: Data, progress: Progress | None = None) -> RecordingSet:
     """The recipe's recordings, cleaned, on one clock.
+
+    Those of large files are kept in `TSFM_ADAPT_CACHE` as float32, and stay on disk until their
+    values are asked for; small ones are in memory, and read each time.
+
+    Args:
+        data: the recipe's section.
+        progress: told what is kept on disk, and why something cannot be.
 
     Raises:
         DataError: a file cannot be read, a channel is absent, a unit does not convert.
@@ -130,7 +148,28 @@ def read_clean(data: Data) -> RecordingSet:
     def all_channels() -> tuple[str, ...]:
         return channels_of_first(data.reader.read(()))
 
-    return clean(data.reader.read(tuple(c.source for c in plan.channels)), plan, all_channels)
+    def read() -> Iterator[Recording | Events]:
+        return data.reader.read(tuple(c.source for c in plan.channels))
+
+    files = data.reader.files()
+    if files is None:
+        return clean(read(), plan, all_channels)
+    progress = progress or Progress()
+    origin = store.origin(data.reader.model_dump_json(), plan, files)
+    folder = cache_folder() / "recordings" / origin.key
+    found = store.opened(folder)
+    if found is not None:
+        return found
+    seen = Seen()
+    pieces = cleaned(read(), plan, seen, all_channels)
+    try:
+        found = store.collect(pieces, seen, folder, origin.file_bytes)
+    except store.NotKept as problem:
+        progress.say(f"recordings {problem}. They are held in memory, and read again each time.")
+        return clean(read(), plan, all_channels)
+    if folder.exists():
+        progress.say(f"recordings kept in '{folder}'; later runs open them at once")
+    return found
 
 
 def cleaning_plan(data: Data) -> CleaningPlan:

@@ -15,6 +15,7 @@ import numpy as np
 
 from tsfm_adapt.errors import DataError, RecipeError, closest
 from tsfm_adapt.signals.binning import Resample, cut, grid, same_rate, spread, to_rate, too_slow
+from tsfm_adapt.signals.mapping import release
 from tsfm_adapt.signals.recording import (
     BoolArray,
     Events,
@@ -103,31 +104,66 @@ def clean(
         DataError: a channel is in no recording, a unit does not convert, a recording is slower
             than the clock, or nothing is left.
     """
-    kept: list[Recording] = []
-    left_out: dict[str, str] = {}
+    seen = Seen()
+    kept = tuple(cleaned(source, plan, seen, all_channels))
+    return RecordingSet(kept, MappingProxyType(seen.left_out), MappingProxyType(seen.rates))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What `cleaned` notes on the way; whole once the last recording has come."""
+
+    left_out: dict[str, str] = field(default_factory=dict)  # id: reason
+    rates: dict[str, tuple[float | None, ...]] = field(default_factory=dict)  # of a RecordingSet
+
+
+def cleaned(
+    source: Iterable[Recording | Events],
+    plan: CleaningPlan,
+    seen: Seen,
+    all_channels: Callable[[], Iterable[str]] = tuple,
+) -> Iterator[Recording]:
+    """The recordings of `clean` one after the other, with no other one held.
+
+    What is wrong with all of them together is said after the last one.
+
+    Args:
+        source: as in `clean`, like all but the next.
+        plan: the rules.
+        seen: filled in.
+        all_channels: the names that the files hold.
+
+    Raises:
+        DataError: as in `clean`.
+    """
     found: dict[str, set[float | None]] = {}  # rates by channel
+    kept, measured = 0, False
     for id, parts in _stretches(source):
         own: dict[str, float | None] = {}
         pieces = _cleaned(_noted(parts, own), plan)
         for name, rate_hz in own.items():
             found.setdefault(name, set()).add(rate_hz)
         if not pieces:
-            left_out[id] = (
+            seen.left_out[id] = (
                 "has no measured value in the named channels"
                 if any(channel.source in own for channel in plan.channels)
                 else f"has none of the named channels, only: {_listed(own)}"
             )
-        kept.extend(pieces)
-    if kept or left_out:
+        measured = measured or any(_measured_at_all(piece) for piece in pieces)
+        kept += len(pieces)
+        yield from pieces
+        for piece in pieces:
+            release(piece.values)
+        del parts, pieces  # before the next ones are read
+    if kept or seen.left_out:
         _require_channels(plan, set(found), all_channels)
-    if not any(_measured_at_all(recording) for recording in kept):
-        reasons = "".join(f"; {id} {reason}" for id, reason in list(left_out.items())[:3])
+    if not measured:
+        reasons = "".join(f"; {id} {reason}" for id, reason in list(seen.left_out.items())[:3])
         raise DataError(
-            f"No measured value is left after cleaning, in {len(kept) + len(left_out)} recordings"
+            f"No measured value is left after cleaning, in {kept + len(seen.left_out)} recordings"
             f"{reasons}. Check what data.reader points to, and the ranges and names in data."
         )
-    rates = {c.name: _sorted(found[c.source]) for c in plan.channels}
-    return RecordingSet(tuple(kept), MappingProxyType(left_out), MappingProxyType(rates))
+    seen.rates.update((c.name, _sorted(found[c.source])) for c in plan.channels)
 
 
 def channels_of_first(source: Iterable[Recording | Events]) -> tuple[str, ...]:
@@ -146,6 +182,7 @@ def _stretches(
         parts = iter(together)
         first = next(parts)
         yield first.part_of or first.id, chain([first], parts)
+        del first, parts
 
 
 def _noted(
@@ -255,6 +292,8 @@ def _select(
     first = untouched[0] if untouched else 0
     in_place = untouched == list(range(first, first + len(rows)))
     values = recording.values[first : first + len(rows)] if in_place else np.stack(rows)
+    if not in_place:
+        release(recording.values)
     return replace(
         recording,
         values=values,

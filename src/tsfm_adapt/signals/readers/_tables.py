@@ -119,10 +119,15 @@ class TableConfig(ReaderConfig):
             DataError: it is no such file.
         """
 
+    def files(self) -> list[Path]:
+        """The file, or the folder's tables in order of their names."""
+        root = resolve_root(self.root)
+        return [root] if root.is_file() else sorted(_visible(root, self.suffix))
+
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording | Events]:
         """Yields the records file by file in order of their names, sorted within a file."""
         root = resolve_root(self.root)
-        paths = [root] if root.is_file() else sorted(_visible(root, self.suffix))
+        paths = self.files()
         if not paths:
             raise DataError(
                 f"A folder of tables holds *{self.suffix} files: {root} has none. "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -41,6 +41,21 @@ class ReaderConfig(BaseModel, ABC):
     def synthetic(self) -> bool:
         """True where the recordings are simulated; reports and titles then say so."""
         return False
+
+    def files(self) -> Iterable[Path] | None:
+        """Every file that `read` looks into; None = it reads none.
+
+        What was made of them is out of date once one of them is another. By default the file at
+        `root`, or all below it; a reader that looks beside its root, or at few of many, says so.
+
+        Raises:
+            DataError: the root does not exist.
+        """
+        root = getattr(self, "root", None)
+        if root is None:
+            return None
+        path = resolve_root(root)
+        return [path] if path.is_file() else (p for p in path.rglob("*") if p.is_file())
 
     @abstractmethod
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording | Events]:

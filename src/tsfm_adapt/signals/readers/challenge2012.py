@@ -8,7 +8,7 @@ impossible values stay as they are. Several readings may share a minute.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -101,6 +101,11 @@ class Config(ReaderConfig):
             return None
         return cls(root=str(path))
 
+    def files(self) -> Iterable[Path]:
+        """All below the root, and the outcomes beside it."""
+        root = resolve_root(self.root)
+        return {*(path for path in root.rglob("*") if path.is_file()), *_outcome_files(root)}
+
     def read(self, channels: tuple[str, ...]) -> Iterator[Events]:
         """Yields the patients sorted by RecordID, with the parameters asked for."""
         root = resolve_root(self.root)
@@ -191,11 +196,16 @@ def _attributes(statics: Mapping[str, float]) -> dict[str, str | float]:
     return attributes
 
 
+def _outcome_files(root: Path) -> list[Path]:
+    """Those below the root and beside it."""
+    return sorted({*root.rglob("Outcomes-*.txt"), *root.parent.glob("Outcomes-*.txt")})
+
+
 def _outcomes(root: Path) -> dict[str, dict[str, int]]:
     """Labels by RecordID from every outcomes file; what is unknown is left out."""
     labels: dict[str, dict[str, int]] = {}
     header = ",".join(["RecordID", *_LABELS])
-    for path in sorted({*root.rglob("Outcomes-*.txt"), *root.parent.glob("Outcomes-*.txt")}):
+    for path in _outcome_files(root):
         for row, (record, *fields) in _rows(path, header):
             try:
                 values = [int(field) for field in fields]

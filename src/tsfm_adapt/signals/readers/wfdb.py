@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -61,19 +61,30 @@ class Config(ReaderConfig):
             spans = self._spans(headers[identity])
             yield from _recordings(stored, spans, identity, subject, channels)
 
+    def files(self) -> Iterable[Path]:
+        """All below the folder; of one record, all beside its header: signals and annotations."""
+        path = _located(self.root)
+        near = path.parent.iterdir() if path.is_file() else path.rglob("*")
+        return (file for file in near if file.is_file())
+
     def _spans(self, header: Path) -> tuple[Span, ...]:
         return () if self.annotations is None else read_annotations(header, self.annotations)
 
 
-def _find(root: str) -> dict[str, Path]:
-    """Headers by id: the path below the root, or the name of the one record."""
+def _located(root: str) -> Path:
+    """The folder, or a file of the one record."""
     try:
-        path = resolve_root(root)
+        return resolve_root(root)
     except DataError as problem:
         try:
-            path = resolve_root(f"{root}.hea")
+            return resolve_root(f"{root}.hea")
         except DataError:
             raise problem from None
+
+
+def _find(root: str) -> dict[str, Path]:
+    """Headers by id: the path below the root, or the name of the one record."""
+    path = _located(root)
     if path.is_file():
         header = path.with_suffix(".hea")
         if not header.exists():
