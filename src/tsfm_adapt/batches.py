@@ -29,7 +29,7 @@ class Batch:
     @property
     def size(self) -> int:
         """B, the number of windows."""
-        return int(self.values.shape[0])
+        return self.values.shape[0]
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with every tensor on `device`."""

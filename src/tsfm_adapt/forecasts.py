@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -50,10 +51,9 @@ class QuantileForecast(Forecast):
         """Quantiles (B, C, Q, H) at the levels asked for."""
         import torch
 
-        known = torch.tensor(self.levels)
         columns = []
         for level in levels:
-            right = int(torch.searchsorted(known, level - 1e-6))
+            right = bisect_left(self.levels, level - 1e-6)
             if right == 0:
                 columns.append(self.values[:, :, 0])
             elif right == len(self.levels):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -96,6 +97,11 @@ class BackboneSpec:
     input_gradients: bool = True  # forecasts carry gradients to the context; statistics do not
 
     @property
+    def non_commercial(self) -> bool:
+        """Whether the weights may not be used commercially."""
+        return non_commercial(self.licence)
+
+    @property
     def random_weights(self) -> bool:
         """True where nothing was pretrained, of which `RANDOM` warns."""
         return self.checkpoint == TINY
@@ -126,6 +132,7 @@ class Backbone(ABC):
 
     spec: BackboneSpec
     network: nn.Module
+    no_graph = ""  # why no graph of fixed shapes (ONNX) can hold it; "" = one can
 
     @classmethod
     @abstractmethod
@@ -156,6 +163,20 @@ class Backbone(ABC):
     @abstractmethod
     def encode(self, batch: Batch, through: Through = PLAIN) -> Encoded:
         """Tokens of the context only, with gradients."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> str:
+        """Writes the weights as upstream lays a checkpoint out; `Config(checkpoint=)` reads it.
+
+        Returns:
+            Python that loads it as `model` by upstream's own class, FOLDER for where it lies.
+        """
+
+    def for_graph(self) -> None:  # noqa: B027
+        """Switches to forms of its layers that a graph of fixed shapes can hold.
+
+        Forecasts stay equal up to rounding.
+        """
 
 
 class ReconstructingBackbone(Backbone):
@@ -215,13 +236,32 @@ class BackboneConfig(BaseModel, ABC):
 
 
 def licence(checkpoint: str, licences: Mapping[str, str]) -> str:
-    """That of a checkpoint's weights: SPDX or the licence's own name; 'unknown' if not listed.
+    """That of a checkpoint's weights: SPDX or the licence's own name; 'unknown' if nothing says.
 
     Args:
-        checkpoint: as the recipe has it.
+        checkpoint: as the recipe has it; of a folder, the head of its model card says it.
         licences: those of the family, by checkpoint.
     """
-    return "apache-2.0" if checkpoint == TINY else licences.get(checkpoint, "unknown")
+    published = {name.casefold(): own for name, own in licences.items()} | {TINY: "apache-2.0"}
+    return published.get(checkpoint.casefold()) or _said(Path(checkpoint).expanduser())
+
+
+def non_commercial(licence: str) -> bool:
+    """Whether a licence forbids commercial use, by its name."""
+    return re.search(r"\bnc\b|non-?commercial", licence.lower()) is not None
+
+
+def _said(path: Path) -> str:
+    """The licence that the model card beside some weights says."""
+    card = (path.parent if path.is_file() else path) / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    head = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
+    if head is None:
+        return "unknown"
+    said = dict(re.findall(r"^(license|license_name):[ \t]*(\S+)", head[1], re.MULTILINE))
+    if said.get("license") == "other":  # the Hub's word for a licence without a short name
+        return str(said.get("license_name", "unknown"))
+    return str(said.get("license", "unknown"))
 
 
 def locate(name: str, checkpoint: str) -> str:
@@ -258,6 +298,13 @@ def locate(name: str, checkpoint: str) -> str:
             "Give a folder in upstream's own layout, as written by save_pretrained."
         )
     return str(folder)
+
+
+def eager_attention(network: nn.Module) -> None:
+    """Lets layers of `transformers` attend by plain products, which every graph can hold."""
+    for module in network.modules():
+        if hasattr(module, "config"):
+            module.config._attn_implementation = "eager"  # type: ignore[union-attr]
 
 
 def fetch(source: str, name: str, revision: str | None) -> Path:

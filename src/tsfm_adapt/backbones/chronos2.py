@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from math import ceil
+from math import ceil, inf
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -111,8 +112,8 @@ class Chronos2(Backbone):
         detach_statistics(model.instance_norm)
         self._site = Site(model.encoder, model.encoder.block, extend)
         _LastBlock(model.encoder, self._site)
-        if group_attention != "dense":
-            _Blockwise(model.encoder, self._site, _MANY_SERIES if group_attention == "auto" else 0)
+        smallest = {"auto": _MANY_SERIES, "blockwise": 0, "dense": inf}[group_attention]
+        self._group_attention = _Blockwise(model.encoder, self._site, smallest)
 
     @classmethod
     def tiny(cls, seed: int = 0, group_attention: GroupAttention = "auto") -> Chronos2:
@@ -161,6 +162,18 @@ class Chronos2(Backbone):
             "mlp.in": feed_forward + "wi",
             "mlp.out": feed_forward + "wo",
         }
+
+    def save(self, folder: Path) -> str:
+        """As upstream saves it."""
+        self.model.save_pretrained(folder)
+        return (
+            "from chronos import Chronos2Pipeline\n"
+            'model = Chronos2Pipeline.from_pretrained("FOLDER")'
+        )
+
+    def for_graph(self) -> None:
+        """Blockwise group attention: runtimes refuse the dense form, which multiplies truths."""
+        self._group_attention.smallest = 0
 
     def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
         """Upstream's pinball loss: sum over levels, mean over series and padded horizon."""
@@ -276,9 +289,9 @@ class _Blockwise:
     dense form averages over the batch. No other token sees those.
     """
 
-    def __init__(self, encoder: nn.Module, site: Site, smallest: int) -> None:
+    def __init__(self, encoder: nn.Module, site: Site, smallest: float) -> None:
+        self.smallest = smallest  # series of a batch from which it is used
         self._site = site
-        self._smallest = smallest
         self._dense: Any = encoder._construct_and_invert_group_time_mask
         encoder._construct_and_invert_group_time_mask = self._masks  # type: ignore[assignment]
         for block in encoder.block:  # type: ignore[union-attr]
@@ -291,7 +304,7 @@ class _Blockwise:
         import torch
 
         current = self._site.active()
-        if current is None or len(group_ids) < self._smallest:
+        if current is None or group_ids.shape[0] < self.smallest:
             dense: Tensor = self._dense(group_ids, attention_mask, dtype)
             return dense
         visible: Tensor = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tsfm_adapt.backbones._chronos import (
@@ -28,6 +29,7 @@ from tsfm_adapt.backbones.base import (
     Encoded,
     Role,
     Through,
+    eager_attention,
     licence,
 )
 
@@ -153,6 +155,18 @@ class ChronosBolt(Backbone):
             "mlp.in": feed_forward + "wi",
             "mlp.out": feed_forward + "wo",
         }
+
+    def save(self, folder: Path) -> str:
+        """As upstream saves it."""
+        self.model.save_pretrained(folder)
+        return (
+            "from chronos import ChronosBoltPipeline\n"
+            'model = ChronosBoltPipeline.from_pretrained("FOLDER")'
+        )
+
+    def for_graph(self) -> None:
+        """Plain attention: the fused form has no counterpart in a graph."""
+        eager_attention(self.network)
 
     def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
         """Upstream's pinball loss: mean over levels and series, sum over the horizon."""

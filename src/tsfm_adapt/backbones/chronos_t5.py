@@ -8,6 +8,7 @@ by the mean absolute value of its context falls into one of 4093 bins, and a T5 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -93,6 +94,8 @@ class ChronosT5(Backbone):
         samples: paths of a sampled forecast.
         prediction: 'sampled' or 'expected', see `forecast`.
     """
+
+    no_graph = "its forecasts are drawn token by token"
 
     def __init__(
         self,
@@ -194,6 +197,14 @@ class ChronosT5(Backbone):
             "mlp.in": feed_forward + r"wi(?:_[01])?",  # two where the activation is gated
             "mlp.out": feed_forward + "wo",
         }
+
+    def save(self, folder: Path) -> str:
+        """As upstream saves it."""
+        self.model.save_pretrained(folder)
+        return (
+            "from chronos import ChronosPipeline\n"
+            'model = ChronosPipeline.from_pretrained("FOLDER")'
+        )
 
     def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
         """Upstream's cross-entropy of the tokens: mean over all observed steps of all series.

@@ -168,6 +168,8 @@ class LagLlama(Backbone):
       scale.
     """
 
+    no_graph = "its forecasts are drawn sample by sample"
+
     def __init__(self, net: LagLlamaNet, checkpoint: str, context: int, samples: int) -> None:
         from torch import nn
 
@@ -217,6 +219,26 @@ class LagLlama(Backbone):
             "mlp.in": block + r"mlp\.c_fc[12]",
             "mlp.out": block + r"mlp\.c_proj",
         }
+
+    def save(self, folder: Path) -> str:
+        """Upstream's `lag-llama.ckpt`, without what it holds beside sizes and weights."""
+        from tsfm_adapt.backbones._nets.lag_llama_file import write_checkpoint
+
+        sizes = {n: v for n, v in self.model.settings.items() if n != "architectures"}
+        factor = self.model.rope_factor  # the recipe's, if it has one
+        sizes["rope_scaling"] = None if factor == 1 else {"type": "linear", "factor": factor}
+        sizes["context_length"] = self._context
+        write_checkpoint(folder / PUBLISHED, sizes, self.model.state_dict())
+        return (
+            "import torch\n"
+            "from gluonts.torch.distributions import StudentTOutput\n"
+            "from lag_llama.model.module import LagLlamaModel  # of upstream's repository\n"
+            'saved = torch.load("FOLDER/lag-llama.ckpt", weights_only=True)\n'
+            'sizes = saved["hyper_parameters"]["model_kwargs"]\n'
+            "model = LagLlamaModel(**sizes, distr_output=StudentTOutput())\n"
+            'weights = {n.removeprefix("model."): w for n, w in saved["state_dict"].items()}\n'
+            "model.load_state_dict(weights)"
+        )
 
     def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
         """Negative log-likelihood of the scaled targets, teacher-forced, mean over observed ones.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -111,6 +112,8 @@ class Moirai(ReconstructingBackbone):
         RecipeError: the checkpoint has no patches of that size, or predicts no mixture.
     """
 
+    no_graph = "upstream's layers take their shapes from the values"
+
     def __init__(
         self, model: MoiraiModule, checkpoint: str, patch_size: int | Literal["auto"] = "auto"
     ) -> None:
@@ -175,6 +178,14 @@ class Moirai(ReconstructingBackbone):
     def sites(self) -> Mapping[Role, str]:
         """Attention over time and channels at once, and the gated feed-forward."""
         return sites()
+
+    def save(self, folder: Path) -> str:
+        """As upstream saves it."""
+        self.model.save_pretrained(folder)
+        return (
+            "from uni2ts.model.moirai import MoiraiModule\n"
+            'model = MoiraiModule.from_pretrained("FOLDER")'
+        )
 
     def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
         """Negative log likelihood per context deviation, of every horizon in one pass.

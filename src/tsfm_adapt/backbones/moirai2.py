@@ -7,6 +7,7 @@ the classes of `uni2ts`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tsfm_adapt.backbones._packing import (
@@ -92,6 +93,8 @@ class Moirai2(Backbone):
         RecipeError: the checkpoint does not scale its inputs.
     """
 
+    no_graph = "upstream's layers take their shapes from the values"
+
     def __init__(self, model: Moirai2Module, checkpoint: str) -> None:
         from torch import nn
 
@@ -142,6 +145,14 @@ class Moirai2(Backbone):
     def sites(self) -> Mapping[Role, str]:
         """Attention over time and channels at once, and the gated feed-forward."""
         return sites()
+
+    def save(self, folder: Path) -> str:
+        """As upstream saves it."""
+        self.model.save_pretrained(folder)
+        return (
+            "from uni2ts.model.moirai2 import Moirai2Module\n"
+            'model = Moirai2Module.from_pretrained("FOLDER")'
+        )
 
     def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
         """Pinball loss of one pass, per context deviation.

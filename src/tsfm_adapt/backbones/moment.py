@@ -26,6 +26,7 @@ from tsfm_adapt.backbones.base import (
     Role,
     Through,
     complete,
+    eager_attention,
     licence,
     locate,
     unavailable,
@@ -201,6 +202,20 @@ class Moment(ReconstructingBackbone):
             "mlp.in": block + r"1\.DenseReluDense\.wi(?:_[01])?",
             "mlp.out": block + r"1\.DenseReluDense\.wo",
         }
+
+    def save(self, folder: Path) -> str:
+        """As upstream saves it."""
+        self.model.save_pretrained(folder)
+        return (
+            "from momentfm import MOMENTPipeline\n"
+            'task = {"task_name": "reconstruction"}\n'
+            'model = MOMENTPipeline.from_pretrained("FOLDER", model_kwargs=task)\n'
+            "model.init()"
+        )
+
+    def for_graph(self) -> None:
+        """Plain attention: the fused form has no counterpart in a graph."""
+        eager_attention(self.network)
 
     def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
         """Mean squared error of one pass, in units of the context's deviation."""

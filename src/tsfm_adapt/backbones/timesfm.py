@@ -118,10 +118,11 @@ def untrained(sizes: Sizes) -> TimesFM_2p5_200M_torch_module:
     return model
 
 
-def write(model: TimesFM_2p5_200M_torch_module, folder: Path) -> None:
+def write(model: TimesFM_2p5_200M_torch_module, folder: Path) -> Sizes:
     """Saves weights and sizes as a checkpoint folder; upstream's names, float32.
 
-    Upstream's own class loads it where the sizes are those of the published model.
+    Upstream's own class loads it where the sizes, which are returned, are those of the published
+    model.
     """
     from safetensors.torch import save_file
 
@@ -139,6 +140,7 @@ def write(model: TimesFM_2p5_200M_torch_module, folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     settings = json.dumps({"tsfm_adapt": sizes.model_dump()}, indent=2)
     (folder / "config.json").write_text(settings + "\n", encoding="utf-8")
+    return sizes
 
 
 class TimesFM(Backbone):
@@ -193,6 +195,20 @@ class TimesFM(Backbone):
             "mlp.in": block + "ff0",
             "mlp.out": block + "ff1",
         }
+
+    def save(self, folder: Path) -> str:
+        """As upstream saves it."""
+        if write(self.model, folder) == Sizes():
+            return (
+                "from timesfm import TimesFM_2p5_200M_torch\n"
+                'model = TimesFM_2p5_200M_torch.from_pretrained("FOLDER", torch_compile=False)'
+            )
+        return (
+            "# Upstream's class has the published size and no other; these weights have another,\n"
+            "# which a subclass of it holds.\n"
+            "from tsfm_adapt.backbones.timesfm import Config\n"
+            'model = Config(checkpoint="FOLDER").build().model'
+        )
 
     def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
         """Twice the pinball loss of both heads after the last context patch; upstream has none.

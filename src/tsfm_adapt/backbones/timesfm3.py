@@ -166,6 +166,14 @@ class TimesFM3(Backbone):
             "mlp.out": block + "ff1",
         }
 
+    def save(self, folder: Path) -> str:
+        """As upstream saves it."""
+        self.model.save_pretrained(folder)
+        return (
+            "from timesfm3.torch import TimesFM3Torch\n"
+            'model = TimesFM3Torch.from_pretrained("FOLDER", strict=True)'
+        )
+
     def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
         """Twice the pinball loss of the stitched forecast; upstream has none.
 

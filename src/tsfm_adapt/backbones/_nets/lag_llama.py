@@ -223,7 +223,8 @@ class LagLlamaNet(nn.Module):
         super().__init__()
         self.settings = _checked(settings)
         heads, head_width = self.settings["n_head"], self.settings["n_embd_per_head"]
-        factor = rope_factor or (self.settings["rope_scaling"] or {"factor": 1.0})["factor"]
+        own = (self.settings["rope_scaling"] or {"factor": 1.0})["factor"]
+        self.rope_factor: float = rope_factor or own
         self.width: int = heads * head_width
         self.lags: tuple[int, ...] = tuple(self.settings["lags_seq"])
         self.reach = max(self.lags)  # samples before a token that it still sees
@@ -234,7 +235,8 @@ class LagLlamaNet(nn.Module):
             {
                 "wte": nn.Linear(inputs, self.width),
                 "h": nn.ModuleList(
-                    Block(heads, head_width, factor) for _ in range(self.settings["n_layer"])
+                    Block(heads, head_width, self.rope_factor)
+                    for _ in range(self.settings["n_layer"])
                 ),
                 "ln_f": RMSNorm(self.width),
             }

@@ -1,4 +1,4 @@
-"""Reads Lag-Llama's `.ckpt`, a Lightning pickle, without running anything that is in it."""
+"""Lag-Llama's `.ckpt`, a Lightning pickle: read without running anything in it, and written."""
 
 from __future__ import annotations
 
@@ -80,6 +80,28 @@ def read_checkpoint(path: Path) -> Checkpoint:
         if isinstance(tensor, Tensor)
     }
     return Checkpoint(settings, tensors)
+
+
+def write_checkpoint(
+    path: Path, settings: Mapping[str, Any], weights: Mapping[str, Tensor]
+) -> None:
+    """A file that upstream's estimator and Lightning read, of tensors and plain values only.
+
+    Args:
+        path: of the file.
+        settings: arguments of upstream's `LagLlamaModel`; its output distribution is a class and
+            stays out.
+        weights: by name, without the prefix `model.`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "pytorch-lightning_version": "2.0.0",  # the layout, which Lightning brings up to date
+        "epoch": 0,
+        "global_step": 0,
+        "state_dict": {f"model.{name}": w.detach().cpu().clone() for name, w in weights.items()},
+        "hyper_parameters": {"model_kwargs": dict(settings)},
+    }
+    torch.save(content, path)
 
 
 class _Storage(NamedTuple):
