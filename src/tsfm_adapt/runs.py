@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 # Set for the processes that Lightning starts for further devices: they join the first one's run.
 _JOIN = "TSFM_ADAPT_RUN"
 
-_SMOKE = {"train.steps": 2, "train.batch_size": 2, "train.accumulate": 1, "train.warmup": 0.0}
+# What --smoke changes in a recipe.
+SMOKE = {"train.steps": 2, "train.batch_size": 2, "train.accumulate": 1, "train.warmup": 0.0}
 
 _PACKAGES = ("tsfm-adapt", "torch", "transformers", "peft", "lightning", "numpy", "pandas")
 
@@ -96,7 +97,7 @@ def train(
         parts: the recipe's recordings and windows, where they are known; None = read here.
     """
     if smoke:
-        recipe = recipe.override(_SMOKE)
+        recipe = recipe.override(SMOKE)
     parts = parts or _read(recipe, progress, smoke)
     with progress.step(f"loading {recipe.backbone.name}"):
         model = build(recipe, parts, progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tsfm_adapt.cli import check, doctor, embed, evaluate, listing, predict, resume, schema, train
+from tsfm_adapt.cli import check, doctor, embed, evaluate, listing, predict, resume, schema, train, tune
 
 app = typer.Typer(
     name="tsfm-adapt",
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.command("check")(check.command)
 app.command("train")(train.command)
+app.command("tune")(tune.command)
 app.command("resume")(resume.command)
 app.command("evaluate")(evaluate.command)
 app.command("predict")(predict.command)

@@ -67,6 +67,8 @@ class Task(ABC):
     name: str
     levels: tuple[float, ...]  # quantile levels that it predicts; () for classes
     needs_head = False  # True = no backbone is pretrained for it
+    metric: str = "mase"  # that models are ranked by
+    better: Literal["lower", "higher"] = "lower"
 
     @abstractmethod
     def window(self, rate_hz: float, part: Part) -> WindowSpec:

@@ -158,6 +158,7 @@ class Classify(Task):
     name = "classify"
     levels = ()
     needs_head = True
+    better = "higher"
 
     def __init__(
         self,
@@ -173,7 +174,7 @@ class Classify(Task):
         self.by_recording = by_recording
         self.stride_s = stride_s
         self.balanced = balanced
-        self.metric = metric
+        self.metric: Metric = metric
 
     def window(self, rate_hz: float, part: Part) -> WindowSpec:  # noqa: ARG002
         """The same geometry in all parts."""
@@ -293,7 +294,7 @@ class Classify(Task):
             "models": {
                 name: summarise_classes(e, classes, by_subject=False) for name, e in errors.items()
             },
-            "ranked_by": {"metric": self.metric, "better": "higher"},
+            "ranked_by": {"metric": self.metric, "better": self.better},
             "rows": "recordings" if self.by_recording else "windows",
         }
 
