@@ -1,0 +1,196 @@
+"""`init`: what lies at a path, and a recipe to begin with."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tsfm_adapt.cli.options import Json, Quiet, print_json
+
+if TYPE_CHECKING:
+    from tsfm_adapt.overview.proposal import ChannelLine, Proposal
+    from tsfm_adapt.overview.survey import Channel, Survey
+
+
+class _Task(StrEnum):
+    forecast = "forecast"
+    impute = "impute"
+    classify = "classify"
+
+
+def command(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Recordings: a file or folder.")],
+    out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.yaml"),
+    plot: Annotated[
+        Path | None, typer.Option(help="The picture to write; default beside the recipe.")
+    ] = None,
+    task: Annotated[
+        _Task | None, typer.Option(help="Default: classify labelled trials, else forecast.")
+    ] = None,
+    reader: Annotated[
+        str | None,
+        typer.Option(help="A reader's name, or its settings, YAML; default by what is there."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite recipe and picture.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look at recordings, draw when they are measured, and write a recipe that runs."""
+    from tsfm_adapt import atomic
+    from tsfm_adapt.errors import RecipeError
+    from tsfm_adapt.overview.formats import files_below, recognised
+    from tsfm_adapt.overview.picture import png
+    from tsfm_adapt.overview.proposal import propose
+    from tsfm_adapt.overview.recipe_text import text
+    from tsfm_adapt.overview.survey import look
+    from tsfm_adapt.progress import Progress
+
+    picture = plot or out.parent / f"{out.stem or 'recipe'}.png"
+    for file in (out, picture):
+        if file.is_dir() or out == picture:
+            raise RecipeError(
+                f"--out and --plot are two files: '{file}' is "
+                f"{'a folder' if file.is_dir() else 'both'}. Name another."
+            )
+        if file.exists() and not force:
+            raise RecipeError(
+                f"init overwrites nothing: '{file}' exists. Give another --out or --plot, or "
+                "--force."
+            )
+    progress = Progress(quiet=quiet or as_json)
+    found = recognised(path, reader)
+    with progress.step(f"looking at recordings ({found.name})"):
+        survey = look(found)
+        proposal = propose(survey, found, None if task is None else task.value)
+    recipe = text(proposal, path, out)
+    atomic.write_bytes(picture, png(survey, path.name or str(path)))
+    atomic.write_text(out, recipe)
+    files, ends = files_below(path)
+    if as_json:
+        print_json(_report(survey, proposal) | {"recipe": str(out), "plot": str(picture)})
+        return
+    print(f"{path}: {found.name}, {files} file{'s' if files != 1 else ''} ({', '.join(ends[:5])})")
+    for line in _shown(survey, proposal):
+        print(line)
+    print(f"picture: {picture}")
+    print(f"recipe: {out}   (try: tsfm-adapt train {out} --smoke)")
+
+
+def _shown(survey: Survey, proposal: Proposal) -> list[str]:
+    """What was seen, for a person."""
+    every = f"{len(survey.listed)}{' or more' if survey.more else ''}"
+    lengths = f"{_time(min(survey.durations_s))} to {_time(max(survey.durations_s))}"
+    lines = [
+        f"looked at {survey.looked} of {every} recordings; {survey.subjects} "
+        f"subject{'s' if survey.subjects != 1 else ''}; {lengths} long",
+        f"longest time with nothing measured: {_time(survey.longest_gap_s)}",
+        "",
+    ]
+    said = {line.name: line for line in proposal.channels}
+    width = min(24, max(len(_short(channel.name)) for channel in survey.channels))
+    for channel in survey.channels:
+        units = "/".join(_short(unit) for unit in channel.units)
+        remarks = "; ".join(_remarks(channel, said[channel.name]))
+        lines.append(
+            f"  {_short(channel.name):<{width}}  {units:<9} {_rate(channel):>12}  "
+            f"{channel.quantiles[1]:>9.4g} .. {channel.quantiles[3]:<9.4g} {remarks}".rstrip()
+        )
+    lines += ["", *(f"note: {note}" for note in proposal.notes)]
+    window, rate_hz = proposal.window, proposal.rate_hz
+    ahead = f", {window.horizon} ahead" if window.horizon else ""
+    lines.append(
+        f"proposed: {proposal.kind} {len(proposal.kept)} of {len(survey.channels)} channels, one "
+        f"sample every {_time(1 / rate_hz)}, {window.context} samples of context{ahead}, split "
+        f"by {proposal.split['by']}"
+    )
+    return lines
+
+
+def _remarks(channel: Channel, line: ChannelLine) -> list[str]:
+    """What is odd about a channel."""
+    from tsfm_adapt.overview.proposal import readings
+
+    remarks = []
+    if channel.regular and channel.measured < channel.samples:
+        remarks.append(f"{channel.measured / channel.samples:.1%} measured")
+    if not channel.regular:
+        remarks.append(f"{readings(channel)} readings a recording")
+    if line.zero:
+        remarks.append(f"suspicious zeros: {line.zero}")
+    if line.limits is not None and not line.left_out:
+        low, high = line.limits
+        if (channel.low < low and not line.zero) or channel.high > high or channel.low < 0 <= low:
+            remarks.append(
+                f"impossible values: {channel.low:.4g} .. {channel.high:.4g} outside "
+                f"{low:g} .. {high:g}"
+            )
+    if line.flatline_s is not None and not channel.constant:
+        remarks.append(f"flat for {_time(channel.longest_flat_s)}")
+    if line.left_out:
+        remarks.append(f"left out: {line.why}")
+    return remarks
+
+
+def _report(survey: Survey, proposal: Proposal) -> dict[str, Any]:
+    """What was seen, for a program."""
+    said = {line.name: line for line in proposal.channels}
+    return {
+        "reader": proposal.reader.model_dump(mode="json"),
+        "recordings": {
+            "looked_at": survey.looked,
+            "listed": len(survey.listed),
+            "more": survey.more,
+            "subjects": survey.subjects,
+            "shortest_s": min(survey.durations_s),
+            "longest_s": max(survey.durations_s),
+            "longest_gap_s": survey.longest_gap_s,
+        },
+        "channels": {
+            channel.name: {
+                "units": list(channel.units),
+                "rate_hz": channel.usual_hz,
+                "recordings": channel.recordings,
+                "subjects": channel.subjects,
+                "measured": channel.measured,
+                "samples": channel.samples,
+                "zeros": channel.zeros,
+                "lowest": channel.low if channel.measured else None,
+                "highest": channel.high if channel.measured else None,
+                "median": channel.median if channel.measured else None,
+                "longest_flat_s": channel.longest_flat_s,
+                "longest_gap_s": channel.longest_gap_s,
+                "kept": not said[channel.name].left_out,
+                "remarks": _remarks(channel, said[channel.name]),
+            }
+            for channel in survey.channels
+        },
+        "proposed": {
+            "task": proposal.kind,
+            "rate_hz": proposal.rate_hz,
+            "context": proposal.window.context,
+            "horizon": proposal.window.horizon,
+            "split": dict(proposal.split),
+        },
+        "notes": list(proposal.notes),
+    }
+
+
+def _rate(channel: Channel) -> str:
+    middle = channel.usual_hz
+    if middle is None:
+        return "-"
+    return f"{middle:.4g} Hz" if middle >= 1 else f"every {_time(1 / middle)}"
+
+
+def _time(seconds: float) -> str:
+    from tsfm_adapt.overview.proposal import duration
+
+    return duration(seconds)
+
+
+def _short(name: str) -> str:
+    """A name from a file on one line of a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in name)[:24]

@@ -1,0 +1,133 @@
+"""Which reader an unknown path is for."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tsfm_adapt.components import component, config_class, names
+from tsfm_adapt.errors import DataError, RecipeError
+from tsfm_adapt.recipe.files import parse_mapping
+from tsfm_adapt.signals.readers.base import ReaderConfig
+
+_COUNTED = 20_000  # files beyond which nobody wants to know how many
+
+
+def recognised(path: Path, asked: str | None = None) -> ReaderConfig:
+    """The settings of the reader that a file or folder is for.
+
+    Args:
+        path: of the recordings.
+        asked: a reader's name, or its settings as YAML; None = the one reader that claims the
+            path. Formats go before tables, which many formats are written as.
+
+    Raises:
+        DataError: there is nothing, nothing that a reader knows, or several readers claim it.
+        RecipeError: there is no such reader or setting.
+    """
+    _check_there(path)
+    if asked is not None:
+        return _asked(path, asked)
+    claims: list[ReaderConfig] = []
+    reasons: list[str] = []
+    for name in names("reader"):
+        try:
+            claim = config_class("reader", name).guess(path)
+        except (OSError, DataError) as problem:
+            reasons.append(f"{name}: {problem}")
+            continue
+        if isinstance(claim, ReaderConfig):
+            claims.append(claim)
+    special = [claim for claim in claims if not claim.general] or claims
+    if len(special) == 1:
+        return special[0]
+    if special:
+        found = " and ".join(claim.name for claim in special)
+        raise DataError(
+            f"'{path}' holds one format: it looks like {found}. Say which is meant with "
+            f"--reader {special[0].name}, or give a folder of one format."
+        )
+    raise DataError(_unknown(path, reasons))
+
+
+def files_below(path: Path) -> tuple[int, list[str]]:
+    """How many files there are, and the commonest ends of their names; links are not followed."""
+    if not path.is_dir():
+        return 1, [path.suffix.lower() or path.name]
+    ends: dict[str, int] = {}
+    count, folders = 0, deque([path])
+    while folders and count < _COUNTED:
+        try:
+            with os.scandir(folders.popleft()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(Path(entry.path))
+                    elif not entry.name.startswith("."):
+                        end = Path(entry.name).suffix.lower() or entry.name
+                        ends[end] = ends.get(end, 0) + 1
+                        count += 1
+        except OSError:
+            continue
+    return count, sorted(ends, key=lambda end: (-ends[end], end))
+
+
+def _check_there(path: Path) -> None:
+    try:
+        if not path.exists():
+            raise DataError(f"'{path}' does not exist. Give the file or folder of the recordings.")
+        if not (path.is_dir() or path.is_file()):
+            raise DataError(f"'{path}' is neither a file nor a folder. Give one with recordings.")
+        if path.is_file() and path.stat().st_size == 0:
+            raise DataError(
+                f"A file of recordings holds something: '{path}' has 0 bytes. Fetch it again."
+            )
+        if path.is_dir() and files_below(path)[0] == 0:
+            raise DataError(
+                f"A folder of recordings holds files: '{path}' has none. Give another."
+            )
+    except OSError as problem:
+        raise DataError(f"'{path}' must be readable: {problem}. Give another path.") from problem
+
+
+def _asked(path: Path, asked: str) -> ReaderConfig:
+    """The named reader's own guess, or the settings as they were given."""
+    if not asked.lstrip().startswith("{") and ":" not in asked:
+        component("reader", asked)
+        claim = config_class("reader", asked).guess(path)
+        if isinstance(claim, ReaderConfig):
+            return claim
+        raise DataError(
+            f"--reader {asked}: '{path}' does not look like it. Give all its settings, like "
+            f"--reader '{{name: {asked}, ...}}'; `tsfm-adapt schema` lists them."
+        )
+    settings = parse_mapping(asked, "--reader")
+    name = settings.get("name")
+    if not isinstance(name, str):
+        raise RecipeError(f"--reader: name is missing. Known: {', '.join(names('reader'))}.")
+    component("reader", name)
+    config = config_class("reader", name)
+    if "root" in config.model_fields:
+        settings = {"root": str(path)} | settings
+    try:
+        reader = config.model_validate(settings)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or name}: {e['msg']}" for e in error.errors()]
+        raise RecipeError("\n".join(f"--reader {line}." for line in lines)) from error
+    assert isinstance(reader, ReaderConfig)
+    return reader
+
+
+def _unknown(path: Path, reasons: list[str]) -> str:
+    count, ends = files_below(path)
+    tried = ", ".join(names("reader"))
+    broken = f" Broken: {'; '.join(reasons[:3])}" if reasons else ""
+    more = "at least " if count >= _COUNTED else ""
+    return (
+        f"No reader knows the format of '{path}' ({more}{count} "
+        f"file{'s' if count != 1 else ''}: {', '.join(ends[:6])}); tried were {tried}.{broken} "
+        "A CSV or Parquet table needs a header, a column of times and columns of numbers. Give "
+        "the folder nearest to the recordings, or the settings with --reader '{name: csv, ...}'."
+    )
