@@ -124,6 +124,16 @@ def test_pieces_of_a_recording_stay_in_their_order_and_together():
     assert ids(parts)["train"] == [f"p1#{k}" for k in range(1, 12)]
 
 
+def test_pieces_of_the_pieces_of_a_record_stay_in_one_part():
+    names = ("a#1#1", "a#1#2", "a#2", "a#10#1", "b", "c")
+    parts = split(
+        RecordingSet(tuple(recording(name, "p1") for name in names)),
+        SplitPlan("record", train=1, val=1, test=1),
+    )
+    found = [[r.id for r in kept] for kept in parts.values()]
+    assert sorted(found) == [["a#1#1", "a#1#2", "a#2", "a#10#1"], ["b"], ["c"]]
+
+
 def test_time_parts_are_named_dated_and_keep_their_spans():
     source = RecordingSet((recording("a", samples=100, start=START, spans=(Span(55, 65, "x"),)),))
     parts = split(source, SplitPlan("time", train=0.6, val=0, test=0.4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -249,9 +250,8 @@ def _names(recording: Recording) -> tuple[str, str, str]:
 
 
 def _origin(id: str) -> str:
-    """The recording that a piece `<id>#2` was cut from."""
-    origin, mark, number = id.rpartition("#")
-    return origin if mark and number.isdigit() else id
+    """The recording that a piece `<id>#2`, or a piece `<id>#2#1` of a piece, was cut from."""
+    return re.sub(r"(#[0-9]+)+$", "", id)
 
 
 def _order(recording: Recording) -> tuple[str, str, int, str]:

@@ -39,7 +39,7 @@ _UNITS: Mapping[str, _Unit] = {
     "%": _Unit("percentage", 1.0, 0.0, ("percent", "pct")),
     "mmHg": _Unit("pressure", _MMHG_IN_KPA, 0.0, ("mmhg", "MMHG", "mm Hg")),
     "kPa": _Unit("pressure", 1.0, 0.0, ("kpa", "KPA")),
-    "degC": _Unit("temperature", 1.0, 0.0, ("°C", "C", "deg C", "celsius", "Celsius")),
+    "degC": _Unit("temperature", 1.0, 0.0, ("DegC", "°C", "C", "deg C", "celsius", "Celsius")),
     "degF": _Unit(
         "temperature", 5 / 9, -160 / 9, ("°F", "F", "deg F", "fahrenheit", "Fahrenheit")
     ),

@@ -1,0 +1,357 @@
+"""One EDF or EDF+ file: its header, whole stretches of samples, and its annotations.
+
+The formats: Kemp et al., Electroencephalogr. Clin. Neurophysiol. 82 (1992) 391, and Kemp & Olivan,
+Clin. Neurophysiol. 114 (2003) 1755.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.readers._files import distinct
+from tsfm_adapt.signals.recording import FloatArray, Span
+
+_HEAD = 256  # bytes of the file's header, and of that of each signal
+_ANNOTATIONS = "EDF Annotations"
+_NO_DATE = np.datetime64("1985-01-01", "D")  # what EDF+ writes where the date is withheld
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What a header states of one signal."""
+
+    name: str  # without trailing dots; '' for annotations
+    unit: str  # '' where none is stated
+    per_record: int  # samples
+    calibrated: bool  # whether its four ranges make a scale
+    position: int  # among the file's ordinary signals
+    first: int  # byte of its first sample in a record
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file states before its data."""
+
+    path: Path
+    signals: tuple[Signal, ...]  # without annotations
+    annotations: tuple[Signal, ...]
+    records: int
+    record_s: float
+    discontinuous: bool  # EDF+D
+    clock: np.datetime64 | None  # whole seconds, as stated; None where it is no date
+    dated: bool  # False: the date was withheld, and only the time of day may be right
+    sex: str | None
+    born: int | None  # year
+
+    @property
+    def data(self) -> int:
+        """The byte where records begin."""
+        return _HEAD * (1 + len(self.signals) + len(self.annotations))
+
+    @property
+    def record_bytes(self) -> int:
+        """The length of a record."""
+        return 2 * sum(signal.per_record for signal in (*self.signals, *self.annotations))
+
+    @property
+    def duration_s(self) -> float:
+        """Of all records."""
+        return self.records * self.record_s
+
+
+def looks_like_edf(path: Path) -> bool:
+    """Whether the file begins as EDF does."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return False
+    return len(head) == _HEAD and head[:8] == b"0       " and head[252:256].strip().isdigit()
+
+
+def read_header(path: Path) -> Header:
+    """The header, compared with the size of the file.
+
+    Raises:
+        DataError: the file is not EDF, or has fewer or more bytes than the header announces.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+            if len(head) < _HEAD or head[:8] != b"0       ":
+                raise _no_edf(path, head)
+            count = _whole(path, head[252:256], "number of signals", least=1)
+            table = file.read(_HEAD * count)
+        size = path.stat().st_size
+    except OSError as problem:
+        raise DataError(
+            f"{path} must be a readable file: {problem.strerror or problem}. Correct its "
+            "permissions, or fetch it again."
+        ) from problem
+    if len(table) < _HEAD * count:
+        raise DataError(
+            f"An EDF header describes every signal: {path} announces {count} and ends within "
+            f"their descriptions, after {size} bytes. Fetch it again."
+        )
+    signals, annotations = _signals(path, table, count)
+    records = _whole(path, head[236:244], "number of records", least=0 if signals else 1)
+    record_s = _number(head[244:252])
+    if not (np.isfinite(record_s) and (record_s > 0 if signals else record_s >= 0)):
+        raise _broken(path, head[244:252], "duration of a record in seconds")
+    clock, dated = _clock(head)
+    header = Header(
+        path=path,
+        signals=signals,
+        annotations=annotations,
+        records=records,
+        record_s=record_s,
+        discontinuous=head[192:197] == b"EDF+D",
+        clock=clock,
+        dated=dated,
+        sex=_patient(head)[0],
+        born=_patient(head)[1],
+    )
+    needed = header.data + records * header.record_bytes
+    if size != needed:
+        raise DataError(
+            f"An EDF file holds the records that its header announces: {path} has {size} bytes, "
+            f"{records} records of {header.record_bytes} bytes behind a header of {header.data} "
+            f"need {needed}. Fetch the file again, or repair the header."
+        )
+    return header
+
+
+class EdfFile:
+    """The data behind a header; samples are read from disk when they are asked for.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+
+    def __init__(self, header: Header) -> None:
+        import edfio
+
+        self.header = header
+        with _naming(header.path):
+            self._file: Any = edfio.read_edf(header.path, lazy_load_data=True)
+
+    def samples(self, signal: Signal) -> FloatArray:
+        """All samples of a signal in its unit, the digital values scaled as the header says.
+
+        Raises:
+            DataError: the header states no scale for it.
+        """
+        if not signal.calibrated:
+            raise DataError(
+                f"An EDF header states two different physical limits and a digital minimum below "
+                f"its maximum: those of '{signal.name}' in {self.header.path} make no scale. "
+                "Leave the channel out, or repair the header."
+            )
+        with _naming(self.header.path):
+            values: FloatArray = self._file.signals[signal.position].data
+        return values
+
+    def annotations(self) -> tuple[Span, ...]:
+        """What the file's own annotations mark, by time, in seconds from its first sample.
+
+        One without a duration is a mark; one without a text is none.
+
+        Raises:
+            DataError: they cannot be read.
+        """
+        with _naming(self.header.path):
+            found = self._file.annotations
+        return tuple(
+            Span(float(a.onset), float(a.onset) + float(a.duration or 0.0), a.text.strip())
+            for a in found
+            if a.text.strip()
+        )
+
+    def onsets_s(self) -> FloatArray:
+        """When each record begins, (records,) seconds since the header's clock.
+
+        Raises:
+            DataError: a record of EDF+ does not say so, or begins before the last one ends.
+        """
+        header = self.header
+        steps: FloatArray = np.arange(header.records) * header.record_s
+        if not header.annotations:
+            return steps
+        keeper = header.annotations[0]
+        with _naming(header.path):
+            records = np.memmap(
+                header.path,
+                np.uint8,
+                mode="r",
+                offset=header.data,
+                shape=(header.records, header.record_bytes),
+            )
+        own = records[:, keeper.first : keeper.first + 2 * keeper.per_record]
+        if not header.discontinuous:
+            return steps + _onset_s(header.path, 0, own[0].tobytes())
+        onsets = np.array([_onset_s(header.path, n, row.tobytes()) for n, row in enumerate(own)])
+        early = np.flatnonzero(np.diff(onsets) < header.record_s - 1e-6)
+        if early.size:
+            number = int(early[0])
+            raise DataError(
+                f"Records of EDF+D follow each other: record {number + 1} of {header.path} begins "
+                f"at {onsets[number]:g} s and lasts {header.record_s:g} s, the next one begins at "
+                f"{onsets[number + 1]:g} s. Fetch it again."
+            )
+        return onsets
+
+
+def stretches(onsets_s: FloatArray, record_s: float) -> list[tuple[int, int]]:
+    """First record, and the one behind the last, of each stretch without a gap."""
+    breaks = np.flatnonzero(np.abs(np.diff(onsets_s) - record_s) > 1e-6) + 1
+    return list(pairwise([0, *breaks.tolist(), len(onsets_s)]))
+
+
+def _onset_s(path: Path, number: int, raw: bytes) -> float:
+    match = re.match(rb"([+-]\d+(?:\.\d*)?)\x14", raw)
+    if match is None:
+        raise DataError(
+            f"A record of EDF+ begins its annotations with its own time: record {number + 1} of "
+            f"{path} begins them with {raw[:12]!r}. Fetch it again."
+        )
+    return float(match.group(1))
+
+
+def _signals(
+    path: Path, table: bytes, count: int
+) -> tuple[tuple[Signal, ...], tuple[Signal, ...]]:
+    fields = {}
+    begin = 0
+    for name, width in _FIELDS:
+        cells = table[begin : begin + width * count]
+        fields[name] = [cells[i * width : (i + 1) * width] for i in range(count)]
+        begin += width * count
+    labels = [_text(label).rstrip(". ") for label in fields["label"]]
+    ordinary = [index for index, label in enumerate(labels) if label != _ANNOTATIONS]
+    names = dict(zip(ordinary, distinct(labels[index] for index in ordinary), strict=True))
+    signals: list[Signal] = []
+    annotations: list[Signal] = []
+    first = 0
+    for index in range(count):
+        low, high, digital_low, digital_high = (_number(fields[f][index]) for f in _LIMITS)
+        signal = Signal(
+            name=names.get(index, ""),
+            unit=_text(fields["unit"][index]),
+            per_record=_whole(path, fields["samples"][index], "number of samples", least=1),
+            calibrated=bool(
+                np.isfinite([low, high]).all() and low != high and digital_low < digital_high
+            ),
+            position=len(signals),
+            first=first,
+        )
+        first += 2 * signal.per_record
+        (signals if index in names else annotations).append(signal)
+    return tuple(signals), tuple(annotations)
+
+
+_LIMITS = ("low", "high", "digital_low", "digital_high")
+_FIELDS = (
+    ("label", 16),
+    ("transducer", 80),
+    ("unit", 8),
+    *((name, 8) for name in _LIMITS),
+    ("filter", 80),
+    ("samples", 8),
+)
+
+
+def _clock(head: bytes) -> tuple[np.datetime64 | None, bool]:
+    """The start, and whether its date is one; EDF+ states the date in full in another field."""
+    date, time = _text(head[168:176]), _text(head[176:184])
+    words = _text(head[88:168]).split()
+    full = words[1] if words[:1] == ["Startdate"] and len(words) > 1 else ""
+    clock = None
+    with suppress(ValueError):
+        digits = [int(n) for n in re.split(r"[.:\-/ ]+", f"{date} {time}".strip())]
+        day, month, year, hours, minutes, seconds = digits
+        year += 1900 if year >= 85 else 2000
+        clock = datetime(year, month, day, hours, minutes, seconds)
+        with suppress(ValueError):
+            stated = datetime.strptime(full, "%d-%b-%Y")
+            clock = datetime.combine(stated.date(), clock.time())
+    start = None if clock is None else np.datetime64(clock, "s")
+    return start, start is not None and full != "X" and start.astype(_NO_DATE.dtype) != _NO_DATE
+
+
+def _patient(head: bytes) -> tuple[str | None, int | None]:
+    """Sex and year of birth where the field is written as EDF+ asks; nothing else of a person."""
+    words = _text(head[8:88]).split()
+    sex = words[1] if len(words) >= 4 and words[1] in ("F", "M") else None
+    born = None
+    with suppress(ValueError, IndexError):
+        born = datetime.strptime(words[2], "%d-%b-%Y").year
+    return sex, born
+
+
+def _text(field: bytes) -> str:
+    """Header text, which should be ASCII; what is not is read as most recorders mean it."""
+    try:
+        text = field.decode("utf-8")
+    except UnicodeDecodeError:
+        text = field.decode("latin-1")
+    return text.replace("\x00", " ").strip()
+
+
+def _number(field: bytes) -> float:
+    try:
+        return float(_text(field))
+    except ValueError:
+        return float("nan")
+
+
+def _whole(path: Path, field: bytes, meaning: str, least: int) -> int:
+    number = _number(field)
+    if not (number >= least and number == round(number)):
+        raise _broken(path, field, meaning)
+    return int(number)
+
+
+def _broken(path: Path, field: bytes, meaning: str) -> DataError:
+    found = _text(field)
+    hint = " (-1: the recorder never closed the file)" if found == "-1" else ""
+    return DataError(
+        f"An EDF header states the {meaning}: {path} has '{found}'{hint}. Fetch it again, or "
+        "repair the header."
+    )
+
+
+def _no_edf(path: Path, head: bytes) -> DataError:
+    if head[:8] == b"\xffBIOSEMI":
+        return DataError(
+            f"Files of 16-bit samples are read: {path} is BDF, which has 24. Convert it to EDF."
+        )
+    found = f"begins with {head[:8]!r}" if len(head) >= _HEAD else f"has {len(head)} bytes"
+    return DataError(
+        f"An EDF file begins with '0' and a header of {_HEAD} bytes: {path} {found}. Fetch it "
+        "again, or leave it out with data.reader.pattern or `records`."
+    )
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Whatever the library raises or warns of becomes a DataError that names the file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            yield
+    except Exception as problem:  # it raises ValueError, IndexError and UnicodeDecodeError
+        raise DataError(
+            f"{path} must be a valid EDF file: {type(problem).__name__}: {problem}. Fetch it "
+            "again, or leave it out with `records`."
+        ) from problem

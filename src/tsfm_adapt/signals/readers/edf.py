@@ -1,0 +1,214 @@
+"""EDF and EDF+ files: EEG, sleep and other polygraphic recordings, each signal at its own rate.
+
+A file is a record. Where the channels asked for have several rates, it becomes a recording for
+each, `<id>/<rate>Hz`, the parts of one stretch. EDF+D is cut where its records leave a gap, into
+`<id>#1`, `<id>#2`, ... Labels lose their trailing dots: `Fc5.` is the channel `Fc5`, and cannot be
+named otherwise. Units are the header's; where it states none, the recipe has to (`from_unit`).
+Annotations become spans with their text as the label; those without a duration are marks.
+
+Sleep-EDF, whose hypnograms are files of their own and whose subjects have two nights each:
+
+    reader:
+      name: edf
+      root: sleep-cassette
+      pattern: "*-PSG.edf"
+      subject_pattern: "^(SC4[0-9]{2})"
+      annotations: {files: "*-Hypnogram.edf", key: "^(SC4[0-9]{3})"}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from tsfm_adapt.components import require
+from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.readers._edf_file import (
+    EdfFile,
+    Header,
+    Signal,
+    looks_like_edf,
+    read_header,
+    stretches,
+)
+from tsfm_adapt.signals.readers._files import (
+    FilesConfig,
+    Stretch,
+    group_in,
+    one_group,
+    refuse_overlaps,
+    visible,
+)
+from tsfm_adapt.signals.readers._heads import some_files
+from tsfm_adapt.signals.recording import Recording, Span, later, spans_between
+
+REQUIRES = ("edfio",)
+EXTRA = "edf"
+
+
+class Beside(BaseModel):
+    """Annotations in files of their own, beside the signals, aligned by the headers' clocks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: str = Field("*-Hypnogram.edf", description="their names; they are no records")
+    key: str | None = Field(
+        None,
+        description="regular expression; its one group is the same in both names; null = one file "
+        "of annotations in a folder",
+    )
+
+    @field_validator("key")
+    @classmethod
+    def _has_one_group(cls, key: str | None) -> str | None:
+        return None if key is None else one_group(key)
+
+
+class Config(FilesConfig):
+    """Every record sorted by id; headers are checked before the first sample is read.
+
+    Files with annotations only are no records. A subject's files may not overlap in time, unless
+    their dates were withheld or all their starts are the same.
+    """
+
+    name: Literal["edf"] = "edf"
+    pattern: str = Field("*.edf", description="of the names in a folder; capitals do not matter")
+    annotations: Literal["own"] | Beside | None = Field(
+        "own", description="own: those of the file itself; files and key: those of files beside it"
+    )
+
+    @classmethod
+    def guess(cls, path: Path) -> Self | None:
+        """The settings for EDF files at or below `path`."""
+        found = some_files(path, (".edf",))
+        if not found or not all(looks_like_edf(file) for file in found):
+            return None
+        return cls.model_validate({"name": "edf", "root": str(path)})
+
+    def read(self, channels: tuple[str, ...]) -> Iterator[Recording]:
+        """Yields the records sorted by id, parts of a stretch slowest first."""
+        require("reader", "edf")
+        files = self.find()
+        if isinstance(self.annotations, Beside):
+            others = _fitting(files, self.annotations.files)
+            files = {id: path for id, path in files.items() if path not in others}
+        headers = {id: read_header(path) for id, path in self.picked(files).items()}
+        headers = {id: header for id, header in headers.items() if header.signals}
+        if not headers:
+            raise DataError(
+                f"An EDF record has signals: none of the {len(files)} files of {self.root} has "
+                "any besides annotations. Set data.reader.root to the files with the signals."
+            )
+        subjects = {id: self.subject(id) for id in headers}
+        refuse_overlaps(
+            Stretch(header.path, subjects[id], header.clock, header.duration_s)
+            for id, header in headers.items()
+            if header.clock is not None and header.dated
+        )
+        for id, header in headers.items():
+            yield from _recordings(id, subjects[id], header, channels, self.annotations)
+
+
+def _fitting(files: Mapping[str, Path], pattern: str) -> set[Path]:
+    folders = {path.parent for path in files.values()}
+    return {path for folder in folders for path in visible(folder, pattern)}
+
+
+def _recordings(
+    id: str,
+    subject: str,
+    header: Header,
+    channels: tuple[str, ...],
+    annotations: Literal["own"] | Beside | None,
+) -> Iterator[Recording]:
+    """A file's stretches in order, each at the rates of the channels asked for."""
+    file = EdfFile(header)
+    onsets_s = file.onsets_s()
+    if isinstance(annotations, Beside):
+        spans = _spans_beside(header, float(onsets_s[0]), annotations)
+    else:
+        spans = file.annotations() if annotations == "own" else ()
+    named = {signal.name: signal for signal in header.signals}
+    asked = [named[name] for name in channels or named if name in named]
+    rates = sorted({signal.per_record for signal in asked}) or [header.signals[0].per_record]
+    groups = [[signal for signal in asked if signal.per_record == rate] for rate in rates]
+    values = [_values(file, group, rate) for group, rate in zip(groups, rates, strict=True)]
+    pieces = stretches(onsets_s, header.record_s)
+    for number, (first, stop) in enumerate(pieces, start=1):
+        stretch = id if len(pieces) == 1 else f"{id}#{number}"
+        begin_s = float(onsets_s[first] - onsets_s[0])
+        end_s = begin_s + (stop - first) * header.record_s
+        start = later(header.clock, float(np.floor(onsets_s[first])))
+        for group, rate, rows in zip(groups, rates, values, strict=True):
+            rate_hz = rate / header.record_s
+            yield Recording(
+                id=stretch if len(rates) == 1 else f"{stretch}/{rate_hz:g}Hz",
+                subject=subject,
+                values=rows[:, first * rate : stop * rate],
+                channels=tuple(signal.name for signal in group),
+                units=tuple(signal.unit for signal in group),
+                rate_hz=rate_hz,
+                start=start if header.dated else None,
+                spans=spans_between(spans, begin_s, end_s),
+                attributes=_attributes(header),
+                part_of=None if len(rates) == 1 else stretch,
+            )
+
+
+def _values(file: EdfFile, signals: list[Signal], per_record: int) -> np.ndarray:
+    """Samples (C, T) of signals of one rate; only one of them is held twice, and not for long."""
+    values = np.empty((len(signals), file.header.records * per_record))
+    for row, signal in enumerate(signals):
+        values[row] = file.samples(signal)
+    return values
+
+
+def _spans_beside(header: Header, onset_s: float, beside: Beside) -> tuple[Span, ...]:
+    """The annotations of the file that belongs to this one, from its first sample on."""
+    other = read_header(_companion(header.path, beside))
+    if header.clock is None or other.clock is None:
+        raise DataError(
+            f"Files are aligned by the start in their headers: {header.path} states "
+            f"{header.clock}, {other.path} states {other.clock}. Repair the header."
+        )
+    file = EdfFile(other)
+    lag_s = float((other.clock - header.clock) / np.timedelta64(1, "s")) - onset_s
+    lag_s += float(file.onsets_s()[0])
+    spans = tuple(
+        Span(span.start_s + lag_s, span.stop_s + lag_s, span.label) for span in file.annotations()
+    )
+    if not any(span.overlaps(0.0, header.duration_s) for span in spans):
+        raise DataError(
+            f"Annotations overlap in time with their signals: {other.path} begins {other.clock} "
+            f"and has {len(spans)}, none of them within the {header.duration_s:g} s of "
+            f"{header.path} from {header.clock} on. Correct data.reader.annotations."
+        )
+    return spans
+
+
+def _companion(path: Path, beside: Beside) -> Path:
+    found = [file for file in sorted(visible(path.parent, beside.files)) if file != path]
+    found = [file for file in found if file.parent == path.parent]
+    rule = f"is called '{beside.files}'"
+    if beside.key is not None:
+        key = group_in(beside.key, path.name)
+        found = [file for file in found if key and group_in(beside.key, file.name) == key]
+        rule += f" and shares '{key}' with it" if key else f"; '{beside.key}' is not in its name"
+    if len(found) != 1:
+        shown = ", ".join(file.name for file in found[:4]) or "none"
+        raise DataError(
+            f"data.reader.annotations: one file beside {path} {rule}; found {shown}. Correct "
+            "files or key, or leave the record out with `records`."
+        )
+    return found[0]
+
+
+def _attributes(header: Header) -> dict[str, str | float]:
+    found: dict[str, str | float] = {} if header.sex is None else {"sex": header.sex}
+    if header.born is not None and header.clock is not None and header.dated:
+        found["age"] = float(header.clock.astype("datetime64[Y]").astype(int) + 1970 - header.born)
+    return found
