@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from contracts.adapter import quantiles, train
@@ -32,7 +31,7 @@ from tsfm_adapt.adapters import (
 )
 from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.chronos2 import Chronos2
-from tsfm_adapt.bundle import FORMAT_VERSION, Card, fitted, read_card, readme, restore, write
+from tsfm_adapt.bundle import FORMAT_VERSION, Card, fitted, read_card, restore, write
 from tsfm_adapt.errors import DataError, EnvironmentProblem, RecipeError
 from tsfm_adapt.model import AdaptedModel
 
@@ -289,30 +288,6 @@ def test_peft_is_told_which_base_the_adapter_needs(written):
     assert config["base_model_name_or_path"] == "tiny"
     assert config["peft_type"] == "LORA"
     assert (config["r"], config["lora_alpha"]) == (2, 16.0)
-
-
-def test_the_model_card_states_base_licence_data_and_scores():
-    card = card_of(fresh(), checkpoint="amazon/chronos-2")
-    models = {
-        "adapted": {"overall": {"mase": 0.81234, "wql": 0.05}},
-        "last_value": {"overall": {"mase": 1.0, "wql": None}},
-    }
-    text = readme(card, "vitals", ["adapted beats zero-shot by 8.1 %", "it is shown"], models)
-    _, front, body = text.split("---\n", 2)
-    assert yaml.safe_load(front) == {
-        "library_name": "tsfm-adapt",
-        "base_model": "amazon/chronos-2",
-        "license": "apache-2.0",
-    }
-    assert "| adapted | 0.8123 | 0.0500 |" in body
-    assert "| last_value | 1.0000 | - |" in body
-    assert "SYNTHETIC" in body
-    assert "no medical device" in body
-    assert "HR (bpm), SpO2 (%)" in body
-    assert card.base_sha256 in body
-    assert "adapted beats zero-shot by 8.1 %. it is shown." in body
-    real = readme(replace(card, synthetic=False), "icu", [], models)
-    assert "SYNTHETIC" not in real
 
 
 # Adapters that know channels and subjects

@@ -26,8 +26,11 @@ def build(recipe: Recipe, parts: Parts, progress: Progress) -> AdaptedModel:
     """The untrained model of a recipe; its random parts depend on the seed only."""
     train = parts.windows["train"]
     model = put_together(recipe, parts.deviation, parts.shared_subjects, train)
-    if model.backbone.spec.random_weights:
+    spec = model.backbone.spec
+    if spec.random_weights:
         progress.say(RANDOM)
+    if spec.non_commercial:
+        progress.say(f"weights '{spec.checkpoint}' are {spec.licence}: not for commercial use")
     model.fit(train)
     _fit_remembered_head(model, recipe, train, progress)
     return model

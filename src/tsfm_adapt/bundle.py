@@ -13,12 +13,13 @@ Format version 1, a folder:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsfm_adapt import atomic
+from tsfm_adapt.backbones.base import non_commercial
 from tsfm_adapt.errors import DataError, EnvironmentProblem, RecipeError
 
 if TYPE_CHECKING:
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from tsfm_adapt.model import AdaptedModel
 
 FORMAT_VERSION = 1
-
-# Of scores.json, and how a card calls them.
-_OF_VALUES = {"mase": "MASE", "wql": "WQL"}
-_OF_CLASSES = {"auroc": "AUROC", "auprc": "AUPRC", "balanced_accuracy": "balanced accuracy"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +49,11 @@ class Card:
     versions: Mapping[str, str]
     subjects: tuple[str, ...] = ()  # of train, where an adapter has parameters for each
     format_version: int = FORMAT_VERSION
+
+    @property
+    def non_commercial(self) -> bool:
+        """Whether the base weights may not be used commercially."""
+        return non_commercial(self.licence)
 
 
 def write(folder: Path, model: AdaptedModel, card: Card, texts: Mapping[str, str]) -> None:
@@ -76,46 +78,13 @@ def write(folder: Path, model: AdaptedModel, card: Card, texts: Mapping[str, str
     atomic.write_text(folder / "bundle.json", _json(asdict(card)))  # last: it makes the bundle
 
 
-def readme(card: Card, name: str, sentences: Sequence[str], models: Mapping[str, Any]) -> str:
-    """The model card, Markdown; a model that is None was not scored."""
-    overall = {model: scores["overall"] for model, scores in models.items() if scores}
-    of_classes = any("auroc" in scores for scores in overall.values())
-    metrics = _OF_CLASSES if of_classes else _OF_VALUES
-    titles = " | ".join(metrics.values())
-    rows = "".join(
-        f"| {model} | {' | '.join(_score(scores, metric) for metric in metrics)} |\n"
-        for model, scores in overall.items()
+def loading(folder: Path) -> str:
+    """Python that loads the bundle in `folder`."""
+    return (
+        "from pathlib import Path\n"
+        "from tsfm_adapt.runs import load\n"
+        f'model, recipe = load(Path("{folder}"))'
     )
-    channels = ", ".join(f"{c} ({u})" for c, u in zip(card.channels, card.units, strict=True))
-    data = "SYNTHETIC (simulated) recordings" if card.synthetic else "the recipe's recordings"
-    reach = f"horizon {card.horizon} samples" if card.horizon else "no horizon"
-    return f"""---
-library_name: tsfm-adapt
-base_model: {card.checkpoint}
-license: {card.licence}
----
-# {name}
-
-{card.backbone} (weights `{card.checkpoint}`) adapted on {data}.
-Research software, no medical device.
-
-- Channels: {channels}, {card.rate_hz:g} Hz
-- Context {card.context} samples, {reach}
-- Needs the base weights with sha256 `{card.base_sha256}`
-- The licence is that of the base weights
-
-Scores on the test part:
-
-| model | {titles} |
-|---{"|---" * len(metrics)}|
-{rows}
-{" ".join(f"{sentence}." for sentence in sentences)}
-"""
-
-
-def _score(overall: Mapping[str, Any], metric: str) -> str:
-    value = overall.get(metric)
-    return "-" if value is None else f"{value:.4f}"
 
 
 def read_card(folder: Path) -> Card:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsfm_adapt import atomic, bundle
 from tsfm_adapt.building import build, put_together
+from tsfm_adapt.card import model_card
 from tsfm_adapt.errors import DataError, Interrupted, RecipeError
 from tsfm_adapt.features import remembered
 from tsfm_adapt.model import AdaptedModel, device_for
@@ -271,7 +272,7 @@ def _save_bundle(run: Run, recipe: Recipe, model: AdaptedModel, scores: Mapping[
     texts = {
         "recipe.yaml": dumps(recipe),
         "scores.json": _json(scores),
-        "README.md": bundle.readme(card, recipe.name, scores["sentences"], scores["models"]),
+        "README.md": model_card(card, recipe, scores, bundle.loading(run.folder / "bundle")),
     }
     bundle.write(run.folder / "bundle", model, card, texts)
 

@@ -202,6 +202,8 @@ def _protocol(recipe: Recipe, parts: Parts, smoke: bool, errors: Errors) -> dict
             "split": recipe.data.split.model_dump(mode="json"),
             "stride_s": windows.spec.stride / recipe.data.rate_hz,
             "windows_by_part": {part: len(w) for part, w in parts.windows.items()},
+            "recordings_by_part": {part: len(r) for part, r in parts.recordings.items()},
+            "subjects_by_part": {part: parts.subjects(part) for part in parts.recordings},
             "origins_sha256": windows.origins_sha256(),
             "fitted_on": "train and val: MASE scale, baselines; train: the adapter",
         },
