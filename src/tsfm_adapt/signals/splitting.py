@@ -254,10 +254,10 @@ def _origin(id: str) -> str:
     return re.sub(r"(#[0-9]+)+$", "", id)
 
 
-def _order(recording: Recording) -> tuple[str, str, int, str]:
+def _order(recording: Recording) -> tuple[str, str, tuple[int, ...], str]:
     origin = _origin(recording.id)
-    piece = recording.id[len(origin) + 1 :]
-    return recording.subject, origin, int(piece or 0), recording.id
+    numbers = recording.id[len(origin) + 1 :].split("#")
+    return recording.subject, origin, tuple(int(n) for n in numbers if n), recording.id
 
 
 def _some(names: list[str]) -> str:
