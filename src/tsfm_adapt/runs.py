@@ -191,8 +191,8 @@ def _reading(recipe: Recipe, source: str, reader: Mapping[str, Any] | None) -> d
             f"predict: the run was trained with reader '{known['name']}', which reads no files. "
             "Say how to read INPUT, e.g. --reader '{name: csv, layout: wide, units: {HR: bpm}}'."
         )
-    if reader is None and "records" in known:
-        known["records"] = None
+    if reader is None:  # which of the training data were read, and from where
+        known |= {key: None for key in ("records", "pn_dir") if key in known}
     return {"data.reader": known | {"root": source}}
 
 

@@ -66,6 +66,18 @@ def test_every_sample_equals_that_of_the_wfdb_package(folder):
             np.testing.assert_array_equal(values, record.e_p_signal[index])
 
 
+def test_signals_of_a_mat_file_are_those_that_scipy_loads():
+    io = pytest.importorskip("scipy.io", reason="scipy is not installed")
+    stored = io.loadmat(DATA / "challenge2015_alarm" / "a103l.mat")["val"]
+    lines = (DATA / "challenge2015_alarm" / "a103l.hea").read_text().splitlines()[1:4]
+    first, _ = wfdb_records("challenge2015_alarm")
+    assert (first.id, first.channels) == ("a103l", ("II", "V", "PLETH"))
+    assert first.values.shape == stored.shape == (3, 82500)
+    for values, digital, line in zip(first.values, stored.astype(float), lines, strict=True):
+        gain, zero = line.split()[2].split("/")[0], line.split()[4]
+        np.testing.assert_allclose(values, (digital - float(zero)) / float(gain))
+
+
 def test_several_samples_a_frame_are_kept_as_a_recording_of_their_rate():
     slow, fast = wfdb_records("mimicdb_03700181")
     assert (slow.channels, slow.rate_hz, slow.samples) == (("ABP", "RESP"), 125.0, 75000)

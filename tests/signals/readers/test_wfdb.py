@@ -356,3 +356,42 @@ def test_annotations_that_are_missing_or_broken_are_named(tmp_path):
     (tmp_path / "a.atr").write_bytes(b"x")
     with pytest.raises(DataError, match=r"a\.hea and its .* must be a valid WFDB record"):
         read(tmp_path, annotations="atr")
+
+
+def test_a_folder_or_file_of_a_record_is_recognised(tmp_path):
+    write(tmp_path / "ward", "a", ramp())
+    for path in (tmp_path, tmp_path / "ward" / "a.hea", tmp_path / "ward" / "a.dat"):
+        guessed = Config.guess(path)
+        assert guessed == Config(root=str(path))
+        assert len(list(guessed.read(()))) == 1
+    other = tmp_path / "other"
+    other.mkdir()
+    for content in (b"", b"\xff\xfe\x00", b"# a comment only\n", b"<html>404</html>"):
+        (other / "a.hea").write_bytes(content)
+        assert Config.guess(other) is None
+        with pytest.raises(DataError, match=r"a\.hea"):
+            read(other)
+    assert Config.guess(tmp_path / "ward" / "absent.csv") is None
+
+
+def test_a_folder_that_leads_back_to_itself_is_read_once(tmp_path):
+    write(tmp_path, "a", ramp())
+    (tmp_path / "again").symlink_to(tmp_path, target_is_directory=True)
+    assert [r.id for r in read(tmp_path)] == ["a"]
+    assert Config.guess(tmp_path) is not None
+
+
+def test_a_gap_of_a_year_between_segments_is_kept_at_one_a_minute_and_refused_at_125_hz(tmp_path):
+    write(tmp_path, "a", ramp())
+    year_s = 365 * 24 * 3600
+    header = tmp_path / "joined.hea"
+    minutes = year_s // 60
+    rewrite(tmp_path / "a.hea", "a 2 1 30", f"a 2 {1 / 60:.12f} 30")
+    header.write_text(f"joined/3 2 {1 / 60:.12f} {60 + minutes}\na 30\n~ {minutes}\na 30\n")
+    (found,) = read(tmp_path)
+    assert found.samples == 60 + minutes
+    assert np.isnan(found.values[:, 30:-30]).all()
+    frames = year_s * 125
+    header.write_text(f"joined/3 2 125 {60 + frames}\na 30\n~ {frames}\na 30\n")
+    with pytest.raises(DataError, match=r"joined\.hea has 3942000000 of them, 365 days"):
+        read(header)

@@ -1,19 +1,52 @@
-"""One WFDB record as it is stored: every sample and annotation, or a DataError."""
+"""One WFDB record as it is stored, here or on PhysioNet: every sample, or an error."""
 
 from __future__ import annotations
 
 import math
+import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tsfm_adapt.errors import DataError
+from tsfm_adapt.errors import DataError, EnvironmentProblem, TsfmAdaptError
 from tsfm_adapt.signals.recording import FloatArray, Span
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a record lies: a header on disk, or one below a folder of PhysioNet."""
+
+    header: Path  # below `pn_dir` where there is one
+    pn_dir: str | None = None  # project, version and folders
+
+    def __str__(self) -> str:
+        if self.pn_dir is None:
+            return str(self.header)
+        from wfdb.io import download
+
+        return posixpath.join(download.config.db_index_url, self.pn_dir, self.header.as_posix())
+
+    @property
+    def record(self) -> str:
+        """The record's name as the library wants it."""
+        path = self.header.with_suffix("")
+        return path.name if self.pn_dir is not None else str(path.absolute())
+
+    @property
+    def folder(self) -> str | None:
+        """The record's own folder of PhysioNet, as the library wants it."""
+        if self.pn_dir is None:
+            return None
+        return posixpath.normpath(posixpath.join(self.pn_dir, self.header.parent.as_posix()))
+
+    def beside(self, record: str) -> Place:
+        """The place of another record in the same folder."""
+        return replace(self, header=self.header.with_name(f"{record}.hea"))
 
 
 @dataclass(frozen=True)
@@ -36,20 +69,50 @@ class StoredRecord:
     comments: tuple[str, ...]
 
 
-def read_record(path: Path, channels: tuple[str, ...], verify: bool) -> StoredRecord:
+def list_records(pn_dir: str) -> list[str]:
+    """The records that a folder of PhysioNet states in its file RECORDS.
+
+    Raises:
+        DataError: there is no such file, or it lists folders.
+        EnvironmentProblem: it cannot be fetched.
+    """
+    import wfdb
+
+    place = Place(Path("RECORDS"), pn_dir)
+    with _naming(place):
+        try:
+            found: list[str] = wfdb.get_record_list(pn_dir)
+        except ValueError as problem:  # of the library: the file is not there, or is no text
+            raise DataError(
+                f"data.reader.pn_dir is a folder with a list RECORDS: {place} is none. Correct "
+                "it, or name the records in data.reader.records."
+            ) from problem
+    found = [record.strip() for record in found if record.strip()]
+    folders = [record for record in found if record.endswith("/")]
+    if folders or not found:
+        raise DataError(
+            f"data.reader.pn_dir: {place} lists {len(found)} records and of them {len(folders)} "
+            f"folders{f' like {folders[0]}' if folders else ''}. Set pn_dir to a folder of "
+            "records, or name the records in data.reader.records."
+        )
+    return found
+
+
+def read_record(place: Place, channels: tuple[str, ...], verify: bool) -> StoredRecord:
     """Reads a record behind its header.
 
     Args:
-        path: the header.
+        place: of the header.
         channels: signal names to read; empty = all.
         verify: compare each signal with the header's checksum.
 
     Raises:
         DataError: a file is missing, truncated, altered, or not WFDB.
+        EnvironmentProblem: a file of PhysioNet cannot be fetched.
     """
-    with _naming(path):
-        header = _header(path)
-        signals, frames = _signals(path, header, channels, verify)
+    with _naming(place):
+        header = _header(place)
+        signals, frames = _signals(place, header, channels, verify)
         start = header.base_datetime
         return StoredRecord(
             signals=signals,
@@ -60,28 +123,30 @@ def read_record(path: Path, channels: tuple[str, ...], verify: bool) -> StoredRe
         )
 
 
-def read_annotations(path: Path, extension: str) -> tuple[Span, ...]:
+def read_annotations(place: Place, extension: str) -> tuple[Span, ...]:
     """A record's annotations as marks, each with its symbol as the label.
 
     Args:
-        path: the header.
+        place: of the header.
         extension: of the annotation file beside it, such as `atr`.
 
     Raises:
         DataError: the file is missing or broken.
+        EnvironmentProblem: a file of PhysioNet cannot be fetched.
     """
     import wfdb
 
+    path = place.header
     file = path.with_suffix(f".{extension}")
-    if not file.is_file():
+    if place.pn_dir is None and not file.is_file():
         beside = sorted(f.suffix[1:] for f in path.parent.glob(f"{path.stem}.*") if f.suffix)
         raise DataError(
             f"data.reader.annotations: every record has its annotation file; {file} does not "
             f"exist, beside its header are: {', '.join(beside)}. Correct the extension, or leave "
             "the record out with `records`."
         )
-    with _naming(path):
-        found = wfdb.rdann(str(path.absolute().with_suffix("")), extension)
+    with _naming(place):
+        found = wfdb.rdann(place.record, extension, pn_dir=place.folder)
         # The file's own time resolution, or else the header's rate.
         times_s = [sample / _exact(found.fs) for sample in found.sample.tolist()]
         return tuple(
@@ -91,55 +156,92 @@ def read_annotations(path: Path, extension: str) -> tuple[Span, ...]:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Whatever the library raises on broken files becomes a DataError that names the record."""
+def _naming(place: Place) -> Iterator[None]:
+    """Whatever the library raises on broken files becomes an error that names the record."""
     try:
         yield
-    except DataError:
+    except TsfmAdaptError:
         raise
-    except FileNotFoundError as problem:
-        raise DataError(
-            f"Every file that a WFDB header names must exist: {problem.filename} does not, and "
-            f"{path} needs it. Fetch the file, or leave the record out with `records`."
-        ) from problem
+    except OSError as problem:
+        raise _unreachable(place, problem) from problem
     except Exception as problem:  # the library raises IndexError, KeyError and bare Exception too
         raise DataError(
-            f"{path} and its signal files must be a valid WFDB record: "
+            f"{place} and its signal files must be a valid WFDB record: "
             f"{type(problem).__name__}: {problem}. Fetch the files again, or leave the record "
             "out with `records`."
         ) from problem
 
 
-def _header(path: Path) -> Any:  # wfdb has no types: a Record or a MultiRecord
+def _unreachable(place: Place, problem: OSError) -> TsfmAdaptError:
+    """Why a file of a record cannot be read, by what the disk or the server said."""
+    if place.pn_dir is None:
+        if isinstance(problem, FileNotFoundError):
+            return DataError(
+                f"Every file that a WFDB header names must exist: {problem.filename} does not, "
+                f"and {place} needs it. Fetch the file, or leave the record out with `records`."
+            )
+        return DataError(
+            f"{place} and its signal files must be readable: {problem}. Fetch the files again, "
+            "or leave the record out with `records`."
+        )
+    url = getattr(problem, "url", None) or place  # of the library's own errors
+    if isinstance(problem, FileNotFoundError):
+        return DataError(
+            f"data.reader.pn_dir: PhysioNet has no file {url}. Correct pn_dir, records or "
+            "annotations."
+        )
+    if isinstance(problem, PermissionError):
+        return EnvironmentProblem(
+            f"{url} is for credentialed users. Fetch the files with your own account, and read "
+            "them with data.reader.root in place of pn_dir."
+        )
+    return EnvironmentProblem(
+        f"{url} could not be fetched: {type(problem).__name__}: {str(problem)[:160]}. Connect "
+        "this machine, or fetch the files elsewhere and set data.reader.root in place of pn_dir."
+    )
+
+
+def _header(place: Place) -> Any:  # wfdb has no types: a Record or a MultiRecord
     import wfdb
 
-    header = wfdb.rdheader(str(path.absolute().with_suffix("")))
+    header = wfdb.rdheader(place.record, pn_dir=place.folder)
     if header.n_sig is None or not header.fs > 0:
         raise DataError(
-            f"A WFDB header states a number of signals and a positive rate: {path} has "
+            f"A WFDB header states a number of signals and a positive rate: {place} has "
             f"{header.n_sig} and {header.fs} Hz. Correct or fetch it again."
         )
     return header
 
 
+_GAP_FRAMES = 1 << 28  # 2 GB a channel; 25 days at 125 Hz
+
+
 def _signals(
-    path: Path, header: Any, channels: tuple[str, ...], verify: bool
+    place: Place, header: Any, channels: tuple[str, ...], verify: bool
 ) -> tuple[dict[str, Signal], int]:
     """The signals asked for over all segments (NaN in gaps), and the number of frames."""
     if not hasattr(header, "seg_name"):
-        return _segment(path, header, channels, verify)
+        return _segment(place, header, channels, verify)
     frames = sum(header.seg_len)
+    stated = zip(header.seg_name, header.seg_len, strict=True)
+    gaps = sum(length for name, length in stated if name == "~")
+    if gaps > _GAP_FRAMES:
+        raise DataError(
+            f"The gaps of a record are kept as missing samples: {place} has {gaps} of them, "
+            f"{gaps / header.fs / 86400:.0f} days, {_GAP_FRAMES} are read at most. Read its "
+            "segments as records of their own, with the reader manifest."
+        )
     joined: dict[str, Signal] = {}
     begin = 0
     for name, length in zip(header.seg_name, header.seg_len, strict=True):
         if name != "~" and length > 0:  # a layout segment has no samples
-            segment = path.with_name(f"{name}.hea")
+            segment = place.beside(name)
             own = _header(segment)
             parts, found = _segment(segment, own, channels, verify)
             if (found, own.fs) != (length, header.fs):
                 raise DataError(
                     f"Segments have the length and rate that the master header states: {segment} "
-                    f"has {found} frames at {own.fs} Hz, {path.name} states {length} at "
+                    f"has {found} frames at {own.fs} Hz, {place.header.name} states {length} at "
                     f"{header.fs} Hz. Fetch both again."
                 )
             for channel, part in parts.items():
@@ -149,7 +251,7 @@ def _signals(
 
 
 def _join(
-    joined: dict[str, Signal], channel: str, part: Signal, begin: int, frames: int, path: Path
+    joined: dict[str, Signal], channel: str, part: Signal, begin: int, frames: int, place: Place
 ) -> None:
     whole = joined.setdefault(
         channel,
@@ -157,7 +259,7 @@ def _join(
     )
     if (whole.unit, whole.per_frame) != (part.unit, part.per_frame):
         raise DataError(
-            f"A channel keeps unit and rate over a record: '{channel}' in {path} is in "
+            f"A channel keeps unit and rate over a record: '{channel}' in {place} is in "
             f"{part.unit} with {part.per_frame} samples a frame, before it was in {whole.unit} "
             f"with {whole.per_frame}. Read the segments as records of their own."
         )
@@ -166,7 +268,7 @@ def _join(
 
 
 def _segment(
-    path: Path, header: Any, channels: tuple[str, ...], verify: bool
+    place: Place, header: Any, channels: tuple[str, ...], verify: bool
 ) -> tuple[dict[str, Signal], int]:
     """The signals asked for of one segment, in the file's order, and its number of frames."""
     import wfdb
@@ -174,15 +276,16 @@ def _segment(
     names = _distinct(header.sig_name or [])
     if len(names) != header.n_sig:
         raise DataError(
-            f"A WFDB header describes each signal in a line: {path} announces {header.n_sig} and "
+            f"A WFDB header describes each signal in a line: {place} announces {header.n_sig} and "
             f"describes {len(names)}. Fetch it again."
         )
     wanted = [index for index, name in enumerate(names) if not channels or name in channels]
-    _check_sizes(path, header, {header.file_name[index] for index in wanted})
+    _check_sizes(place, header, {header.file_name[index] for index in wanted})
     if not wanted:
         return {}, int(header.sig_len or 0)
     record = wfdb.rdrecord(
-        str(path.absolute().with_suffix("")),
+        place.record,
+        pn_dir=place.folder,
         channels=wanted,
         physical=False,
         smooth_frames=False,
@@ -192,7 +295,7 @@ def _segment(
         stated, samples = header.checksum[index], record.e_d_signal[row]
         if verify and stated is not None and (int(samples.sum(dtype=np.int64)) - stated) % 65536:
             raise DataError(
-                f"A WFDB signal adds up to its header's checksum: '{names[index]}' of {path} "
+                f"A WFDB signal adds up to its header's checksum: '{names[index]}' of {place} "
                 "does not, so the signal file was altered. Fetch it again, or set "
                 "verify_checksums: false if the header is known to be wrong."
             )
@@ -214,20 +317,21 @@ _BYTES = {"8": 1, "16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2} | {
 }  # per sample; compressed formats have no fixed size
 
 
-def _check_sizes(path: Path, header: Any, files: set[str]) -> None:
-    """Stops at truncated signal files; the library pads some formats instead."""
-    for file in sorted(files):
+def _check_sizes(place: Place, header: Any, files: set[str]) -> None:
+    """Stops at truncated signal files on disk; the library pads some formats instead."""
+    for file in sorted(files) if place.pn_dir is None else ():
+        path = place.header.with_name(file)
         mine = [index for index, name in enumerate(header.file_name) if name == file]
         size = _BYTES.get(header.fmt[mine[0]])
         if size is None or header.sig_len is None:
             continue
         samples = header.sig_len * sum(header.samps_per_frame[index] for index in mine)
         needed = (header.byte_offset[mine[0]] or 0) + math.ceil(samples * size)
-        found = path.with_name(file).stat().st_size
+        found = path.stat().st_size
         if found < needed:
             raise DataError(
                 f"A signal file holds all the samples that its header announces: "
-                f"{path.with_name(file)} has {found} bytes, {header.sig_len} frames in format "
+                f"{path} has {found} bytes, {header.sig_len} frames in format "
                 f"{header.fmt[mine[0]]} need {needed}. Fetch the file again."
             )
 

@@ -1,8 +1,9 @@
-"""WFDB records on disk: PhysioNet's headers with signal files, one segment or many.
+"""WFDB records: PhysioNet's headers with signal files, one segment or many, on disk or remote.
 
 Every sample is kept. Where the channels asked for have several rates (several samples a frame),
 a record becomes one recording per rate, `<id>/<rate>Hz`, the parts of one stretch. Skewed signals
 are shifted into place. Annotations become marks: spans of no length, with the symbol as the label.
+Remote records are streamed from PhysioNet whenever they are read; nothing is kept on disk.
 """
 
 from __future__ import annotations
@@ -11,14 +12,21 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tsfm_adapt.components import require
 from tsfm_adapt.errors import DataError, closest
-from tsfm_adapt.signals.readers._wfdb_record import StoredRecord, read_annotations, read_record
+from tsfm_adapt.signals.readers._heads import head, some_files
+from tsfm_adapt.signals.readers._wfdb_record import (
+    Place,
+    StoredRecord,
+    list_records,
+    read_annotations,
+    read_record,
+)
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
 from tsfm_adapt.signals.recording import Recording, Span
 
@@ -27,18 +35,55 @@ EXTRA = "wfdb"
 
 
 class Config(ReaderConfig):
-    """Local records; a segment of a multi-segment record is read as a part of it only."""
+    """Records on disk (`root`) or of PhysioNet (`pn_dir`), the latter open ones only.
+
+    A segment of a multi-segment record is read as a part of it only.
+    """
 
     name: Literal["wfdb"] = "wfdb"
-    root: str = Field(description="a folder, searched for headers, or one record (its header)")
-    records: tuple[str, ...] | None = Field(None, description="ids or names to read; null = all")
+    root: str | None = Field(
+        default=None, description="a folder, searched for headers, or one record (its header)"
+    )
+    pn_dir: str | None = Field(
+        default=None,
+        pattern=r"^[\w-]+/\d+\.[\w.]+(/[\w.-]+)*$",
+        description="in place of root: project, version and folders on PhysioNet, like "
+        "mitdb/1.0.0; needs a network",
+    )
+    records: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="ids or names to read; null = all, or the list RECORDS of pn_dir",
+    )
     subject_pattern: str | None = Field(
-        None, description="regular expression; its one group in the id is the subject; null = id"
+        default=None,
+        description="regular expression; its one group in the id is the subject; null = id",
     )
     annotations: str | None = Field(
-        None, min_length=1, description="extension of the annotation files, like atr; null = none"
+        default=None,
+        min_length=1,
+        description="extension of the annotation files, like atr; null = none",
     )
-    verify_checksums: bool = Field(True, description="compare signals with the header's checksums")
+    verify_checksums: bool = Field(
+        default=True, description="compare signals with the header's checksums"
+    )
+
+    @model_validator(mode="after")
+    def _lies_in_one_place(self) -> Config:
+        if (self.root is None) == (self.pn_dir is None):
+            raise ValueError(
+                "records lie on disk, root, or on PhysioNet, pn_dir: "
+                f"{'neither' if self.root is None else 'both'} is stated; state one"
+            )
+        return self
+
+    @classmethod
+    def guess(cls, path: Path) -> Self | None:
+        """A folder with headers, or one header or signal file beside one."""
+        files = some_files(path.with_suffix(".hea") if path.is_file() else path, (".hea",))
+        if not any(_looks_like_a_header(file) for file in files):
+            return None
+        return cls(root=str(path))
 
     @field_validator("subject_pattern")
     @classmethod
@@ -54,21 +99,31 @@ class Config(ReaderConfig):
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording]:
         """Yields the records sorted by id, every signal at its own rate."""
         require("reader", "wfdb")
-        headers = _find(self.root)
-        for identity in _picked(headers, self.records, self.root):
+        places = self._places()
+        for identity in sorted(places):
             subject = _subject(identity, self.subject_pattern)
-            stored = read_record(headers[identity], channels, self.verify_checksums)
-            spans = self._spans(headers[identity])
+            place = places[identity]
+            stored = read_record(place, channels, self.verify_checksums)
+            spans = () if self.annotations is None else read_annotations(place, self.annotations)
             yield from _recordings(stored, spans, identity, subject, channels)
 
-    def files(self) -> Iterable[Path]:
+    def files(self) -> Iterable[Path] | None:
         """All below the folder; of one record, all beside its header: signals and annotations."""
+        if self.root is None:
+            return None
         path = _located(self.root)
         near = path.parent.iterdir() if path.is_file() else path.rglob("*")
         return (file for file in near if file.is_file())
 
-    def _spans(self, header: Path) -> tuple[Span, ...]:
-        return () if self.annotations is None else read_annotations(header, self.annotations)
+    def _places(self) -> dict[str, Place]:
+        """The records to read by id."""
+        if self.root is not None:
+            headers = _find(self.root)
+            picked = _picked(headers, self.records, self.root)
+            return {identity: Place(headers[identity]) for identity in picked}
+        assert self.pn_dir is not None
+        records = list_records(self.pn_dir) if self.records is None else self.records
+        return {record: Place(Path(f"{record}.hea"), self.pn_dir) for record in records}
 
 
 def _located(root: str) -> Path:
@@ -112,8 +167,17 @@ def _find(root: str) -> dict[str, Path]:
     return {header.relative_to(path).with_suffix("").as_posix(): header for header in found}
 
 
+def _looks_like_a_header(file: Path) -> bool:
+    """Whether the first line that is no comment has a name and a number of signals."""
+    lines = [line for line in head(file).splitlines() if line.strip() and line[0] != "#"]
+    return bool(lines) and re.match(r"[-\w]+(/\d+)?\s+\d+(\s|$)", lines[0]) is not None
+
+
 def _header_lines(header: Path) -> list[str]:
-    text = header.read_text(encoding="ascii", errors="ignore")
+    try:
+        text = header.read_text(encoding="ascii", errors="ignore")
+    except OSError as problem:
+        raise DataError(f"{header} must be a readable file: {problem}. Fetch it again.") from None
     return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
