@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tsfm_adapt.signals.mapping import release
 from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray, Recording
 from tsfm_adapt.signals.windows import Windows
 
@@ -241,6 +242,7 @@ def _batches(
                     yield batch
                     batch, size = [], 0
             row += 1
+        release(recording.values)
     if batch:
         yield batch
 
