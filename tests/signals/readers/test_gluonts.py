@@ -305,3 +305,13 @@ def test_a_saved_dataset_is_recognised(tmp_path):
     (other / "package.json").write_text('{"name": "x"}')
     (other / "a.parquet").write_bytes(b"")
     assert Config.guess(other) is None
+
+
+def test_the_files_of_a_part_are_its_own_with_the_metadata(tmp_path):
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "data.json").write_text(lines(ONE))
+    (tmp_path / "metadata.json").write_text('{"freq": "h"}')
+    expected = [tmp_path / "test" / "data.json", tmp_path / "metadata.json"]
+    assert Config(root=str(tmp_path), part="test", unit="1").files() == expected
+    assert Config(root=str(tmp_path / "test"), unit="1").files() == expected

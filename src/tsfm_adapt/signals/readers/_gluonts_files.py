@@ -75,14 +75,12 @@ def stated_rate(root: Path, stated: float | None) -> float:
     Raises:
         DataError: there is none, or the two contradict each other.
     """
-    folder = root if root.is_dir() else root.parent
-    folders = (folder, folder.parent) if folder.name in PARTS else (folder,)
-    found = [place / "metadata.json" for place in folders if (place / "metadata.json").is_file()]
+    found = metadata_of(root)
     freq = _freq(found[0]) if found else None
     if freq is None:
         if stated is None:
             raise DataError(
-                f"Entries hold no rate: {folder} has no metadata.json with a 'freq'. "
+                f"Entries hold no rate: {root} has no metadata.json with a 'freq'. "
                 "Set data.reader.rate_hz, for example to 1/3600 for hourly values."
             )
         return stated
@@ -93,6 +91,13 @@ def stated_rate(root: Path, stated: float | None) -> float:
             f"the recipe {stated:g}. Correct one of them, or leave rate_hz out."
         )
     return own if stated is None else stated
+
+
+def metadata_of(root: Path) -> list[Path]:
+    """The metadata.json that belongs to a file or folder of entries, where there is one."""
+    folder = root if root.is_dir() else root.parent
+    folders = (folder, folder.parent) if folder.name in PARTS else (folder,)
+    return [place / "metadata.json" for place in folders if (place / "metadata.json").is_file()]
 
 
 def begins_like_one(path: Path) -> bool:

@@ -24,6 +24,7 @@ from tsfm_adapt.signals.readers._gluonts_files import (
     begins_like_one,
     entries_of,
     files_of,
+    metadata_of,
     stated_rate,
 )
 from tsfm_adapt.signals.readers._heads import some_files
@@ -92,6 +93,11 @@ class Config(ReaderConfig):
         except DataError:
             return guessed.model_copy(update={"rate_hz": 1.0})
         return guessed
+
+    def files(self) -> list[Path]:
+        """The part's files, and the metadata beside or above them."""
+        root = resolve_root(self.root)
+        return [*files_of(root, self.part), *metadata_of(root)]
 
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording]:
         """Yields one recording an entry."""
