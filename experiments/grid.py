@@ -7,8 +7,6 @@ A finished cell is a JSON file in `results/`, to be committed; its run folder st
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import json
 import sys
 import time
@@ -22,6 +20,7 @@ import numpy as np
 
 from tsfm_adapt import atomic, runs
 from tsfm_adapt.building import build
+from tsfm_adapt.checkpoints import forget_peak_memory
 from tsfm_adapt.classification import ClassErrors
 from tsfm_adapt.errors import TsfmAdaptError
 from tsfm_adapt.metrics import ForecastErrors, MaskedErrors, mase_scale
@@ -162,7 +161,7 @@ class Bench:
         parts, folder = self.parts(recipe), self.run_folder(recipe)
         model = build(recipe, parts, Progress(quiet=True))
         atomic.write_text(folder / "recipe.yaml", dumps(recipe))
-        _forget_peak_memory()
+        forget_peak_memory()
         train, val = parts.windows["train"], parts.windows["val"]
         return model, training.fit(
             model, train, val, recipe.train, recipe.seed, folder, Progress(interval_s=30)
@@ -317,7 +316,7 @@ def _run(cell: Cell, folder: Path) -> runs.Run:
             if not (earlier.folder / "scores.json").exists():
                 runs.resume(earlier, Progress())
             return earlier
-    _forget_peak_memory()
+    forget_peak_memory()
     return runs.train(recipe, folder, Progress())
 
 
@@ -327,15 +326,3 @@ def _keep(errors: Any, path: Path) -> None:
     temporary = path.with_name("errors.tmp.npz")
     np.savez_compressed(temporary, **arrays | {"subjects": np.array(errors.subjects)})
     temporary.replace(path)
-
-
-def _forget_peak_memory() -> None:
-    """Starts the peak of memory anew, so that a cell is not charged with one before it."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")

@@ -5,6 +5,8 @@ A checkpoint holds the trainable part only, in a file that torch reads without r
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import io
 import json
 import resource
@@ -289,6 +291,20 @@ def read(path: Path) -> dict[str, Any] | None:
             "from the one before."
         ) from error
     return state
+
+
+def forget_peak_memory() -> None:
+    """Starts the peak of memory anew, so that a run is not charged with one before it.
+
+    On Linux resident memory that is free goes back to the system first; elsewhere only the
+    device's peak can be forgotten.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def _peak_memory_mb() -> float:

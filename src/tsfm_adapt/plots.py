@@ -42,19 +42,11 @@ def draw(folder: Path, windows: Windows, units: Sequence[str], scores: Mapping[s
 
     predictions = pyarrow.parquet.read_table(folder / "predictions" / "test.parquet")
     title = "SYNTHETIC data" if scores["synthetic"] else "test part"
-    if isinstance(windows, LabelledWindows):
-        figures = _of_classes(windows, predictions, title)
-    elif windows.spec.horizon:
-        figures = {
-            "forecasts": forecasts(windows, units, predictions, title),
-            "skill_by_lead_time": skill_by_lead_time(scores, windows, units, title),
-            "calibration": calibration_curve(predictions, title),
-        }
-    else:  # filled windows have no lead time
-        figures = {
-            "gaps": gaps(windows, units, predictions, title),
-            "calibration": calibration_curve(predictions, title),
-        }
+    figures = examples(windows, units, predictions, title)
+    if not isinstance(windows, LabelledWindows):
+        figures["calibration"] = calibration_curve(predictions, title)
+        if windows.spec.horizon:  # filled windows have no lead time
+            figures["skill_by_lead_time"] = skill_by_lead_time(scores, windows, units, title)
     if (folder / "metrics.jsonl").is_file():
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         figures["learning_curve"] = learning_curve([json.loads(line) for line in lines])
@@ -62,6 +54,24 @@ def draw(folder: Path, windows: Windows, units: Sequence[str], scores: Mapping[s
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110)
         atomic.write_bytes(folder / "plots" / f"{name}.png", buffer.getvalue())
+
+
+def examples(
+    windows: Windows, units: Sequence[str], predictions: pyarrow.Table, title: str
+) -> dict[str, Figure]:
+    """What a model predicted, by the name of the picture.
+
+    Args:
+        windows: those of the test part, as they were predicted.
+        units: of the channels.
+        predictions: the content of predictions/test.parquet.
+        title: of the data.
+    """
+    if isinstance(windows, LabelledWindows):
+        return _of_classes(windows, predictions, title)
+    if windows.spec.horizon:
+        return {"forecasts": forecasts(windows, units, predictions, title)}
+    return {"gaps": gaps(windows, units, predictions, title)}
 
 
 def _of_classes(

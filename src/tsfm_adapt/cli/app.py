@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from tsfm_adapt.cli import check, doctor, embed, evaluate, listing, predict, resume, schema, train, tune
+from tsfm_adapt.cli import (
+    check,
+    compare,
+    doctor,
+    embed,
+    evaluate,
+    init,
+    listing,
+    predict,
+    resume,
+    schema,
+    train,
+    tune,
+)
 
 app = typer.Typer(
     name="tsfm-adapt",
@@ -15,12 +28,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("init")(init.command)
 app.command("check")(check.command)
 app.command("train")(train.command)
 app.command("tune")(tune.command)
 app.command("resume")(resume.command)
 app.command("evaluate")(evaluate.command)
 app.command("predict")(predict.command)
+app.command("compare")(compare.command)
 app.command("embed")(embed.command)
 app.command("list")(listing.command)
 app.command("schema")(schema.command)
