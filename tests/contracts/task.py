@@ -175,7 +175,9 @@ class _Garbled:
 
     def __init__(self, inner):
         self._inner = inner
-        self.spec = inner.spec
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
 
     def __len__(self):
         return len(self._inner)

@@ -20,6 +20,15 @@ class TestForecast(TaskContract):
     config = config(horizons_s=(300, 720))
 
 
+class TestForecastThatWarns(TaskContract):
+    config = config(
+        events={
+            "low": forecast.Crossing(channel="MAP", below=112, for_s=120),
+            "fast": forecast.Crossing(channel="HR", above=88),
+        }
+    )
+
+
 class TestForecastOfOneStepAtTheMedian(TaskContract):
     config = config(horizon_s=60, quantiles=(0.5,), min_context=20, stride_s=120)
 
@@ -62,6 +71,13 @@ def test_seconds_that_are_no_whole_samples_are_refused_with_the_multiple(seconds
         ({"horizons_s": (0,)}, "lie within"),
         ({"context_s": 0}, "context_s"),
         ({"min_context": 0}, "min_context"),
+        ({"events": {"low": {"channel": "MAP"}}}, "one limit, below or above"),
+        ({"events": {"low": {"channel": "MAP", "below": 1, "above": 2}}}, "one limit"),
+        (
+            {"events": {"low": {"channel": "MAP", "below": 65}}, "false_alarms_a_day": (1, 120)},
+            "between 0 and 120",
+        ),
+        ({"false_alarms_a_day": ()}, "at least 1 item"),
     ],
     ids=str,
 )
@@ -82,6 +98,30 @@ def test_a_backbone_without_a_forecast_head_is_refused():
     spec = replace(model().backbone.spec, native_tasks=frozenset({"impute"}))
     with pytest.raises(RecipeError, match=r"no pretrained head for forecast. It has: impute"):
         config().build().check(spec, RATE_HZ)
+
+
+def test_an_event_of_a_channel_that_there_is_not_is_refused_with_the_closest():
+    task = config(events={"low": {"channel": "MAPP", "below": 65}}).build()
+    task.check_channels(("HR", "MAPP"))
+    with pytest.raises(RecipeError, match=r"task.events.low.*no 'MAPP'. Did you mean 'MAP'"):
+        task.check_channels(("HR", "MAP"))
+
+
+def test_an_event_of_no_whole_number_of_samples_is_refused():
+    task = config(events={"low": {"channel": "MAP", "below": 65, "for_s": 90}}).build()
+    with pytest.raises(RecipeError, match=r"task.events.low.for_s: 90 s"):
+        task.window(RATE_HZ, "test")
+
+
+def test_forecasts_score_the_same_with_and_without_events():
+    def foreseen(arrays, steps):  # what is not measured is far from the limit
+        return np.where(arrays.target_observed[:, :, None], exact(arrays, steps), 500.0)
+
+    warned = summary_of(foreseen, events={"low": {"channel": "MAP", "below": 112}})
+    assert warned["events"]["low"]["models"]["model"]["auroc"] == 1.0
+    plain = summary_of(foreseen)
+    assert warned["models"] == plain["models"]
+    assert "events" not in plain
 
 
 def exact(arrays, steps):

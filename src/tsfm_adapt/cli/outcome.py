@@ -19,7 +19,7 @@ def show(run: Run, as_json: bool) -> None:
     if as_json:
         print_json({"run": str(run.folder), "scores": scores})
         return
-    for line in _table(scores):
+    for line in [*_table(scores), *_events(scores)]:
         print(line)
     print()
     for sentence in scores["sentences"]:
@@ -48,6 +48,35 @@ def _table(scores: dict[str, Any]) -> list[str]:
         lines.append(f"{name:<{width}}" + "".join(cells))
     lines += [f"{name}: {reason}" for name, reason in scores.get("reasons", {}).items()]
     return lines
+
+
+def _events(scores: dict[str, Any]) -> list[str]:
+    """For each event, how surely and how early the models warn of it."""
+    lines: list[str] = []
+    for name, event in scores.get("events", {}).items():
+        lines += [
+            "",
+            f"{name} ({event['event']}): {event['episodes']} episodes of {event['subjects']} "
+            f"subjects in {event['monitored_days']:.1f} monitored days; share detected",
+        ]
+        width = max(map(len, event["models"]))
+        rates = list(next(iter(event["models"].values()))["at"])
+        titles = "".join(f"{f'{rate} false/day':>19}" for rate in rates)
+        lines.append(f"{'':{width}}{titles}{'lead at last':>19}")
+        for model, found in event["models"].items():
+            cells = "".join(f"{_share(found['at'][rate]):>19}" for rate in rates)
+            lead = found["at"][rates[-1]]["lead_s"]
+            shown = "-" if lead is None else f"{lead['median'] / 60:.0f} min"
+            lines.append(f"{model:<{width}}{cells}{shown:>19}")
+    return lines
+
+
+def _share(point: dict[str, Any]) -> str:
+    """Such as `0.52 [0.31, 0.70]`."""
+    if point["sensitivity"] is None:
+        return "-"
+    interval = "" if point["low"] is None else f" [{point['low']:.2f}, {point['high']:.2f}]"
+    return f"{point['sensitivity']:.2f}{interval}"
 
 
 def _cell(value: float | None, width: int) -> str:

@@ -191,6 +191,7 @@ class Recipe(Section):
         task = self.task.build()
         for part in ("train", "val", "test"):
             task.window(self.data.rate_hz, part)
+        task.check_channels(tuple(self.data.channels))
         self._check_head(task)
         if self.search is not None:
             self.search.check(self)

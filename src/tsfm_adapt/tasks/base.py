@@ -78,6 +78,13 @@ class Task(ABC):
             RecipeError: a duration is not a whole number of samples.
         """
 
+    def check_channels(self, channels: Sequence[str]) -> None:  # noqa: B027
+        """Stops where the task names a channel that the data do not have.
+
+        Raises:
+            RecipeError: with the names there are.
+        """
+
     def windows(self, recordings: Sequence[Recording], rate_hz: float, part: Part) -> Windows:
         """The windows of a part, with what the task wants to know as their target."""
         return Windows(recordings, self.window(rate_hz, part))

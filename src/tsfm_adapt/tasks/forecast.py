@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tsfm_adapt.errors import RecipeError
+from tsfm_adapt.errors import RecipeError, closest
 from tsfm_adapt.signals.windows import Windows, WindowSpec
 from tsfm_adapt.tasks.base import (
     Part,
@@ -26,10 +26,29 @@ if TYPE_CHECKING:
 
     from tsfm_adapt.backbones.base import BackboneSpec
     from tsfm_adapt.baselines import Baseline
+    from tsfm_adapt.events import Event
     from tsfm_adapt.metrics import ForecastErrors
     from tsfm_adapt.model import AdaptedModel
-    from tsfm_adapt.signals.recording import FloatArray, Recording, RecordingSet
+    from tsfm_adapt.signals.recording import BoolArray, FloatArray, Recording, RecordingSet
     from tsfm_adapt.signals.windows import WindowArrays
+
+
+class Crossing(BaseModel):
+    """An entry of `events`: a channel beyond a limit, to be warned of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    channel: str = Field(description="one of data.channels")
+    below: float | None = Field(default=None, description="the limit, in the channel's unit")
+    above: float | None = Field(default=None, description="the limit, in the channel's unit")
+    for_s: float | None = Field(
+        default=None, gt=0, description="measured time beyond it in a row, s; default one sample"
+    )
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Crossing:
+        if (self.below is None) == (self.above is None):
+            raise ValueError("give one limit, below or above")
+        return self
 
 
 class Config(TaskConfig):
@@ -50,6 +69,12 @@ class Config(TaskConfig):
         default=1, ge=1, description="measured context values a scored channel needs"
     )
     quantiles: tuple[float, ...] = Field(default=(0.1, 0.5, 0.9), min_length=1)
+    events: dict[str, Crossing] = Field(
+        default={}, description="name: what to warn of; scored as alarms, beside the forecasts"
+    )
+    false_alarms_a_day: tuple[float, ...] = Field(
+        default=(1.0, 2.0, 5.0), min_length=1, description="how many are allowed, of `events`"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Config:
@@ -59,6 +84,12 @@ class Config(TaskConfig):
             raise ValueError("quantiles increase and do not repeat")
         if any(not 0 < horizon <= self.horizon_s for horizon in self.horizons_s):
             raise ValueError(f"horizons_s lie within horizon_s = {self.horizon_s:g}")
+        most = 86400 / self.horizon_s  # false alarms within a horizon are one
+        if self.events and any(not 0 < rate < most for rate in self.false_alarms_a_day):
+            raise ValueError(
+                f"false_alarms_a_day lie between 0 and {most:g}, the most there can be with "
+                f"horizon_s = {self.horizon_s:g}"
+            )
         return self
 
     def build(self) -> Forecast:
@@ -70,6 +101,8 @@ class Config(TaskConfig):
             self.stride_s,
             self.min_context,
             self.quantiles,
+            self.events,
+            self.false_alarms_a_day,
         )
 
 
@@ -90,6 +123,8 @@ class Forecast(Task):
         stride_s: float | None,
         min_context: int,
         quantiles: tuple[float, ...],
+        events: Mapping[str, Crossing] | None = None,
+        false_alarms_a_day: tuple[float, ...] = (),
     ) -> None:
         self.context_s = context_s
         self.horizon_s = horizon_s
@@ -97,12 +132,24 @@ class Forecast(Task):
         self.stride_s = stride_s
         self.min_context = min_context
         self.levels = quantiles
+        self.events = dict(events or {})
+        self.false_alarms_a_day = false_alarms_a_day
+
+    def check_channels(self, channels: Sequence[str]) -> None:
+        """Every event has its channel."""
+        for name, event in self.events.items():
+            if event.channel not in channels:
+                raise RecipeError(
+                    f"task.events.{name}: data.channels has no '{event.channel}'."
+                    f"{closest(event.channel, channels)} Known: {', '.join(channels)}."
+                )
 
     def window(self, rate_hz: float, part: Part) -> WindowSpec:
         """Every sample starts a window in train; by default targets do not overlap elsewhere."""
         horizon = samples(self.horizon_s, rate_hz, "horizon_s")
         for shorter in self.horizons_s:
             samples(shorter, rate_hz, "horizons_s")
+        self._events(rate_hz)
         context = samples(self.context_s, rate_hz, "context_s")
         stride = horizon if self.stride_s is None else samples(self.stride_s, rate_hz, "stride_s")
         return WindowSpec(context, horizon, 1 if part == "train" else stride, self.min_context)
@@ -144,31 +191,45 @@ class Forecast(Task):
     def score(
         self, predictor: Predictor, windows: Windows, batch_size: int, tick: Callable[[int], None]
     ) -> ForecastErrors:
-        """Sufficient statistics of the errors, batch by batch."""
+        """Sufficient statistics of the errors, batch by batch; with events, alarm scores too."""
+        from tsfm_adapt.events import AlarmErrors
         from tsfm_adapt.metrics import concatenate, forecast_errors
 
-        pieces = []
+        pieces, alarms = [], []
         for first in range(0, len(windows), batch_size):
             arrays = windows.gather(np.arange(first, min(first + batch_size, len(windows))))
             assert arrays.target is not None
             assert arrays.target_observed is not None
+            quantiles = predictor.predict(arrays, windows.spec.horizon)
+            pairs = counted(arrays, self.min_context)
             pieces.append(
                 forecast_errors(
-                    predictor.predict(arrays, windows.spec.horizon),
+                    quantiles,
                     predictor.levels,
                     arrays.target,
                     arrays.target_observed,
-                    counted(arrays, self.min_context),
+                    pairs,
                     arrays.subjects,
                 )
             )
+            alarms.append(self._alarms(arrays, quantiles, predictor.levels, pairs))
             tick(len(arrays.subjects))
-        return concatenate(pieces)
+        errors = concatenate(pieces)
+        if not self.events:
+            return errors
+        alarm, at_risk = np.concatenate(alarms, axis=2)  # (E, W)
+        return AlarmErrors(
+            **vars(errors), alarm=alarm.T, at_risk=at_risk.T.astype(bool), windows=windows
+        )
 
     def summary(
         self, errors: Mapping[str, ForecastErrors], scale: Scale, rate_hz: float
     ) -> dict[str, Any]:
-        """`models` over the whole horizon, `horizons` (by seconds) over the listed ones."""
+        """`models` over the whole horizon, `horizons` (by seconds) over the listed ones.
+
+        With events, how they were warned of; see `tsfm_adapt.events`.
+        """
+        from tsfm_adapt.events import AlarmErrors, summarise_events
         from tsfm_adapt.metrics import summarise
 
         def over(steps: int | None) -> dict[str, Any]:
@@ -177,12 +238,52 @@ class Forecast(Task):
                 for name, e in errors.items()
             }
 
-        return {
+        summary: dict[str, Any] = {
             "models": over(None),
             "horizons": {
                 f"{s:g}": over(samples(s, rate_hz, "horizons_s")) for s in self.horizons_s
             },
         }
+        alarms = {name: e for name, e in errors.items() if isinstance(e, AlarmErrors)}
+        if alarms:
+            summary["events"] = summarise_events(
+                alarms,
+                self._events(rate_hz),
+                dict(zip(scale.channels, scale.units, strict=True)),
+                self.false_alarms_a_day,
+            )
+        return summary
+
+    def _alarms(
+        self,
+        arrays: WindowArrays,
+        quantiles: FloatArray,
+        levels: tuple[float, ...],
+        pairs: BoolArray,
+    ) -> FloatArray:
+        """Alarm scores, and who is at risk, of the events: (2, E, B)."""
+        found = np.empty((2, len(self.events), len(quantiles)))
+        for number, event in enumerate(self._events(arrays.rate_hz).values()):
+            c = arrays.channels.index(event.channel)
+            found[0, number] = event.score(quantiles[:, c], levels)
+            found[1, number] = event.at_risk(
+                arrays.values[:, c], arrays.observed[:, c], pairs[:, c]
+            )
+        return found
+
+    def _events(self, rate_hz: float) -> dict[str, Event]:
+        """The recipe's events, in samples."""
+        from tsfm_adapt.events import Event
+
+        found = {}
+        for name, crossing in self.events.items():
+            below = crossing.below is not None
+            limit = crossing.below if crossing.below is not None else crossing.above
+            assert limit is not None
+            length = crossing.for_s
+            long = 1 if length is None else samples(length, rate_hz, f"events.{name}.for_s")
+            found[name] = Event(crossing.channel, limit, below, long)
+        return found
 
     def table(
         self, windows: Windows, quantiles: FloatArray, units: Sequence[str]
@@ -204,10 +305,15 @@ class Forecast(Task):
         rate_hz = recordings.recordings[0].rate_hz
         spec = self.window(rate_hz, "test")
         every = Windows(recordings.recordings, WindowSpec(spec.context, 0, 1, spec.min_context))
-        length = np.array([recording.samples for recording in recordings])
-        left = length[every.recording] - every.start - spec.context  # samples after each context
-        step = 0 if every_s is None else samples(every_s, rate_hz, "every_s")
-        windows = every.take(np.flatnonzero(left % step == 0 if step else left == 0))
+        step = None if every_s is None else samples(every_s, rate_hz, "every_s")
+        chosen, passed = [], 0  # counted back from each recording's end
+        for recording in recordings:
+            last = recording.samples - spec.context
+            if last >= 0:
+                own = np.array([last]) if step is None else np.arange(last % step, last + 1, step)
+                chosen.append(passed + own)
+                passed += last + 1
+        windows = every.take(np.concatenate(chosen))
         quantiles = [
             predictor.predict(
                 windows.gather(np.arange(i, min(i + batch_size, len(windows)))), spec.horizon
