@@ -16,7 +16,8 @@ from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
 from tsfm_adapt.signals.windows import Windows
 
 _FIT_WINDOWS = 8_000  # at most, evenly spaced; on glucose 18 656 are 0.5 % better
-_CHUNK = 1024  # windows gathered at once
+_CHUNK = 1024  # windows gathered at once,
+_CHUNK_VALUES = 1 << 23  # of at most so many values together
 _FOLDS = 5
 _PENALTIES = tuple(10.0 ** np.arange(-4, 4.01, 0.25))
 
@@ -57,6 +58,12 @@ def channel_means(fit: Windows) -> FloatArray:
             count += np.isfinite(piece).sum(axis=1)
     mean: FloatArray = total / np.maximum(count, 1)
     return mean
+
+
+def at_once(windows: Windows, most: int) -> int:
+    """How many windows to gather at once: fewer than `most` where they are long and wide."""
+    channels, spec = len(windows.recordings[0].channels), windows.spec
+    return max(1, min(most, _CHUNK_VALUES // (channels * (spec.context + spec.horizon))))
 
 
 @dataclass(frozen=True)
@@ -197,8 +204,9 @@ def _sums(windows: Windows, indices: IntArray) -> list[_Sums]:
         )
         for _ in windows.recordings[0].channels
     ]
-    for first in range(0, len(indices), _CHUNK):
-        arrays = windows.gather(indices[first : first + _CHUNK])
+    size = at_once(windows, _CHUNK)
+    for first in range(0, len(indices), size):
+        arrays = windows.gather(indices[first : first + size])
         assert arrays.target is not None
         assert arrays.target_observed is not None
         lags, mean = _lags(arrays.values, arrays.observed)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tsfm_adapt.baselines import channel_means
+from tsfm_adapt.baselines import at_once, channel_means
 from tsfm_adapt.signals.recording import BoolArray, FloatArray
 from tsfm_adapt.signals.windows import Windows
 
@@ -112,8 +112,9 @@ def fit_ridge(fit: Windows, level: FloatArray) -> Ridge:
     product = np.zeros((_FOLDS, channels, channels))  # (F, C, C) X'y
     square = np.zeros((_FOLDS, channels))  # (F, C) y'y
     for fold, indices in enumerate(np.array_split(np.arange(len(some)), _FOLDS)):
-        for first in range(0, len(indices), _CHUNK):
-            arrays = some.gather(indices[first : first + _CHUNK])
+        size = at_once(some, _CHUNK)
+        for first in range(0, len(indices), size):
+            arrays = some.gather(indices[first : first + size])
             assert arrays.target is not None
             assert arrays.target_observed is not None
             x = _deviations(arrays.values, arrays.observed)  # (B, C, T)
