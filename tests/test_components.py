@@ -69,3 +69,15 @@ def test_settings_of_backbones_and_adapters_are_read_without_torch():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_constants_are_read_with_and_without_a_type_and_the_file_is_not_run(tmp_path, monkeypatch):
+    (tmp_path / "rich.py").write_text(
+        "LICENCES: Mapping[str, str] = {'a/b': 'mit'}\nSIZE = 3\nOTHER = compute()\n"
+        "DECLARED: int\n"
+    )
+    monkeypatch.setattr(components, "_folder", lambda kind: tmp_path)
+    assert components.constants("adapter", "rich", "SIZE", "LICENCES", "DECLARED", "ABSENT") == {
+        "SIZE": 3,
+        "LICENCES": {"a/b": "mit"},
+    }

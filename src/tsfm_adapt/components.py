@@ -69,23 +69,34 @@ def component(kind: Kind, name: str) -> Component:
         raise RecipeError(
             f"there is no {kind} named '{name}'.{closest(name, known)} Known: {', '.join(known)}."
         )
-    path = _folder(kind) / f"{name}.py"
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    constants = {
-        target.id: ast.literal_eval(statement.value)
-        for statement in tree.body
-        if isinstance(statement, ast.Assign)
-        for target in statement.targets
-        if isinstance(target, ast.Name) and target.id in ("REQUIRES", "EXTRA")
-    }
-    summary = (ast.get_docstring(tree) or "").splitlines()
+    own = constants(kind, name, "REQUIRES", "EXTRA")
+    summary = (ast.get_docstring(_tree(kind, name)) or "").splitlines()
     return Component(
         kind=kind,
         name=name,
         summary=summary[0].rstrip(".") if summary else "",
-        requires=tuple(constants.get("REQUIRES", ())),
-        extra=constants.get("EXTRA"),
+        requires=tuple(own.get("REQUIRES", ())),
+        extra=own.get("EXTRA"),
     )
+
+
+def constants(kind: Kind, name: str, *wanted: str) -> dict[str, Any]:
+    """Those of some constants that a component's file assigns, read without importing it.
+
+    They are literals: numbers, texts, tuples and mappings of them.
+    """
+    assigned: dict[str, ast.expr] = {}
+    for statement in _tree(kind, name).body:
+        if isinstance(statement, ast.Assign):
+            targets: list[ast.expr] = statement.targets
+        elif isinstance(statement, ast.AnnAssign):
+            targets = [statement.target]
+        else:
+            continue
+        for target in targets:
+            if isinstance(target, ast.Name) and statement.value is not None:
+                assigned[target.id] = statement.value
+    return {key: ast.literal_eval(assigned[key]) for key in wanted if key in assigned}
 
 
 def config_class(kind: Kind, name: str) -> Any:  # a pydantic model class, one per component file
@@ -108,6 +119,11 @@ def require(kind: Kind, name: str) -> None:
 
 def _folder(kind: Kind) -> Path:
     return Path(__file__).parent / PACKAGES[kind]
+
+
+@cache
+def _tree(kind: Kind, name: str) -> ast.Module:
+    return ast.parse((_folder(kind) / f"{name}.py").read_text(encoding="utf-8"))
 
 
 def _files(kind: Kind) -> Iterator[Path]:

@@ -50,6 +50,8 @@ LICENCES: Mapping[str, str] = {
     "autogluon/chronos-2-synth": "apache-2.0",
 }
 
+EMBEDDED_CONTEXT = 512  # samples; for lists, which build no model
+
 # Levels that carry the paths of a forecast beyond one pass, as in Chronos2Pipeline.predict.
 _UNROLLED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 

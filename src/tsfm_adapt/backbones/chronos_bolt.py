@@ -48,6 +48,8 @@ LICENCES: Mapping[str, str] = {
     "amazon/chronos-bolt-base": "apache-2.0",
 }
 
+EMBEDDED_CONTEXT = 512  # samples; for lists, which build no model
+
 
 class Config(BackboneConfig):
     """`backbone: {name: chronos_bolt}`."""

@@ -51,6 +51,8 @@ LICENCES: Mapping[str, str] = {
     "amazon/chronos-t5-large": "apache-2.0",
 }
 
+EMBEDDED_CONTEXT = 512  # samples; for lists, which build no model
+
 Prediction = Literal["sampled", "expected"]
 
 # Levels of the expected path's forecast, those of Chronos-2; others are interpolated.

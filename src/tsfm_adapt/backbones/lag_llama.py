@@ -46,6 +46,8 @@ LICENCES: Mapping[str, str] = {
     "time-series-foundation-models/Lag-Llama": "apache-2.0",
 }
 
+EMBEDDED_CONTEXT = 1124  # samples; for lists, which build no model
+
 PUBLISHED = "lag-llama.ckpt"  # the file on the Hub
 
 

@@ -58,6 +58,8 @@ LICENCES: Mapping[str, str] = {
     "Salesforce/moirai-1.1-R-large": "cc-by-nc-4.0",
 }
 
+EMBEDDED_CONTEXT = 1024  # samples; for lists, which build no model
+
 # Levels at which the mixture is inverted; those of Chronos-2.
 LEVELS = (0.01, *(twentieth / 20 for twentieth in range(1, 20)), 0.99)
 

@@ -49,6 +49,8 @@ LICENCES: Mapping[str, str] = {
     "Salesforce/moirai-2.0-R-small": "cc-by-nc-4.0",
 }
 
+EMBEDDED_CONTEXT = 1024  # samples; for lists, which build no model
+
 _SETTINGS = (
     "d_model",
     "d_ff",

@@ -47,6 +47,11 @@ LICENCES: Mapping[str, str] = {
     "AutonLab/MOMENT-1-large": "mit",
 }
 
+EMBEDDED_CONTEXT = 512  # samples; for lists, which build no model
+
+# What upstream saves beside its parameters: the table of positions, an unused vocabulary.
+NO_PARAMETERS = ("patch_embedding.position_embedding.pe", "encoder.embed_tokens.weight")
+
 PartialPatches = Literal["fill", "hide"]
 
 

@@ -53,6 +53,8 @@ LICENCES: Mapping[str, str] = {
     "google/timesfm-2.5-200m-pytorch": "apache-2.0",
 }
 
+EMBEDDED_CONTEXT = 512  # samples; for lists, which build no model
+
 # A series that deviates less, in its own unit, is flat: it is left unscaled and continues flat.
 _FLAT = 1e-6
 

@@ -48,6 +48,8 @@ LICENCES: Mapping[str, str] = {
     "google/timesfm-3.0-pytorch": "timesfm-non-commercial-license-v1.0",
 }
 
+EMBEDDED_CONTEXT = 15360  # samples; for lists, which build no model
+
 # `_MAX_CONTEXT_LENGTH` of upstream's forecaster; the checkpoint does not say it.
 _MAX_CONTEXT = 15360
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import typer
 
+from tsfm_adapt.cli.listing import FACTS, NUMBERS, backbones, facts
 from tsfm_adapt.cli.options import Json, print_json
+from tsfm_adapt.cli.tables import lines
 from tsfm_adapt.components import PACKAGES, component, names
 
 _CORE = (
@@ -30,13 +32,16 @@ _CORE = (
 
 
 def command(as_json: Json = False) -> None:
-    """Show versions, devices, extras, caches and embedded checkpoints; exit 4 on a problem."""
+    """Show versions, devices, extras, caches and backbones; exit 4 on a problem."""
     report = _report()
     if as_json:
         print_json(report)
     else:
         for title, entries in report.items():
             print(f"{title}:")
+            if title == "backbones":
+                _show_backbones(entries)
+                continue
             for name, state in entries.items():
                 print(f"  {name:<24}{state}")
     if report["problems"]:
@@ -65,7 +70,7 @@ def _report() -> dict[str, dict[str, Any]]:
             "Hub cache": _folder(os.environ.get("HF_HOME", "~/.cache/huggingface")),
         },
         "cache": _cache(),
-        "embedded checkpoints": _embedded(),
+        "backbones": {entry["name"]: entry for entry in backbones()},
         "not installed": unready,
         "problems": {name: "missing" for name, found in versions.items() if found == "missing"},
     }
@@ -91,14 +96,10 @@ def _devices() -> dict[str, Any]:
     return devices
 
 
-def _embedded() -> dict[str, str]:
-    from tsfm_adapt.backbones.base import EMBEDDED
-
-    sizes = {}
-    for name in names("backbone"):
-        weights = EMBEDDED / name / "model.safetensors"
-        sizes[name] = f"{weights.stat().st_size / 1e6:.1f} MB" if weights.is_file() else "none"
-    return sizes
+def _show_backbones(entries: dict[str, dict[str, Any]]) -> None:
+    rows = [[*facts(e), "ready" if e["ready"] else "NOT READY"] for e in entries.values()]
+    for line in lines([*FACTS, "state"], rows, NUMBERS):
+        print(f"  {line}")
 
 
 def _cache() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from tsfm_adapt.cli.options import Json, print_json
+from tsfm_adapt.cli.tables import show
 from tsfm_adapt.components import Kind, component, names
+from tsfm_adapt.weights import embedded, in_short, published
 
 _KINDS: dict[str, Kind] = {
     "backbones": "backbone",
@@ -18,6 +21,11 @@ _KINDS: dict[str, Kind] = {
     "tasks": "task",
     "readers": "reader",
 }
+
+
+# The columns of what is known of a backbone's weights; see `facts`.
+FACTS = ("name", "parameters", "MB", "context", "licence", "published: ids, licence")
+NUMBERS = ("parameters", "MB", "context")
 
 
 class What(StrEnum):
@@ -36,14 +44,49 @@ def command(
     as_json: Json = False,
 ) -> None:
     """List backbones, adapters, heads, tasks, readers or recipes, and what each still needs."""
-    entries = _recipes() if what is What.recipes else _components(_KINDS[what.value])
+    if what is What.recipes:
+        entries = _recipes()
+    else:
+        entries = backbones() if what is What.backbones else _components(_KINDS[what.value])
     if as_json:
         print_json(entries)
         return
-    width = max((len(entry["name"]) for entry in entries), default=0)
-    for entry in entries:
-        note = entry["summary"] if entry["ready"] else f"NOT READY: {entry['reason']}"
-        print(f"{entry['name']:<{width}}  {note}")
+    notes = [e["summary"] if e["ready"] else f"NOT READY: {e['reason']}" for e in entries]
+    if what is What.backbones:
+        rows = [[*facts(e), note] for e, note in zip(entries, notes, strict=True)]
+        show([*FACTS, "what it is"], rows, NUMBERS)
+    else:
+        rows = [[e["name"], note] for e, note in zip(entries, notes, strict=True)]
+        show(["name", "what it is"], rows)
+
+
+def backbones() -> list[dict[str, Any]]:
+    """Every backbone: whether it is ready, and what is known of its weights.
+
+    `parameters`, `size_mb`, `max_context` (samples) and `licence` are of the embedded weights,
+    null where there are none; `published` maps the known ids on the Hub to their licences.
+    """
+    entries = []
+    for entry in _components("backbone"):
+        own = embedded(entry["name"])
+        known = dict.fromkeys(("parameters", "size_mb", "max_context", "licence"))
+        known |= asdict(own) if own is not None else {}
+        entries.append({**entry, **known, "published": published(entry["name"])})
+    return entries
+
+
+def facts(backbone: dict[str, Any]) -> list[str]:
+    """An entry of `backbones` as cells under `FACTS`."""
+    if backbone["parameters"] is None:
+        own = ["-"] * 4
+    else:
+        own = [
+            f"{backbone['parameters']:,}",
+            f"{backbone['size_mb']:.1f}",
+            f"{backbone['max_context']}",
+            backbone["licence"],
+        ]
+    return [backbone["name"], *own, in_short(backbone["published"])]
 
 
 def _components(kind: Kind) -> list[dict[str, Any]]:
