@@ -1,0 +1,171 @@
+"""VitalRecorder files (.vital): waveforms and numbers of the monitors around one patient.
+
+A file is a record. Numeric tracks are events with the times that the file states; the waveforms of
+each rate are a recording of that rate; both are parts of one stretch, which begins with the whole
+second of the file's first record. A waveform's packets are placed at the nearest sample, and what
+no packet covers is missing. The track EVENT becomes marks, other texts are not read.
+
+A channel is called `Device/TRACK`, or `TRACK` where a file has one of that name. Units are the
+file's; where it states none, the recipe has to (`from_unit`). Times are UTC. Files are read from
+disk only: nothing is ever downloaded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import Field
+
+from tsfm_adapt.components import require
+from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.readers._files import FilesConfig, Stretch, refuse_overlaps
+from tsfm_adapt.signals.readers._heads import some_files
+from tsfm_adapt.signals.readers._vital_file import (
+    Survey,
+    Track,
+    VitalData,
+    looks_like_vital,
+    stated_times,
+    survey,
+)
+from tsfm_adapt.signals.recording import Events, Recording, Span
+
+REQUIRES = ("vitaldb",)
+EXTRA = "vitaldb"
+
+_MARKS = "EVENT"
+_FASTEST_HZ = 50_000.0
+
+
+class Config(FilesConfig):
+    """Every record sorted by id, its readings before its waveforms, those slowest first.
+
+    A subject's files may not overlap in time, unless all their starts are the same.
+    """
+
+    name: Literal["vitaldb"] = "vitaldb"
+    pattern: str = Field("*.vital", description="of the names in a folder; capitals do not matter")
+
+    @classmethod
+    def guess(cls, path: Path) -> Self | None:
+        """The settings for .vital files at or below `path`."""
+        found = some_files(path, (".vital",))
+        if not found or not all(looks_like_vital(file) for file in found):
+            return None
+        return cls.model_validate({"name": "vitaldb", "root": str(path)})
+
+    def read(self, channels: tuple[str, ...]) -> Iterator[Recording | Events]:
+        """Yields the records sorted by id, each channel under the name that was asked for."""
+        require("reader", "vitaldb")
+        files = self.picked(self.find())
+        subjects = {id: self.subject(id) for id in files}
+        times = {id: stated_times(path) for id, path in files.items()}
+        refuse_overlaps(
+            Stretch(files[id], subjects[id], np.datetime64(int(first_s), "s"), stop_s - first_s)
+            for id, (first_s, stop_s) in ((id, time) for id, time in times.items() if time)
+        )
+        for id, path in files.items():
+            found = survey(path)
+            tracks = _asked(found, channels)
+            yield from _parts(id, subjects[id], found, tracks)
+
+
+def _asked(found: Survey, channels: tuple[str, ...]) -> dict[str, Track]:
+    """The tracks of numbers and waves by the names that were asked for."""
+    tracks = {track.name: track for track in found.tracks if track.kind != "text"}
+    if not channels:
+        return tracks
+    asked: dict[str, Track] = {}
+    for name in channels:
+        fitting = [name] if name in tracks else [t for t in tracks if t.endswith(f"/{name}")]
+        if len(fitting) > 1:
+            raise DataError(
+                f"data.channels: '{name}' is the name of {len(fitting)} tracks of {found.path}: "
+                f"{', '.join(fitting)}. Name one of them in full, with `source:`."
+            )
+        asked.update((name, tracks[track]) for track in fitting)
+    return asked
+
+
+def _parts(
+    id: str, subject: str, found: Survey, tracks: dict[str, Track]
+) -> Iterator[Recording | Events]:
+    marks = [track for track in found.tracks if track.kind == "text" and _is_marks(track)]
+    data = VitalData(found, {track.name for track in (*tracks.values(), *marks)})
+    origin_s = math.floor(found.start_s)
+    start = np.datetime64(origin_s, "s")
+    duration_s = math.floor(found.stop_s) + 1.0 - origin_s  # the last reading is inside
+    spans = tuple(
+        Span(time_s - origin_s, time_s - origin_s, text)
+        for track in marks
+        for time_s, text in data.texts(track)
+        if text.strip() and origin_s <= time_s <= found.stop_s
+    )
+    numbers = {name: track for name, track in tracks.items() if track.kind == "number"}
+    waves = {name: track for name, track in tracks.items() if track.kind == "wave"}
+    for name, track in waves.items():
+        if not 0 < track.rate_hz <= _FASTEST_HZ:
+            raise DataError(
+                f"A waveform has a rate of up to {_FASTEST_HZ:g} Hz: {found.path} states "
+                f"{track.rate_hz:g} for '{name}'. Leave the channel out."
+            )
+    rates = sorted({track.rate_hz for track in waves.values()})
+    parts = len(rates) + bool(numbers)
+    part_of = id if parts > 1 else None
+    if numbers or not rates:
+        yield _events(id, subject, data, numbers, origin_s, duration_s, spans, part_of)
+    for rate_hz in rates:
+        alike = {name: track for name, track in waves.items() if track.rate_hz == rate_hz}
+        samples = max(math.ceil((found.stop_s - origin_s) * rate_hz - 1e-3), 1)
+        values = np.full((len(alike), samples), np.nan, dtype=np.float32)
+        for row, track in zip(values, alike.values(), strict=True):
+            data.place(track, origin_s, row)
+        yield Recording(
+            id=f"{id}/{rate_hz:g}Hz" if part_of else id,
+            subject=subject,
+            values=values,
+            channels=tuple(alike),
+            units=tuple(track.unit for track in alike.values()),
+            rate_hz=rate_hz,
+            start=start,
+            spans=spans,
+            part_of=part_of,
+        )
+
+
+def _is_marks(track: Track) -> bool:
+    return track.name.rpartition("/")[2] == _MARKS
+
+
+def _events(
+    id: str,
+    subject: str,
+    data: VitalData,
+    numbers: dict[str, Track],
+    origin_s: float,
+    duration_s: float,
+    spans: tuple[Span, ...],
+    part_of: str | None,
+) -> Events:
+    readings = [data.readings(track) for track in numbers.values()]
+    time_s = np.concatenate([np.empty(0), *(times for times, _ in readings)]) - origin_s
+    value = np.concatenate([np.empty(0), *(values for _, values in readings)])
+    channel = np.repeat(np.arange(len(readings)), [len(times) for times, _ in readings])
+    order = np.argsort(time_s, kind="stable")
+    return Events(
+        id=f"{id}/readings" if part_of else id,
+        subject=subject,
+        time_s=time_s[order],
+        channel=channel[order].astype(np.int64),
+        value=value[order],
+        channels=tuple(numbers),
+        units=tuple(track.unit for track in numbers.values()),
+        start=np.datetime64(int(origin_s), "s"),
+        duration_s=duration_s,
+        spans=spans,
+        part_of=part_of,
+    )
