@@ -91,28 +91,34 @@ class Objective:
             optuna.TrialPruned: others were better at the same step.
             KeyboardInterrupt: stopped; the trial's folder holds its checkpoint.
         """
+        import optuna
         import torch
 
         changes = self.search.draw(trial)
         trial.set_user_attr("changes", changes)
+        folder = self._folder / "trials" / str(root(trial))
         try:
-            value = self._value(trial, changes)
+            value = self._value(trial, changes, folder)
+        except optuna.TrialPruned:
+            _clear(folder)
+            raise
         except (RecipeError, DivergedError, torch.OutOfMemoryError) as error:
             reason = " ".join(str(error).split())
             trial.set_user_attr("reason", reason)
+            _clear(folder)
             raise FailedTrial(reason) from error
+        _clear(folder)
         if not math.isfinite(value):
             reason = "its value is not a number: nothing could be scored"
             trial.set_user_attr("reason", reason)
             raise FailedTrial(reason)
         return value
 
-    def _value(self, trial: optuna.Trial, changes: Mapping[str, Any]) -> float:
+    def _value(self, trial: optuna.Trial, changes: Mapping[str, Any], folder: Path) -> float:
         from tsfm_adapt import checkpoints, training
 
         recipe = self._plain.override(changes).override(self._always)
         quiet = Progress(quiet=True)
-        folder = self._folder / "trials" / str(root(trial))
         atomic.write_text(folder / "recipe.yaml", dumps(recipe))
         model = build(recipe, self._parts, quiet)
         if not model.trainable():
@@ -129,13 +135,10 @@ class Objective:
             quiet,
             _Watch(self, trial, recipe, model),
         )
-        value = fitted.best_loss
-        if self.search.metric == "score":
-            checkpoints.load_best(model, folder)
-            value = self.score(recipe, model)
-        for spent in ("checkpoints", "tensorboard"):  # the best recipe is trained anew
-            shutil.rmtree(folder / spent, ignore_errors=True)
-        return value
+        if self.search.metric == "loss":
+            return fitted.best_loss
+        checkpoints.load_best(model, folder)
+        return self.score(recipe, model)
 
     def score(self, recipe: Recipe, model: AdaptedModel) -> float:
         """The task's own score on at most `train.val_windows` validation windows."""
@@ -154,6 +157,12 @@ class Objective:
         value = summary["models"]["adapted"]["overall"][task.metric]
         model.to(device).train(was_training)
         return math.nan if value is None else float(value)
+
+
+def _clear(folder: Path) -> None:
+    """Leaves of a finished trial its recipe and metrics: the best recipe is trained anew."""
+    for spent in ("checkpoints", "tensorboard"):
+        shutil.rmtree(folder / spent, ignore_errors=True)
 
 
 class _Watch:

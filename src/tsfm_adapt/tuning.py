@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,10 +138,13 @@ def _try_one(
     """One trial; False where as many as planned are finished or under way."""
     with ExitStack() as asking:
         asking.enter_context(study.alone("ask"))
+        number = 0
         if _nothing_left(study, recover(study, made)):
             return False
 
         def value(trial: optuna.Trial) -> float:
+            nonlocal number
+            number = trial.number
             trial.set_user_attr("process", this_process())
             asking.close()  # others may ask now
             try:
@@ -155,7 +157,7 @@ def _try_one(
                 raise
 
         made.optimize(value, n_trials=1, catch=(FailedTrial,), gc_after_trial=True)
-    _say(study, tally(made), progress)
+    _say(study, tally(made), number, progress)
     return True
 
 
@@ -233,11 +235,9 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _say(study: StudyFolder, found: Tally, progress: Progress) -> None:
-    """How the latest of the finished trials went, the best, and when the study may end."""
-    last = max(found.finished, key=_ended, default=None)
-    if last is None:
-        return
+def _say(study: StudyFolder, found: Tally, number: int, progress: Progress) -> None:
+    """How a finished trial went, the best, and when the study may end."""
+    last = found.trials[number]
     how = f"{last.value:.4f}" if last in found.complete else found.reason(last)
     best = _best(study, found)
     shown = "" if best is None else f"; best {best.value:.4f} (trial {best.number})"
@@ -300,11 +300,6 @@ def _refit(study: StudyFolder, recipe: Recipe, progress: Progress) -> runs.Run:
     if (run.folder / "scores.json").is_file():
         return run
     return runs.resume(run, progress)
-
-
-def _ended(trial: FrozenTrial) -> datetime:
-    assert trial.datetime_complete is not None
-    return trial.datetime_complete
 
 
 def _seconds(trial: FrozenTrial) -> float | None:
