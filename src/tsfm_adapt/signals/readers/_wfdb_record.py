@@ -195,9 +195,11 @@ def _unreachable(place: Place, problem: OSError) -> TsfmAdaptError:
             f"{url} is for credentialed users. Fetch the files with your own account, and read "
             "them with data.reader.root in place of pn_dir."
         )
+    reason = getattr(next(iter(problem.args), None), "reason", problem)  # behind the retries
+    said = str(reason).rpartition("): ")[2][:120]
     return EnvironmentProblem(
-        f"{url} could not be fetched: {type(problem).__name__}: {str(problem)[:160]}. Connect "
-        "this machine, or fetch the files elsewhere and set data.reader.root in place of pn_dir."
+        f"{url} could not be fetched: {type(reason).__name__}: {said}. Connect this machine, or "
+        "fetch the files elsewhere and set data.reader.root in place of pn_dir."
     )
 
 
