@@ -227,6 +227,13 @@ class TestAnnotations:
         with pytest.raises(DataError, match=r"overlap in time .*begins 1989-04-25T16:13:05"):
             read(tmp_path, annotations={})
 
+    def test_files_of_annotations_are_files_of_the_reader(self, tmp_path):
+        night = write(tmp_path / "a-PSG.edf")
+        stages = hypnogram(tmp_path / "a-Hypnogram.edf", [(0.0, 9.0, "W")])
+        assert set(Config(root=str(night), annotations={}).files()) == {night, stages}
+        assert set(Config(root=str(night)).files()) == {night}
+        assert set(Config(root=str(tmp_path), records=("a-PSG",)).files()) == {night}
+
     @pytest.mark.parametrize("key", ["^SC4", "(a)(b)", "("])
     def test_a_key_has_one_group(self, key):
         with pytest.raises(ValidationError, match=r"groups, needs one|not a regular expression"):

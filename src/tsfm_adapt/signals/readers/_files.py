@@ -33,6 +33,10 @@ class FilesConfig(ReaderConfig):
     def _has_one_group(cls, pattern: str | None) -> str | None:
         return None if pattern is None else one_group(pattern)
 
+    def files(self) -> Iterable[Path]:
+        """The records' files."""
+        return [path for path in self.picked(self.find()).values() if path.is_file()]
+
     def find(self) -> dict[str, Path]:
         """Every file that fits by id, sorted.
 

@@ -18,7 +18,7 @@ Sleep-EDF, whose hypnograms are files of their own and whose subjects have two n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -89,18 +89,24 @@ class Config(FilesConfig):
             return None
         return cls.model_validate({"name": "edf", "root": str(path)})
 
+    def files(self) -> Iterable[Path]:
+        """The records' files, and those of annotations beside them."""
+        found = {id: path for id, path in self.picked(self.find()).items() if path.is_file()}
+        beside = self.annotations if isinstance(self.annotations, Beside) else None
+        return {*found.values(), *(_fitting(found, beside.files) if beside else ())}
+
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording]:
         """Yields the records sorted by id, parts of a stretch slowest first."""
         require("reader", "edf")
-        files = self.find()
+        files = found = self.find()
         if isinstance(self.annotations, Beside):
-            others = _fitting(files, self.annotations.files)
-            files = {id: path for id, path in files.items() if path not in others}
+            others = _fitting(found, self.annotations.files)
+            files = {id: path for id, path in found.items() if path not in others}
         headers = {id: read_header(path) for id, path in self.picked(files).items()}
         headers = {id: header for id, header in headers.items() if header.signals}
         if not headers:
             raise DataError(
-                f"An EDF record has signals: none of the {len(files)} files of {self.root} has "
+                f"An EDF record has signals: none of the {len(found)} files of {self.root} has "
                 "any besides annotations. Set data.reader.root to the files with the signals."
             )
         subjects = {id: self.subject(id) for id in headers}
