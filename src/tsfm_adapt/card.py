@@ -59,7 +59,7 @@ license: {card.licence}
 ```
 
 - Channels, in this order: {_channels(card)}
-- {card.rate_hz:g} samples a second; context {card.context} samples, {_reach(card)}
+- {_rate(card)}; context {card.context} samples, {_reach(card)}
 - Missing values stay missing: NaN, never 0 and never filled in beforehand
 - Adapters: {_parts(recipe)}; {_trained(scores)}
 - Base weights: sha256 `{card.base_sha256}`
@@ -99,6 +99,12 @@ def _channels(card: Card) -> str:
     return ", ".join(f"{c} ({u})" for c, u in zip(card.channels, card.units, strict=True))
 
 
+def _rate(card: Card) -> str:
+    if card.rate_hz < 1:
+        return f"One sample every {1 / card.rate_hz:g} s"
+    return f"{card.rate_hz:g} samples a second"
+
+
 def _reach(card: Card) -> str:
     if not card.horizon:
         return "no horizon"
@@ -115,7 +121,7 @@ def _trained(scores: Mapping[str, Any]) -> str:
     trainable, total = scores.get("trainable_parameters"), scores.get("total_parameters")
     if trainable is None or not total:
         return "trained parameters unknown"
-    return f"trained parameters {trainable:,} beside {total:,}"
+    return f"trained parameters {trainable:,} of {total:,}"
 
 
 def _made(card: Card) -> str:

@@ -10,6 +10,7 @@ from tsfm_adapt.cli import (
     doctor,
     embed,
     evaluate,
+    export,
     init,
     listing,
     predict,
@@ -35,6 +36,7 @@ app.command("tune")(tune.command)
 app.command("resume")(resume.command)
 app.command("evaluate")(evaluate.command)
 app.command("predict")(predict.command)
+app.command("export")(export.command)
 app.command("compare")(compare.command)
 app.command("embed")(embed.command)
 app.command("list")(listing.command)

@@ -1,0 +1,52 @@
+"""`export`: an adapted model for other software."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tsfm_adapt.cli.options import Json, Quiet, print_json
+
+
+class _Target(StrEnum):
+    bundle = "bundle"
+    merged = "merged"
+    onnx = "onnx"
+
+
+def command(
+    model: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="A trained run or bundle.")],
+    to: Annotated[
+        _Target,
+        typer.Option(
+            help="bundle: what was trained, apart from its base; merged: a checkpoint of "
+            "upstream's own class; onnx: a graph of fixed shapes."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to write; must not exist.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="In spite of the scores or the licence.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a run's adapted model for other software, with a model card."""
+    from tsfm_adapt.export import export
+    from tsfm_adapt.progress import Progress
+
+    found = export(model, to.value, out, force, Progress(quiet=quiet))
+    if as_json:
+        print_json(asdict(found) | {"folder": str(found.folder)})
+        return
+    for note in found.notes:
+        print(note)
+    for windows, difference in found.differences.items():
+        print(f"differs from the adapted model by at most {difference:.1e} of it on {windows}")
+    print("load it with:")
+    for line in found.loading.splitlines():
+        print(f"  {line}")
+    print(f"exported: {found.folder}")
