@@ -8,7 +8,7 @@ the same function. For rows counted once they are those of scikit-learn.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -38,6 +38,16 @@ class ClassErrors:
     def scored(self) -> BoolArray:
         """Every row counts, (W, 1)."""
         return np.ones((len(self.target), 1), dtype=bool)
+
+    def where(self, some: BoolArray) -> ClassErrors:
+        """The errors of some rows (W,)."""
+        return replace(
+            self,
+            subjects=tuple(np.array(self.subjects)[some].tolist()),
+            target=self.target[some],
+            probability=self.probability[some],
+            decision=self.decision[some],
+        )
 
     @property
     def asked(self) -> range:

@@ -36,6 +36,11 @@ class ForecastErrors:
         cut = {name: getattr(self, name)[..., :steps] for name in _ARRAYS}
         return ForecastErrors(self.subjects, **cut)
 
+    def where(self, some: BoolArray) -> ForecastErrors:
+        """The errors of some windows (W,)."""
+        kept = {name: getattr(self, name)[some] for name in _ARRAYS}
+        return ForecastErrors(tuple(np.array(self.subjects)[some].tolist()), **kept)
+
     @property
     def absolute(self) -> FloatArray:
         """|target - point| (W, C, H), 0 where not scored."""
@@ -53,11 +58,6 @@ class MaskedErrors(ForecastErrors):
 
     mask: IntArray  # (W,) which of the task's masks hid them
     headed: bool = False  # a head of the recipe estimated them
-
-    def where(self, some: BoolArray) -> ForecastErrors:
-        """The errors of some windows (W,)."""
-        kept = {name: getattr(self, name)[some] for name in _ARRAYS}
-        return ForecastErrors(tuple(np.array(self.subjects)[some].tolist()), **kept)
 
 
 _ARRAYS = tuple(field.name for field in fields(ForecastErrors) if field.name != "subjects")

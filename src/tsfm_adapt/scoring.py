@@ -22,6 +22,7 @@ from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.signals.recording import FloatArray
 from tsfm_adapt.signals.windows import WindowArrays, Windows
 from tsfm_adapt.statistics import sentence
+from tsfm_adapt.subgroups import by_subgroup
 from tsfm_adapt.tasks.base import Errors, Predictor, Scale, Task, samples
 
 
@@ -55,6 +56,9 @@ def score(
     scores = _protocol(recipe, parts, smoke, errors[main]) | task.summary(
         errors, scale, recipe.data.rate_hz
     )
+    if recipe.evaluate.subgroups:
+        grouping = recipe.evaluate.grouping
+        scores["subgroups"] = by_subgroup(task, errors, windows, scale, grouping, recipe.seed)
     compared = None
     if recipe.adapts and not smoke and not alone:
         compared = task.verdict(errors, scale, task.block(windows), recipe.seed)

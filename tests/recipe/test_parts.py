@@ -246,3 +246,22 @@ def test_poisoned_test_recordings_change_no_baseline_no_scale_and_no_deviation(t
     file.write_text(re.sub(r"(?m)^(c,\d+),.*$", r"\1,299,21", file.read_text()))
     for name, value in fitted().items():
         np.testing.assert_array_equal(value, before[name], err_msg=name)
+
+
+def test_a_subgroup_that_nobody_has_stops_before_anything_is_trained():
+    with pytest.raises(DataError, match=r"no recording of the test part has the attribute 'race'"):
+        parts_of("evaluate.subgroups=[race]")
+    assert parts_of("evaluate.subgroups=[sex, {age: [0, 45, 65, 120]}]").subjects("test") == 2
+
+
+@pytest.mark.parametrize(
+    ("subgroups", "told"),
+    [
+        ("[sex, sex]", "each attribute stands once"),
+        ("[{age: [45]}]", "subgroups.age: two edges or more"),
+        ("[{age: [45, 0]}]", "increasing"),
+    ],
+)
+def test_subgroups_that_make_no_sense_are_refused(subgroups, told):
+    with pytest.raises(RecipeError, match=told):
+        parts_of(f"evaluate.subgroups={subgroups}")

@@ -19,7 +19,7 @@ def show(run: Run, as_json: bool) -> None:
     if as_json:
         print_json({"run": str(run.folder), "scores": scores})
         return
-    for line in [*_table(scores), *_events(scores)]:
+    for line in [*_table(scores), *_events(scores), *_subgroups(scores)]:
         print(line)
     print()
     for sentence in scores["sentences"]:
@@ -69,6 +69,39 @@ def _events(scores: dict[str, Any]) -> list[str]:
             shown = "-" if lead is None else f"{lead['median'] / 60:.0f} min"
             lines.append(f"{model:<{width}}{cells}{shown:>19}")
     return lines
+
+
+def _subgroups(scores: dict[str, Any]) -> list[str]:
+    """For each attribute, how the adapted model and its reference do in each group."""
+    lines: list[str] = []
+    for attribute, table in scores.get("subgroups", {}).items():
+        width = max(map(len, table["groups"]))
+        scored = [group for group in table["groups"].values() if group["models"]]
+        shown = [
+            m
+            for m in ("adapted", "zero_shot", "frozen_probe")
+            if scored and m in scored[0]["models"]
+        ]
+        unit = "%" if table["better"] == "lower" else "points"
+        titles = "".join(f"{name:>14}" for name in shown)
+        lines += ["", f"by {attribute} ({table['metric']}, {table['better']} is better)"]
+        lines.append(f"{'':{width}}{'subjects':>10}{'windows':>10}{titles}  adapted better by")
+        for name, group in table["groups"].items():
+            line = f"{name:<{width}}{group['subjects']:>10}{group['windows']:>10}"
+            if group["models"] is None:
+                lines.append(f"{line}  fewer than {table['min_subjects']} subjects")
+                continue
+            line += "".join(_cell(group["models"][model], 14) for model in shown)
+            lines.append(f"{line}  {_gain(group['difference'], unit)}")
+    return lines
+
+
+def _gain(difference: dict[str, Any] | None, unit: str) -> str:
+    if difference is None or difference["difference"] is None:
+        return "-"
+    low, high = difference["low"], difference["high"]
+    interval = "" if low is None else f" [{low:.1f}, {high:.1f}]"
+    return f"{difference['difference']:.1f} {unit}{interval}"
 
 
 def _share(point: dict[str, Any]) -> str:

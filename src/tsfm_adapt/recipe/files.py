@@ -7,7 +7,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import yaml
 
@@ -223,7 +223,7 @@ def _path(loc: Sequence[int | str], tree: Any) -> str:
             name = node.get("name") if isinstance(node, dict) else None
             parts.append(str(name or key))
             continue
-        if key in ("int", "float", "str", "Channel") or str(key).startswith("tuple["):
+        if key in ("int", "float", "str", "Channel") or str(key).startswith(("tuple[", "dict[")):
             continue  # the branch of a union of plain values
         parts.append(str(key))
         node = node.get(key) if isinstance(node, dict) else None
@@ -259,6 +259,9 @@ def _known_keys(loc: Sequence[int | str], tree: Any, model: type[BaseModel]) -> 
         node = node.get(key) if isinstance(node, dict) else None
         if key == "Channel":
             current = Channel
+            continue
+        if get_origin(current) is dict:  # names of the user's own
+            current = get_args(current)[1]
             continue
         field = getattr(current, "model_fields", {}).get(key)
         current = field.annotation if field is not None else current

@@ -12,8 +12,9 @@ from tsfm_adapt.components import require
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.schema import Channel, Data, Recipe
-from tsfm_adapt.signals.audit import Audit, audit
 from tsfm_adapt.signals import store
+from tsfm_adapt.signals.attributes import grouped
+from tsfm_adapt.signals.audit import Audit, audit
 from tsfm_adapt.signals.cleaning import (
     ChannelPlan,
     CleaningPlan,
@@ -105,6 +106,8 @@ def prepare(recipe: Recipe, smoke: bool = False, progress: Progress | None = Non
     split_into = {part: parts[part].recordings for part in parts}
     found = audit(split_into, {str(p): w for p, w in windows.items()}, fitted, by_time)
     _refuse_leaks(found, recipe.data.split.allow_duplicates)
+    for attribute, group_edges in recipe.evaluate.grouping.items():
+        grouped(parts["test"], attribute, group_edges)  # stops here, before anything is trained
     shared = sorted({r.subject for r in recordings["train"] if by_time})
     rates = channel_rates(cleaned.rates, cleaning_plan(recipe.data))
     return Parts(recordings, windows, fit, left_out, deviation, tuple(shared), found, rates)

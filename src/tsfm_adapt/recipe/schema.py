@@ -162,6 +162,12 @@ class Train(Section):
     strategy: str = "auto"
 
 
+def _attributes(
+    entry: str | dict[str, tuple[float, ...]],
+) -> dict[str, tuple[float, ...] | None]:
+    return {entry: None} if isinstance(entry, str) else {**entry}
+
+
 class Evaluate(Section):
     """The one look at the test part."""
 
@@ -170,6 +176,25 @@ class Evaluate(Section):
     season_s: Number | None = Field(
         default=None, gt=0, description="adds the seasonal naive baseline with this period, s"
     )
+    subgroups: tuple[str | dict[str, tuple[Number, ...]], ...] = Field(
+        default=(),
+        description="attributes of subjects, or attribute: edges of groups [a, b), [b, c), ...",
+    )
+
+    @model_validator(mode="after")
+    def _subgroups(self) -> Evaluate:
+        names = [name for entry in self.subgroups for name in _attributes(entry)]
+        if len(set(names)) < len(names):
+            raise ValueError("subgroups: each attribute stands once")
+        for name, edges in self.grouping.items():
+            if edges is not None and (len(edges) < 2 or list(edges) != sorted(set(edges))):
+                raise ValueError(f"subgroups.{name}: two edges or more, increasing")
+        return self
+
+    @property
+    def grouping(self) -> dict[str, tuple[float, ...] | None]:
+        """The edges of each attribute of `subgroups`; None = a group for each value."""
+        return {name: edges for e in self.subgroups for name, edges in _attributes(e).items()}
 
 
 class Recipe(Section):

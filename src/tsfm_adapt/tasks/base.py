@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,9 @@ class Errors(Protocol):
     @property
     def scored(self) -> BoolArray:
         """(W, C, H) what is scored; of classes (W, 1, 1)."""
+
+    def where(self, some: BoolArray) -> Errors:
+        """The errors of some windows (W,)."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,14 @@ class Task(ABC):
         from tsfm_adapt.statistics import verdict
 
         return verdict(errors, scale.mase, block, seed)
+
+    def headline(self, errors: Any, scale: Scale) -> float | None:
+        """The overall score by `metric`; None where undefined."""
+        from tsfm_adapt.metrics import mase
+
+        absolute, count = errors.sums()
+        found = float(mase(absolute.sum(0), count.sum(0), scale.mase))
+        return found if math.isfinite(found) else None
 
     def block(self, windows: Windows) -> int:
         """Consecutive rows of the errors that share samples."""

@@ -307,6 +307,14 @@ class Classify(Task):
         del scale
         return class_verdict(errors, self.metric, block, seed)
 
+    def headline(self, errors: ClassErrors, scale: Scale) -> float | None:
+        """By the recipe's metric."""
+        from tsfm_adapt.classification import weighted
+
+        del scale
+        found = float(weighted(errors, self.metric, np.ones((1, len(errors.target))))[0])
+        return found if np.isfinite(found) else None
+
     def block(self, windows: Windows) -> int:
         """Recordings share no samples."""
         return 1 if self.by_recording else windows.overlap
