@@ -111,11 +111,11 @@ def _shown(survey: Survey, proposal: Proposal) -> list[str]:
 
 def _remarks(channel: Channel, line: ChannelLine) -> list[str]:
     """What is odd about a channel."""
-    from tsfm_adapt.overview.proposal import readings
+    from tsfm_adapt.overview.proposal import readings, share_measured
 
     remarks = []
     if channel.regular and channel.measured < channel.samples:
-        remarks.append(f"{channel.measured / channel.samples:.1%} measured")
+        remarks.append(f"{share_measured(channel)} measured")
     if not channel.regular:
         remarks.append(f"{readings(channel)} readings a recording")
     if line.zero:

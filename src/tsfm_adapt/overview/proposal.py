@@ -352,7 +352,7 @@ def _seen(channel: Channel) -> str:
     """In a few words."""
     spread = f"mostly {channel.quantiles[1]:.3g} to {channel.quantiles[3]:.3g}"
     if channel.regular and channel.measured < channel.samples:
-        return f"{channel.measured / channel.samples:.0%} measured, {spread}"
+        return f"{share_measured(channel)} measured, {spread}"
     if not channel.regular:
         return f"about {readings(channel)} readings a recording, {spread}"
     return spread
@@ -523,7 +523,7 @@ def _notes(
         )
     if "rate_hz" in reader.model_fields_set and type(reader).model_fields["rate_hz"].is_required():
         notes.append("the format states no rate: seconds are samples until rate_hz is corrected")
-    assumed = [f"{line.name} {line.unit}" for line in lines if line.from_unit is not None]
+    assumed = [f"{c.name} {c.unit}" for c in lines if c.from_unit not in (None, "1")]
     if assumed:
         notes.append(f"no unit in the file, assumed by name and values: {', '.join(assumed[:8])}")
     if recordings.left_out:
@@ -577,6 +577,12 @@ def _rounded(rate_hz: float) -> float:
 
 def _rates(channel: Channel) -> str:
     return " and ".join(f"{rate:g} Hz" for rate in channel.rates_hz[:3]) or "unknown"
+
+
+def share_measured(channel: Channel) -> str:
+    """Of the samples; not 100% where one is missing."""
+    share = channel.measured / max(channel.samples, 1)
+    return "over 99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
 
 
 def readings(channel: Channel) -> str:

@@ -236,19 +236,22 @@ def _number(value: float) -> str:
 
 def _flow(value: Any) -> str:
     """YAML on one line."""
-    if not isinstance(value, dict | list | tuple):
-        return _scalar(value)
-    plain = list(value) if isinstance(value, tuple) else value
-    return str(
-        yaml.safe_dump(
-            plain, default_flow_style=True, sort_keys=False, allow_unicode=True, width=_ENDLESS
-        )
-    ).strip()
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_scalar(key)}: {_flow(own)}" for key, own in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_flow, value))}]"
+    return _scalar(value)
 
 
 def _scalar(value: Any) -> str:
-    written = str(yaml.safe_dump(value, allow_unicode=True, width=_ENDLESS))
-    return written.removesuffix("...\n").strip()
+    """Quoted where it has to be, within brackets too; never over two lines."""
+    dumped = str(
+        yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=_ENDLESS)
+    )
+    written = dumped.strip()[1:-1]
+    if written.isprintable():
+        return written
+    return str(yaml.safe_dump(value, default_style='"', width=_ENDLESS)).strip()
 
 
 def _beside(line: str, why: str) -> str:
