@@ -195,6 +195,8 @@ def test_a_broken_file_is_named_by_its_reader(root):
 def test_an_absent_table_is_answered_with_those_that_are_there(root):
     with pytest.raises(DataError, match=r"files\.csv does not exist; .* b\.csv, c\.csv, manifest"):
         read(root, table="files.csv")
+    with pytest.raises(DataError, match=r"b\.csv is a file\. Give its folder, or .* with csv"):
+        read(root / "b.csv")
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,11 @@ class Config(ReaderConfig):
             yield from (row.applied(item, alone) for item in found)
 
     def _rows(self, root: Path) -> list[_Row]:
+        if not root.is_dir():
+            raise DataError(
+                f"data.reader.root is a folder with a table of its files: {root} is a file. "
+                f"Give its folder, or read it with {self.reader['name']} itself."
+            )
         path = root / self.table
         if not path.is_file():
             beside = sorted(p.name for p in path.parent.glob("*") if p.suffix in (".csv", ".tsv"))
