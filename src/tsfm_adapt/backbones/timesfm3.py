@@ -97,6 +97,8 @@ class TimesFM3(Backbone):
     Where a checkpoint has `use_rope_var`, its channels have an order.
     """
 
+    no_graph = "torch's exporter knows no counterpart of one of upstream's operations"
+
     def __init__(self, model: TimesFM3Torch, checkpoint: str) -> None:
         from torch import nn
 
