@@ -134,6 +134,20 @@ def test_the_recipe_as_it_stands_is_a_point_where_the_space_holds_it():
     assert other.search.as_it_stands(other) is None
 
 
+def test_the_space_is_told_in_words():
+    assert read(NESTED).search.lines() == [
+        "search: 12 trials by validation loss, sampler tpe, pruner median",
+        "  train.lr: 0.0001 to 0.01, log",
+        "  train.clip: None | 0.5 | 1.0",
+        "  train.batch_size: 8 to 64 by 8",
+        "  adapters: lora | prompt",
+        "    adapters.lora.alpha: 8.0 | 16.0  (if lora)",
+        '    adapters.lora.sites: ["attn.q", "attn.v"] | ["attn.q", "attn.k", "attn.v"]'
+        "  (if lora)",
+        "    adapters.prompt.tokens: 2 to 16  (if prompt)",
+    ]
+
+
 def test_a_grid_has_every_point_once():
     search = read(GRID).search
     points = search.points()
@@ -145,7 +159,10 @@ def test_a_grid_has_every_point_once():
 @pytest.mark.parametrize(
     ("space", "said"),
     [
-        ("adapters.lora.rank: {low: 0, high: 4}", r"adapters.lora.rank: low 0 breaks a rule.*equal to 1, found 0"),
+        (
+            "adapters.lora.rank: {low: 0, high: 4}",
+            r"adapters.lora.rank: low 0 breaks a rule.*equal to 1, found 0",
+        ),
         ("train.warmup: {low: 0.0, high: 1.0}", r"train.warmup: high 1.0 breaks a rule"),
         ("train.precision: {choices: [32-true, 8-bit]}", r"precision: choice 8-bit breaks a rule"),
         ("adapters.lora.rnk: {low: 1, high: 4}", r"no such key. Did you mean 'rank'"),

@@ -46,6 +46,8 @@ def command(
             f"trains {found['trainable_parameters']:,} of {found['total_parameters']:,} "
             f"parameters ({share:.2%})"
         )
+    for line in resolved.search.lines() if resolved.search else ():
+        print(line)
     print("ok")
 
 

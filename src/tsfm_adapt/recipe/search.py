@@ -215,6 +215,11 @@ class Search(_Frozen):
         """How many trials the study ends after."""
         return _count(self.space) if self.sampler == "grid" else self.trials
 
+    def lines(self) -> list[str]:
+        """The search in words: how, then a line for each path."""
+        how = f"search: {self.planned} trials by validation {self.metric}, sampler {self.sampler}"
+        return [f"{how}, pruner {self.pruner}", *_lines(self.space, "  ")]
+
     def draw(self, trial: Draws) -> dict[str, Any]:
         """The changes that a trial makes to the recipe, by path, to be made in this order."""
 
@@ -301,6 +306,19 @@ def _changes(
 def _when(path: str, option: str, when: str) -> str:
     """What is added to the names of an option's parameters, which must differ from others'."""
     return f" if {path}={option}{when}"
+
+
+def _lines(space: Mapping[str, Variable], indent: str) -> Iterator[str]:
+    for path, variable in space.items():
+        if variable.ranged:
+            step = "" if variable.step is None else f" by {variable.step}"
+            spread = ", log" if variable.log else ""
+            yield f"{indent}{path}: {variable.low} to {variable.high}{step}{spread}"
+        else:
+            yield f"{indent}{path}: {' | '.join(map(str, variable.raws))}"
+        for name, option in variable.options.items():
+            for line in _lines(option.space, f"{indent}  "):
+                yield f"{line}  (if {name})"
 
 
 def _points(space: Mapping[str, Variable], when: str = "") -> list[dict[str, Raw]]:
