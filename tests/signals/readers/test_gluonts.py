@@ -227,6 +227,7 @@ def test_recordings_that_gluonts_saves_are_read_back_unchanged(tmp_path, use_gzi
     config = Config(root=str(tmp_path / "saved"), part="train", unit="1", subject="subject")
     assert_equal(config.read(()), ORIGINALS)
     assert len(read(tmp_path / "saved", part="test", rate_hz=None)) == 1
+    assert Config.guess(tmp_path / "saved") == config
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.feather", "stream.arrow"])
@@ -243,8 +244,8 @@ def test_arrow_and_parquet_files_that_gluonts_writes_are_read_back(tmp_path, nam
     found = read(tmp_path, rate_hz=1 / 60, unit="1", subject="subject")
     assert_equal(found, originals)
     guessed = Config.guess(tmp_path)
-    assert guessed is not None
-    assert len(list(guessed.read(()))) == 2
+    assert guessed == Config(root=str(tmp_path), unit="1", rate_hz=1, subject="subject")
+    assert [r.subject for r in guessed.read(())] == ["c's", "d's"]
 
 
 def test_gluonts_reads_our_entries_with_its_own_dataset():

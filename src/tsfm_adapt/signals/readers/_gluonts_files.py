@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -100,12 +101,12 @@ def metadata_of(root: Path) -> list[Path]:
     return [place / "metadata.json" for place in folders if (place / "metadata.json").is_file()]
 
 
-def begins_like_one(path: Path) -> bool:
-    """Whether the first entry, or the table's columns, have a start and a target."""
+def first_keys(path: Path) -> set[str]:
+    """The keys of the first entry, as far as 64 kB of it show them, or a table's columns."""
     if path.suffix.lower() in ARROW:
-        return {"start", "target"} <= _columns(path)
+        return _columns(path)
     first = head(path).lstrip().partition("\n")[0]
-    return first.startswith("{") and '"target"' in first and '"start"' in first
+    return set(re.findall(r'"(\w+)"\s*:', first)) if first.startswith("{") else set()
 
 
 def _freq(path: Path) -> str | None:

@@ -21,9 +21,9 @@ from tsfm_adapt.signals.readers._gluonts_files import (
     ARROW,
     JSON,
     PARTS,
-    begins_like_one,
     entries_of,
     files_of,
+    first_keys,
     metadata_of,
     stated_rate,
 )
@@ -44,9 +44,9 @@ class Entry(TypedDict):
     """What GluonTS calls a data entry, with the subject beside it."""
 
     start: pd.Period
-    target: FloatArray  # (C, T), or (T,) of one channel; NaN = not measured
     item_id: str
     subject: str
+    target: FloatArray  # (C, T), or (T,) of one channel; NaN = not measured
 
 
 class Config(ReaderConfig):
@@ -85,9 +85,11 @@ class Config(ReaderConfig):
             for file in some_files(folder, JSON + ARROW, 16)
             if file.name != "metadata.json" and folder in (file, file.parent)
         ]
-        if not any(begins_like_one(file) for file in files[:2]):
+        keys = first_keys(files[0]) if files else set()
+        if not {"start", "target"} <= keys:
             return None
-        guessed = cls(root=str(path), part=part, unit="1")
+        subject = "subject" if "subject" in keys else None
+        guessed = cls(root=str(path), part=part, unit="1", subject=subject)
         try:
             stated_rate(path, None)
         except DataError:
@@ -190,9 +192,9 @@ def entries(recordings: Iterable[Recording], freq: str | None = None) -> list[En
     return [
         Entry(
             start=_period(recording, freq),
-            target=recording.values,
             item_id=recording.id,
             subject=recording.subject,
+            target=recording.values,
         )
         for recording in recordings
     ]
@@ -206,9 +208,9 @@ def channel_entries(recordings: Iterable[Recording], freq: str | None = None) ->
     return [
         Entry(
             start=whole["start"],
-            target=row,
             item_id=f"{recording.id}/{channel}",
             subject=recording.subject,
+            target=row,
         )
         for recording in recordings
         for whole in entries([recording], freq)
