@@ -119,6 +119,25 @@ def test_a_truncated_signal_file_is_refused(refused: Callable[..., str], tmp_pat
     assert "ward1" in refused(DATA, change=other)
 
 
+@pytest.mark.parametrize("reader", ["edf", "vitaldb"])
+@pytest.mark.parametrize("content", [b"", b"time,HR\n0,60\n", b"0       " + b" " * 600])
+def test_a_file_that_is_not_what_its_name_says_is_refused(
+    refused: Callable[..., str], tmp_path: Path, reader: str, content: bytes
+) -> None:
+    package = {"edf": "edfio"}.get(reader, reader)
+    pytest.importorskip(package, reason=f"the {reader} extra is not installed")
+    file = tmp_path / "cases" / ("1.edf" if reader == "edf" else "1.vital")
+    file.parent.mkdir()
+    file.write_bytes(content)
+    (file.parent / "up").symlink_to(tmp_path)
+
+    def other(tree: Any) -> None:
+        tree["data"]["reader"] = {"name": reader, "root": "cases"}
+        tree["data"]["channels"] = {"HR": "bpm"}
+
+    assert file.name in refused(DATA, change=other)
+
+
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
 def test_a_checkpoint_folder_that_lacks_a_file_is_refused(
     refused: Callable[..., str], checkpoint: Path, tmp_path: Path, missing: str
