@@ -63,8 +63,9 @@ def files_below(path: Path) -> tuple[int, list[str]]:
         try:
             with os.scandir(folders.popleft()) as entries:
                 for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(Path(entry.path))
+                    if entry.is_dir():
+                        if not entry.is_symlink():  # it may lead back to where it lies
+                            folders.append(Path(entry.path))
                     elif not entry.name.startswith("."):
                         end = Path(entry.name).suffix.lower() or entry.name
                         ends[end] = ends.get(end, 0) + 1
@@ -75,6 +76,12 @@ def files_below(path: Path) -> tuple[int, list[str]]:
 
 
 def _check_there(path: Path) -> None:
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"A recipe is text: {str(path)!a} is not valid UTF-8. Rename it."
+        ) from None
     try:
         if not path.exists():
             raise DataError(f"'{path}' does not exist. Give the file or folder of the recordings.")

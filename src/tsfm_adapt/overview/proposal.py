@@ -535,7 +535,7 @@ def _notes(
     if survey.spans:
         common = sorted(survey.spans, key=lambda name: -survey.spans[name])[:5]
         notes.append(f"marked: {', '.join(f'{name} {survey.spans[name]}' for name in common)}")
-    return notes
+    return [note.encode(errors="replace").decode() for note in notes]  # ids are names of files
 
 
 def _copies(recordings: RecordingSet) -> list[str]:

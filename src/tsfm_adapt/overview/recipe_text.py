@@ -12,7 +12,6 @@ from typing import Any
 
 import yaml
 
-from tsfm_adapt.errors import DataError
 from tsfm_adapt.overview.proposal import ChannelLine, Proposal, duration
 from tsfm_adapt.recipe.files import loads
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
@@ -30,7 +29,6 @@ def text(proposal: Proposal, path: Path, out: Path) -> str:
         out: the file that it will be in, for the line that says how to run it.
 
     Raises:
-        DataError: a path is not text, so that no recipe can hold it.
         RecipeError: never for what `propose` gives; the proposal breaks a rule of recipes.
     """
     lines = [
@@ -51,13 +49,6 @@ def text(proposal: Proposal, path: Path, out: Path) -> str:
         *_task(proposal),
     ]
     written = "\n".join(line.rstrip() for line in lines) + "\n"
-    try:
-        written.encode()
-    except UnicodeEncodeError as problem:
-        raise DataError(
-            f"A recipe is text: the name of '{str(path)!a}', or of a file or channel in it, "
-            "is not valid UTF-8. Rename it."
-        ) from problem
     loads(written, source="the proposed recipe")
     return written
 

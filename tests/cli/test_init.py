@@ -1,0 +1,186 @@
+"""`init`: from a path to a recipe that runs, or a message of one screen."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tsfm_adapt.cli.init import _short
+from tsfm_adapt.recipe.files import load
+
+RECIPE, DATA, ENVIRONMENT = 2, 3, 4
+
+
+def test_a_proposed_recipe_trains_without_an_edit(cli: Callable[..., Any], table: Path) -> None:
+    outcome = cli("init", table, "--quiet")
+    assert outcome.code == 0, outcome.err
+    assert "csv" in outcome.out
+    assert "looked at 8 of 8 recordings; 8 subjects" in outcome.out
+    assert outcome.out.splitlines()[-1].startswith("recipe: recipe.yaml")
+    assert Path("recipe.png").read_bytes().startswith(b"\x89PNG")
+    recipe = load(Path("recipe.yaml"))
+    assert recipe.data.reader.root == "vitals.csv"
+    assert list(recipe.data.channels) == ["HR", "RESP"]
+    assert recipe.data.cleaning.ranges == {"HR": (10, 350), "RESP": (1, 150)}
+    trained = cli("train", "recipe.yaml", "--smoke", "--quiet")
+    assert trained.code == 0, trained.err
+
+
+def test_every_value_has_its_reason_beside_it(cli: Callable[..., Any], table: Path) -> None:
+    assert cli("init", table, "--quiet").code == 0
+    lines = Path("recipe.yaml").read_text().splitlines()
+    for key in ("rate_hz:", "HR:", "split:", "context_s:", "horizon_s:", "name: forecast"):
+        said = [line for line in lines if line.strip().startswith(key)]
+        assert said, key
+        assert all("  # " in line for line in said), said
+    head = lines[:4]
+    assert head[0].startswith("# The next ")
+    assert "tsfm-adapt train recipe.yaml" in head[1]
+
+
+def test_json_is_one_document(cli: Callable[..., Any], table: Path) -> None:
+    outcome = cli("init", table, "--json", "--out", "own.yaml", "--plot", "seen.png")
+    found = json.loads(outcome.out)
+    assert found["recordings"]["subjects"] == 8
+    assert found["channels"]["RESP"]["measured"] < found["channels"]["HR"]["measured"] == 960
+    assert found["reader"]["name"] == "csv"
+    assert (found["recipe"], found["plot"]) == ("own.yaml", "seen.png")
+    assert Path("own.yaml").is_file()
+    assert Path("seen.png").is_file()
+
+
+@pytest.mark.parametrize("task", ["impute", "forecast"])
+def test_the_task_can_be_chosen(cli: Callable[..., Any], table: Path, task: str) -> None:
+    assert cli("init", table, "--task", task, "--quiet").code == 0
+    assert load(Path("recipe.yaml")).task.name == task
+
+
+def test_nothing_is_overwritten_unless_asked(cli: Callable[..., Any], table: Path) -> None:
+    Path("recipe.yaml").write_text("mine")
+    outcome = cli("init", table, "--quiet")
+    assert outcome.code == RECIPE
+    assert "'recipe.yaml' exists" in outcome.err
+    assert Path("recipe.yaml").read_text() == "mine"
+    assert not Path("recipe.png").exists()
+    assert cli("init", table, "--quiet", "--force").code == 0
+    assert load(Path("recipe.yaml")).name == "vitals"
+
+
+def zero_bytes(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+def endless_line(path: Path) -> Path:
+    with path.open("w") as file:
+        file.write("time,HR")
+        file.truncate(1 << 31)  # sparse: takes no space
+    return path
+
+
+def endless_cells(path: Path) -> Path:
+    path.write_text("time,HR\n" + "1," * 2_000_000)
+    return path
+
+
+def unknown(path: Path) -> Path:
+    path.write_bytes(bytes(range(256)) * 100)
+    return path
+
+
+def loop(path: Path) -> Path:
+    path.mkdir()
+    (path / "again").symlink_to(path)
+    return path
+
+
+def folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def header_only(path: Path) -> Path:
+    path.write_text("time,HR\n")
+    return path
+
+
+def constant(path: Path) -> Path:
+    path.write_text("time,HR\n" + "".join(f"{t},70\n" for t in range(100)))
+    return path
+
+
+def too_short(path: Path) -> Path:
+    path.write_text("time,HR\n" + "".join(f"{t},{70 + t}\n" for t in range(12)))
+    return path
+
+
+def not_numbers_later(path: Path) -> Path:
+    rows = "".join(f"{t},{70 + t % 9}\n" for t in range(900))
+    path.write_text(f"time,HR\n{rows}900,off\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path, "does not exist"),
+        (zero_bytes, "0 bytes"),
+        (folder, "has none"),
+        (loop, "has none"),
+        (unknown, "tried were"),
+        (endless_line, "tried were"),
+        (endless_cells, "tried were"),
+        (header_only, "tried were"),
+        (constant, "always 70"),
+        (too_short, "has 12 samples"),
+        (not_numbers_later, "found 'off'"),
+    ],
+)
+def test_bad_input_ends_in_a_message(
+    cli: Callable[..., Any], tmp_path: Path, make: Callable[[Path], Path], said: str
+) -> None:
+    outcome = cli("init", make(tmp_path / "ward.csv"), "--quiet")
+    assert outcome.code == DATA, outcome.err
+    assert said in outcome.err
+    assert outcome.out == ""
+    assert len(outcome.err.splitlines()) < 10
+    assert not Path("recipe.yaml").exists()
+    assert not Path("recipe.png").exists()
+
+
+def test_an_outcome_that_is_not_there_cannot_be_learned(
+    cli: Callable[..., Any], table: Path
+) -> None:
+    outcome = cli("init", table, "--task", "classify", "--quiet")
+    assert outcome.code == DATA
+    assert "need a label" in outcome.err
+
+
+def test_a_folder_that_cannot_be_written_is_named(cli: Callable[..., Any], table: Path) -> None:
+    Path("file").write_text("")
+    outcome = cli("init", table, "--out", "file/recipe.yaml", "--quiet")
+    assert outcome.code == ENVIRONMENT
+    assert "cannot write" in outcome.err
+    outcome = cli("init", table, "--out", ".", "--quiet", "--force")
+    assert outcome.code == RECIPE
+    assert "is a folder" in outcome.err
+
+
+def test_a_path_that_is_not_text_is_refused(cli: Callable[..., Any], table: Path) -> None:
+    strange = os.fsdecode(b"w\xffard.csv")
+    try:
+        table.rename(table.parent / strange)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    outcome = cli("init", strange, "--quiet")
+    assert outcome.code == DATA
+    assert "UTF-8" in outcome.err
+
+
+def test_names_from_files_stay_on_one_line() -> None:
+    assert _short("a\nb\x1b[31m\u2028") == "a?b?[31m?"
