@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tsfm_adapt.errors import DataError, EnvironmentProblem, TsfmAdaptError
+from tsfm_adapt.signals.readers._files import distinct
 from tsfm_adapt.signals.recording import FloatArray, Span
 
 
@@ -275,7 +276,7 @@ def _segment(
     """The signals asked for of one segment, in the file's order, and its number of frames."""
     import wfdb
 
-    names = _distinct(header.sig_name or [])
+    names = distinct((name or "").strip() for name in header.sig_name or [])
     if len(names) != header.n_sig:
         raise DataError(
             f"A WFDB header describes each signal in a line: {place} announces {header.n_sig} and "
@@ -336,17 +337,6 @@ def _check_sizes(place: Place, header: Any, files: set[str]) -> None:
                 f"{path} has {found} bytes, {header.sig_len} frames in format "
                 f"{header.fmt[mine[0]]} need {needed}. Fetch the file again."
             )
-
-
-def _distinct(names: list[str | None]) -> list[str]:
-    """Names for all signals: 'signal 0' where none is given, 'ECG#2' for a second ECG."""
-    seen: dict[str, int] = {}
-    distinct = []
-    for index, given in enumerate(names):
-        name = (given or "").strip() or f"signal {index}"
-        seen[name] = seen.get(name, 0) + 1
-        distinct.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-    return distinct
 
 
 def _exact(rate_hz: float) -> float:

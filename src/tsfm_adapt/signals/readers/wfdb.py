@@ -19,6 +19,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tsfm_adapt.components import require
 from tsfm_adapt.errors import DataError, closest
+from tsfm_adapt.signals.readers._files import one_group
 from tsfm_adapt.signals.readers._heads import head, some_files
 from tsfm_adapt.signals.readers._wfdb_record import (
     Place,
@@ -88,13 +89,7 @@ class Config(ReaderConfig):
     @field_validator("subject_pattern")
     @classmethod
     def _has_one_group(cls, pattern: str | None) -> str | None:
-        try:
-            groups = 1 if pattern is None else re.compile(pattern).groups
-        except re.error as problem:
-            raise ValueError(f"not a regular expression: {problem}") from None
-        if groups != 1:
-            raise ValueError(f"has {groups} groups, needs one, for example '^(s[0-9]+)-'")
-        return pattern
+        return None if pattern is None else one_group(pattern)
 
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording]:
         """Yields the records sorted by id, every signal at its own rate."""
