@@ -36,7 +36,9 @@ from tsfm_adapt.cache import code_of
 from tsfm_adapt.signals.cleaning import CleaningPlan, Seen
 from tsfm_adapt.signals.recording import FloatArray, Recording, RecordingSet, Span
 
-SMALL = 64e6  # bytes of float32 values, or of files; less is read in seconds, and is not kept
+# What is smaller is not kept: it fits into memory, and is read in seconds.
+SMALL = 64e6  # bytes of float32 values
+SMALL_FILES = 32e6  # bytes; text is read at a few million a second
 
 _VERSION = 1  # of the layout
 _VALUES, _INDEX = "values.f32", "index.json"
@@ -91,7 +93,7 @@ def collect(
     Raises:
         NotKept: the disk is full or not writable; nothing is left of the store.
     """
-    small = 0.0 if file_bytes > SMALL else SMALL
+    small = 0.0 if file_bytes > SMALL_FILES else SMALL
     held: list[Recording] = []
     coming, size = iter(recordings), 0
     for recording in coming:
