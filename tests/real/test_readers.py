@@ -85,6 +85,16 @@ def test_several_samples_a_frame_are_kept_as_a_recording_of_their_rate():
     assert [r.id for r in wfdb_records("mimicdb_03700181", ("ABP",))] == ["03700181"]
 
 
+def test_pressure_and_electrocardiogram_of_two_rates_share_one_clock():
+    parts = wfdb_records("mimicdb_03700181", ("ABP", "MCL1"))
+    channels = (ChannelPlan("ABP", "mmHg", "ABP"), ChannelPlan("MCL1", "mV", "MCL1"))
+    (recording,) = clean(parts, CleaningPlan(channels, rate_hz=125.0))
+    assert (recording.id, recording.samples) == ("03700181", 75000)
+    np.testing.assert_array_equal(recording.values[0], parts[0].values[0])
+    four = np.median(parts[1].values[0].reshape(-1, 4), axis=1)
+    np.testing.assert_array_equal(recording.values[1], four)
+
+
 def test_a_truncated_real_record_is_refused(tmp_path):
     pytest.importorskip("wfdb", reason="the extra 'wfdb' is not installed")
     for name in ("s00001-2896-10-10-00-31n.hea", "3975656n.dat"):
