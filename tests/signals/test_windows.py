@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsfm_adapt.signals import windows as windows_module
+from tsfm_adapt.signals.missingness import HiddenWindows, Missingness
 from tsfm_adapt.signals.recording import Recording
 from tsfm_adapt.signals.windows import Windows, WindowSpec, step_indices
 
@@ -211,3 +212,20 @@ def test_an_order_that_is_computed_is_even_over_places_and_in_time(monkeypatch):
     counts = np.bincount(drawn * 10 // 10**9, minlength=10)
     assert np.abs(counts - 2000).max() < 5 * np.sqrt(2000)
     assert abs(np.corrcoef(drawn[:-1], drawn[1:])[0, 1]) < 0.04
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+def test_the_reach_of_windows_is_that_of_looking_at_each(stride):
+    recordings = [recording(n, id=str(n)) for n in (12, 3, 20, 5)]
+    whole = Windows(recordings, WindowSpec(4, 1, stride))
+    hidden = HiddenWindows(
+        recordings, WindowSpec(5, 0, stride), [Missingness("point", 0.5, seed=s) for s in (0, 1)]
+    )
+    for windows in (whole, whole.take([5, 2, 3, 9]), whole.take([]), hidden, hidden.take([7])):
+        every: dict[int, list[int]] = {}
+        for r, start in zip(windows.recording.tolist(), windows.start.tolist(), strict=True):
+            every.setdefault(r, []).append(start)
+        found = zip(*(column.tolist() for column in windows.reach()), strict=True)
+        assert {r: (first, last) for r, first, last in found} == {
+            r: (min(starts), max(starts)) for r, starts in every.items()
+        }

@@ -70,15 +70,18 @@ class Audit:
     findings: tuple[Finding, ...]
     stretch: int = STRETCH
     recordings: int = 0
+    by_time: bool = False  # parts share subjects on purpose
 
     @property
     def lines(self) -> list[str]:
         """The outcome in words, a line a finding."""
         if self.findings:
             return [f"leakage audit: {finding.what}" for finding in self.findings]
+        subject = "" if self.by_time else "no subject, "
+        on_purpose = " (subjects are, by time)" if self.by_time else ""
         return [
-            f"leakage audit: no subject, no stretch of >= {self.stretch} samples and no window "
-            "in two parts; nothing fitted on test"
+            f"leakage audit: {subject}no stretch of >= {self.stretch} samples and no window "
+            f"in two parts{on_purpose}; nothing fitted on test"
         ]
 
     def summary(self) -> dict[str, Any]:
@@ -158,7 +161,7 @@ def audit(
     part_of = {id(r): part for part, recordings in parts.items() for r in recordings}
     copies = duplicated(every, lambda recording: part_of[id(recording)])
     findings += _same_values(copies, part_of)
-    return Audit(tuple(findings), recordings=len(every))
+    return Audit(tuple(findings), recordings=len(every), by_time=by_time)
 
 
 @dataclass(frozen=True)
@@ -442,17 +445,9 @@ def _whole(recordings: Sequence[Recording]) -> Sequence[_Reach]:
 
 def _reached(windows: Windows) -> Sequence[_Reach]:
     """From the first window's first sample to the last one's last, of each recording."""
-    if not len(windows):
-        return []
     length = windows.spec.context + windows.spec.horizon
-    count = len(windows.recordings)
-    low = np.full(count, np.iinfo(np.int64).max)
-    high = np.zeros(count, dtype=np.int64)
-    where, start = windows.recording, windows.start
-    np.minimum.at(low, where, start)
-    np.maximum.at(high, where, start + length)
-    some = np.flatnonzero(high).tolist()
-    return [(windows.recordings[r], int(low[r]), int(high[r])) for r in some]
+    reach = zip(*(column.tolist() for column in windows.reach()), strict=True)
+    return [(windows.recordings[r], first, last + length) for r, first, last in reach]
 
 
 def _same_times(

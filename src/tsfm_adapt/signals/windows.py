@@ -108,6 +108,22 @@ class Windows:
         """Consecutive windows that share samples."""
         return -(-(self.spec.context + self.spec.horizon) // self.spec.stride)
 
+    def reach(self) -> tuple[IntArray, IntArray, IntArray]:
+        """The recordings (R,) that have windows, and where the first and the last of each begins.
+
+        Of a whole list, however long, no window is looked at.
+        """
+        if self._picked is None:
+            some = np.flatnonzero(self._ends > self._firsts)
+            return some, self._at(self._firsts[some])[1], self._at(self._ends[some] - 1)[1]
+        recording, start = self.recording, self.start
+        first = np.full(len(self.recordings), np.iinfo(np.int64).max)
+        last = np.full(len(self.recordings), -1)
+        np.minimum.at(first, recording, start)
+        np.maximum.at(last, recording, start)
+        some = np.flatnonzero(last >= 0)
+        return some, first[some], last[some]
+
     @property
     def whole(self) -> Self:
         """The list that these windows were taken from."""
