@@ -233,7 +233,10 @@ def test_halves_of_a_recording_share_no_window_and_pieces_that_overlap_do():
             train=[whole.between(0, stop, "a@train")], test=[whole.between(first, 400, "a@test")]
         )
 
-    assert found(*split(200, 200), by_time=True) == ()
+    outcome = audit(*split(200, 200), {}, by_time=True)
+    assert outcome.findings == ()
+    assert "no subject" not in outcome.lines[0]
+    assert "in two parts (subjects are, by time)" in outcome.lines[0]
     kinds = {finding.kind for finding in found(*split(210, 190), by_time=True)}
     assert {"window", "fitted"} <= kinds
 
