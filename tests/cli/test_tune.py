@@ -202,13 +202,13 @@ def test_what_stops_a_trial_from_outside_stops_the_study_and_it_goes_on_later(
 def test_a_study_killed_in_a_trial_and_resumed_by_two_workers_has_all_its_trials(
     cli: Callable[..., Any], searched: dict[str, Any], written: Callable[..., Path], tmp_path: Path
 ) -> None:
-    searched["search"]["trials"] = 6
+    searched["search"]["trials"] = 5
     searched["train"] |= {"steps": 16, "checkpoint_every": 2, "validate_every": 8}
     command = [sys.executable, "-m", "tsfm_adapt", "tune", str(written(searched)), "--quiet"]
     process = subprocess.Popen(command, cwd=tmp_path)
     try:
         deadline = time.monotonic() + 120
-        while not list(tmp_path.glob("runs/wards/study-*/trials/[1-4]/checkpoints/last.ckpt")):
+        while not list(tmp_path.glob("runs/wards/study-*/trials/[1-3]/checkpoints/last.ckpt")):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -217,7 +217,7 @@ def test_a_study_killed_in_a_trial_and_resumed_by_two_workers_has_all_its_trials
     assert process.wait() == -signal.SIGKILL
     before = told(the_study())
     dead = len(before)
-    assert 1 <= dead <= 4
+    assert 1 <= dead <= 3
 
     outcome = cli("tune", "--resume", the_study(), "--workers", "2", "--set", "train.steps=1")
     assert outcome.code == 2
@@ -226,20 +226,20 @@ def test_a_study_killed_in_a_trial_and_resumed_by_two_workers_has_all_its_trials
     assert outcome.code == 0, outcome.err
     study = the_study()
     found = rows(study)
-    after = ["complete"] * (6 - dead)
+    after = ["complete"] * (5 - dead)
     assert [row["state"] for row in found] == ["complete"] * dead + ["broken"] + after
     assert found[dead]["reason"] == f"its process died; again as {dead + 1}"
     same = ("train.lr", "adapters.lora.rank")
     assert [found[dead][key] for key in same] == [found[dead + 1][key] for key in same]
     assert told(study)[:dead] == before
     assert f"validation loss {min(told(study)):.4f}, trial " in outcome.out
-    assert len(list((study / "trials").iterdir())) == 6
+    assert len(list((study / "trials").iterdir())) == 5
     workers = {
         json.loads(line)["user_attr"]["process"]["pid"]
         for line in (study / "journal.log").read_text().splitlines()
         if '"process"' in line
     }
-    assert len(workers) == 3
+    assert 2 <= len(workers) <= 3, "the one that was killed, and others after it"
 
 
 def test_what_cannot_be_tuned_is_refused_before_anything_is_made(

@@ -62,7 +62,10 @@ def command(
         assert resume is not None
         study = StudyFolder(resume)
     if worker:
-        tuning.work(study, storage, worker, progress)
+        try:
+            tuning.work(study, storage, worker, progress)
+        except KeyboardInterrupt:  # of which the process that started this one tells
+            raise typer.Exit(130) from None
         return
     _show(tuning.tune(study, storage, workers, progress), as_json)
 
