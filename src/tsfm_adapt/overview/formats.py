@@ -130,7 +130,7 @@ def _asked(path: Path, asked: str) -> ReaderConfig:
 def _unknown(path: Path, reasons: list[str]) -> str:
     count, ends = files_below(path)
     tried = ", ".join(names("reader"))
-    broken = f" Broken: {'; '.join(reasons[:3])}" if reasons else ""
+    broken = f" Not read: {'; '.join(reasons[:3])}" if reasons else ""
     more = "at least " if count >= _COUNTED else ""
     return (
         f"No reader knows the format of '{path}' ({more}{count} "
