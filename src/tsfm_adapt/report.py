@@ -368,7 +368,7 @@ def _of_predictions(
     """Examples and calibration of the best models, from what they predicted."""
     import pyarrow.parquet
 
-    from tsfm_adapt import plots
+    from tsfm_adapt import run_plots
 
     title = "SYNTHETIC data" if ranking.synthetic else "test part"
     units = [plan.unit for plan in cleaning_plan(ranking.recipe.data).channels]
@@ -377,10 +377,10 @@ def _of_predictions(
         path = row.folders[0] / "predictions" / "test.parquet"
         predictions = pyarrow.parquet.read_table(path)
         if "measured" in predictions.column_names:
-            bands[row.name] = plots.calibration(predictions)
+            bands[row.name] = run_plots.calibration(predictions)
         if test is None:
             continue
-        for name, figure in plots.examples(test, units, predictions, title).items():
+        for name, figure in run_plots.examples(test, units, predictions, title).items():
             yield _picture(f"{name}: {row.name}", "The same windows for every model.", figure)
     if bands:
         text = (

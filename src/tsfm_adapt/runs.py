@@ -237,7 +237,7 @@ def _finish(
 def _scored(
     run: Run, recipe: Recipe, parts: Parts, model: AdaptedModel, progress: Progress
 ) -> dict[str, Any]:
-    from tsfm_adapt.plots import draw
+    from tsfm_adapt.run_plots import draw
     from tsfm_adapt.scoring import score
 
     scores = score(recipe, parts, model, run.folder, progress, run.smoke, run.alone)
