@@ -5,7 +5,8 @@ Format version 1, a folder:
 - `adapter_config.json`, `adapter_model.safetensors`: peft's layout, loadable by peft onto
   upstream's own class;
 - `modules.safetensors`: every other trained tensor;
-- `fitted.safetensors`: numbers fitted on train;
+- `fitted.safetensors`: numbers fitted on train, and `conformal`, fitted on validation, where
+  `bundle.json` has `calibrated`;
 - `bundle.json`: channels, units, rate, geometry and the hash of the base weights;
 - `recipe.yaml`, `scores.json`, `README.md`.
 """
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsfm_adapt import atomic
 from tsfm_adapt.backbones.base import non_commercial
+from tsfm_adapt.calibration import Conformal
 from tsfm_adapt.errors import DataError, EnvironmentProblem, RecipeError
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from tsfm_adapt.model import AdaptedModel
 
 FORMAT_VERSION = 1
+
+_CONFORMAL = "conformal"  # (C, Q) factors; see `calibration.Conformal`
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Card:
     synthetic: bool  # trained on simulated recordings
     versions: Mapping[str, str]
     subjects: tuple[str, ...] = ()  # of train, where an adapter has parameters for each
+    calibrated: tuple[float, ...] = ()  # nominal coverages of the bands that `conformal` adjusts
     format_version: int = FORMAT_VERSION
 
     @property
@@ -56,8 +61,15 @@ class Card:
         return non_commercial(self.licence)
 
 
-def write(folder: Path, model: AdaptedModel, card: Card, texts: Mapping[str, str]) -> None:
+def write(
+    folder: Path,
+    model: AdaptedModel,
+    card: Card,
+    texts: Mapping[str, str],
+    conformal: Conformal | None = None,
+) -> None:
     """Writes a bundle; `texts` are further files by name (recipe, scores, README)."""
+    import torch
     from safetensors.torch import save
 
     peft_state = _peft_state(model)
@@ -72,6 +84,8 @@ def write(folder: Path, model: AdaptedModel, card: Card, texts: Mapping[str, str
     if own:
         atomic.write_bytes(folder / "modules.safetensors", save(own))
     fitted = {name: tensor.contiguous() for name, tensor in model.fitted().items()}
+    if conformal is not None:
+        fitted |= {_CONFORMAL: torch.from_numpy(conformal.factors)}
     atomic.write_bytes(folder / "fitted.safetensors", save(fitted))
     for name, text in texts.items():
         atomic.write_text(folder / name, text)
@@ -105,7 +119,7 @@ def read_card(folder: Path) -> Card:
             "Update tsfm-adapt."
         )
     known = {field.name for field in fields(Card)}
-    tuples = {"channels", "units", "quantiles", "subjects"}
+    tuples = {"channels", "units", "quantiles", "subjects", "calibrated"}
     values: dict[str, Any] = {
         key: tuple(value) if key in tuples and isinstance(value, list) else value
         for key, value in content.items()
@@ -120,6 +134,25 @@ def read_card(folder: Path) -> Card:
 def fitted(folder: Path) -> dict[str, Tensor]:
     """The numbers fitted on train."""
     return _tensors(folder / "fitted.safetensors")
+
+
+def calibration(folder: Path) -> Conformal | None:
+    """The calibration of a bundle; None where it has none.
+
+    Raises:
+        DataError: it does not hold what its card says.
+    """
+    card = read_card(folder)
+    if not card.calibrated:
+        return None
+    factors = fitted(folder).get(_CONFORMAL)
+    shape = (len(card.channels), len(card.quantiles))
+    if factors is None or tuple(factors.shape) != shape:
+        raise DataError(
+            f"'{folder}': bundle.json says that bands are calibrated, but fitted.safetensors "
+            f"holds no {_CONFORMAL} of {shape[0]} channels and {shape[1]} levels. Write it again."
+        )
+    return Conformal(card.quantiles, factors.double().numpy(), (None,) * shape[0])
 
 
 def restore(folder: Path, model: AdaptedModel) -> None:

@@ -177,7 +177,21 @@ def _calibration(scores: Mapping[str, Any]) -> str:
             )
         if (error := found.get("ece")) is not None:
             lines.append(f"- {name}: expected calibration error {error:.3f}")
+    lines += _conformal(scores.get("calibration") or {})
     return "\n".join(lines) or "Not measured: the predictions are points."
+
+
+def _conformal(calibration: Mapping[str, Any]) -> list[str]:
+    """What `predict` makes of the bands."""
+    if "reason" in calibration:
+        return [f"- Bands are the model's own: {calibration['reason']}"]
+    if (coverage := calibration.get("overall", {}).get("coverage80")) is None:
+        return []
+    return [
+        f"- adapted, calibrated: {coverage:.0%}. `predict` gives these bands, conformalised on "
+        f"{calibration['windows']} windows of {calibration['subjects']} validation subjects; "
+        "nominal on average over subjects like them, not for each patient. `--raw` leaves them"
+    ]
 
 
 def _limits(card: Card, scores: Mapping[str, Any]) -> str:

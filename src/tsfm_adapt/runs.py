@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsfm_adapt import atomic, bundle
 from tsfm_adapt.building import build, put_together
+from tsfm_adapt.calibration import Conformal
 from tsfm_adapt.card import model_card
 from tsfm_adapt.errors import DataError, Interrupted, RecipeError
 from tsfm_adapt.features import remembered
@@ -125,7 +126,7 @@ def evaluate(run: Run, progress: Progress) -> dict[str, Any]:
     model = build(recipe, parts, progress)
     if model.trainable():
         checkpoints.load_best(model, run.folder)
-    return _scored(run, recipe, parts, model, progress)
+    return _scored(run, recipe, parts, model, progress)[0]
 
 
 def load(folder: Path) -> tuple[AdaptedModel, Recipe]:
@@ -135,8 +136,8 @@ def load(folder: Path) -> tuple[AdaptedModel, Recipe]:
         DataError: the folder is neither, or holds no trained weights.
         EnvironmentProblem: the base weights are not those of the training.
     """
-    inner = folder / "bundle" if (folder / "bundle" / "bundle.json").is_file() else folder
-    if (inner / "bundle.json").is_file():
+    inner = _bundle(folder)
+    if inner is not None:
         recipe = Run(inner).recipe
         subjects = bundle.read_card(inner).subjects
         model = put_together(recipe, bundle.fitted(inner)["deviation"].numpy(), subjects)
@@ -150,8 +151,18 @@ def load(folder: Path) -> tuple[AdaptedModel, Recipe]:
     return put_together(recipe, None, ()), recipe
 
 
+def calibration(folder: Path) -> Conformal | None:
+    """The calibration of the bands of a run or bundle; None where there is none."""
+    inner = _bundle(folder)
+    return None if inner is None else bundle.calibration(inner)
+
+
 def predict(
-    folder: Path, source: str, reader: Mapping[str, Any] | None, every_s: float | None
+    folder: Path,
+    source: str,
+    reader: Mapping[str, Any] | None,
+    every_s: float | None,
+    raw: bool = False,
 ) -> pyarrow.Table:
     """What a run's model says of recordings that it need not have seen.
 
@@ -160,6 +171,7 @@ def predict(
         source: a file or folder with recordings, in the format of the recipe's reader.
         reader: another reader's settings, where the format differs.
         every_s: one forecast every so many seconds; None = one, from each recording's end.
+        raw: the model's own quantiles, where the bundle could calibrate them.
 
     Returns:
         The table of `predictions.table` for forecasts, of `predictions.filled` for filled gaps.
@@ -179,8 +191,15 @@ def predict(
             f"the longest of {len(recordings)} recordings has {longest}. Give longer recordings."
         )
     predictor = task.predictor(model.to(device_for(recipe.train.accelerator)))
+    predictor = predictor.calibrated(None if raw else calibration(folder))
     units = [channel.unit for channel in cleaning_plan(recipe.data).channels]
     return task.predict(predictor, recordings, units, recipe.evaluate.batch_size, every_s)
+
+
+def _bundle(folder: Path) -> Path | None:
+    """The bundle that a folder is or holds."""
+    found = [f for f in (folder / "bundle", folder) if (f / "bundle.json").is_file()]
+    return found[0] if found else None
 
 
 def _reading(recipe: Recipe, source: str, reader: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -228,28 +247,34 @@ def _finish(
         if not first_process():
             raise SystemExit(0)
         checkpoints.load_best(model, run.folder)
-    scores = _scored(run, recipe, parts, model, progress)
+    scores, conformal = _scored(run, recipe, parts, model, progress)
     if recipe.adapts:
-        _save_bundle(run, recipe, model, scores)
+        _save_bundle(run, recipe, model, scores, conformal)
     return run
 
 
 def _scored(
     run: Run, recipe: Recipe, parts: Parts, model: AdaptedModel, progress: Progress
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Conformal | None]:
     from tsfm_adapt.run_plots import draw
     from tsfm_adapt.scoring import score
 
-    scores = score(recipe, parts, model, run.folder, progress, run.smoke, run.alone)
+    scores, conformal = score(recipe, parts, model, run.folder, progress, run.smoke, run.alone)
     atomic.write_text(run.folder / "scores.json", _json(scores))
     if not run.smoke and not run.alone:
         with progress.step("drawing"):
             units = [channel.unit for channel in cleaning_plan(recipe.data).channels]
             draw(run.folder, parts.windows["test"], units, scores)
-    return scores
+    return scores, conformal
 
 
-def _save_bundle(run: Run, recipe: Recipe, model: AdaptedModel, scores: Mapping[str, Any]) -> None:
+def _save_bundle(
+    run: Run,
+    recipe: Recipe,
+    model: AdaptedModel,
+    scores: Mapping[str, Any],
+    conformal: Conformal | None,
+) -> None:
     spec = model.backbone.spec
     window = recipe.task.build().window(recipe.data.rate_hz, "test")
     plan = cleaning_plan(recipe.data)
@@ -268,13 +293,14 @@ def _save_bundle(run: Run, recipe: Recipe, model: AdaptedModel, scores: Mapping[
         synthetic=recipe.data.reader.synthetic,
         versions=_versions(),
         subjects=model.setting.subjects if any(a.per_subject for a in model.adapters) else (),
+        calibrated=() if conformal is None else conformal.fitted,
     )
     texts = {
         "recipe.yaml": dumps(recipe),
         "scores.json": _json(scores),
         "README.md": model_card(card, recipe, scores, bundle.loading(run.folder / "bundle")),
     }
-    bundle.write(run.folder / "bundle", model, card, texts)
+    bundle.write(run.folder / "bundle", model, card, texts, conformal)
 
 
 def _created(recipe: Recipe, runs: Path, smoke: bool, alone: bool) -> Run:

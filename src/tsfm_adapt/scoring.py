@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import numpy as np
 from tsfm_adapt import paired
 from tsfm_adapt.backbones.base import RANDOM
 from tsfm_adapt.building import reference, unadapted
+from tsfm_adapt.calibration import MIN_SUBJECTS, Conformal, fit, pairs
 from tsfm_adapt.features import remembered
-from tsfm_adapt.metrics import mase_scale
+from tsfm_adapt.metrics import mase_scale, summarise
 from tsfm_adapt.model import AdaptedModel, device_for
 from tsfm_adapt.predictions import write
 from tsfm_adapt.progress import Progress
@@ -25,6 +26,8 @@ from tsfm_adapt.statistics import sentence
 from tsfm_adapt.subgroups import by_subgroup
 from tsfm_adapt.tasks.base import Errors, Predictor, Scale, Task, samples
 
+_CALIBRATED = 512  # validation windows, evenly spaced
+
 
 def score(
     recipe: Recipe,
@@ -34,8 +37,10 @@ def score(
     progress: Progress,
     smoke: bool,
     alone: bool = False,
-) -> dict[str, Any]:
-    """The content of scores.json; writes predictions and paired errors into `folder`.
+) -> tuple[dict[str, Any], Conformal | None]:
+    """The content of scores.json, and the calibration of the bands where there is one.
+
+    Writes predictions and paired errors into `folder`.
 
     Args:
         recipe: what was run.
@@ -73,12 +78,21 @@ def score(
         "sentences": [*warning, verdict],
         **_costs(model, folder),
     }
+    conformal = None
+    if recipe.adapts and recipe.evaluate.conformal and pairs(task.levels):
+        ours = replace(rivals[main], predictor=collected.inner)
+        conformal, scores["calibration"] = _conformal(recipe, task, ours, progress)
+        if conformal is not None:
+            again = _Repeated(ours.predictor, collected.quantiles).predictor.calibrated(conformal)
+            size = recipe.evaluate.batch_size
+            calibrated = task.score(again, ours.test, size, lambda _: None)
+            scores["calibration"] |= _bands(calibrated, scale)
     model.to("cpu")
     quantiles = np.concatenate(collected.quantiles)
     rows = task.table(windows, quantiles, scale.units)
     write(folder / "predictions" / "test.parquet", rows)
     _keep(task, errors, scale, windows, folder)
-    return scores
+    return scores, conformal
 
 
 def score_baselines(
@@ -126,12 +140,26 @@ class _Collected:
 
     def __init__(self, inner: Predictor) -> None:
         self.quantiles: list[FloatArray] = []  # or probabilities
-        self._inner = inner
+        self.inner = inner
         self.predictor = replace(inner, predict=self._predict)
 
     def _predict(self, arrays: WindowArrays, steps: int) -> FloatArray:
-        self.quantiles.append(self._inner.predict(arrays, steps))
+        self.quantiles.append(self.inner.predict(arrays, steps))
         return self.quantiles[-1]
+
+
+class _Repeated:
+    """A predictor that says again, batch by batch, what was predicted before."""
+
+    def __init__(self, inner: Predictor, quantiles: Sequence[FloatArray]) -> None:
+        self._left = iter(quantiles)
+        self.predictor = replace(inner, predict=self._predict)
+
+    def _predict(self, arrays: WindowArrays, steps: int) -> FloatArray:
+        found = next(self._left)
+        assert len(found) == len(arrays.subjects)
+        assert found.shape[-1] == steps
+        return found
 
 
 @dataclass(frozen=True)
@@ -185,6 +213,56 @@ def _baselines(recipe: Recipe, parts: Parts, task: Task, progress: Progress) -> 
         }
 
 
+def _conformal(
+    recipe: Recipe, task: Task, rival: _Rival, progress: Progress
+) -> tuple[Conformal | None, dict[str, Any]]:
+    """The calibration, fitted on validation windows, and what scores.json says of it."""
+    windows = rival.val.evenly_spaced(_CALIBRATED)
+    subjects = len(np.unique(windows.subjects))
+    said: dict[str, Any] = {"part": "val", "windows": len(windows), "subjects": subjects}
+    others = recipe.data.split.by != "time"  # by time, the subjects of val are those of test
+    if len(windows) == 0 or (others and subjects < MIN_SUBJECTS):
+        needed = f"{MIN_SUBJECTS} are needed" if others else "windows are needed"
+        reason = f"the val part has windows of {subjects} subjects, {needed}"
+        return None, said | {"reason": reason}
+    collected = _Collected(rival.predictor)
+    with progress.work("calibrate", len(windows)) as meter:
+        errors: Any = task.score(  # Any: forecasts or filled gaps, which have levels
+            collected.predictor, windows, recipe.evaluate.batch_size, meter.advance
+        )
+    quantiles = np.concatenate(collected.quantiles)
+    found = fit(quantiles, task.levels, errors.target, errors.scored, errors.subjects)
+    channels = tuple(recipe.data.channels)
+    factors = {
+        channel: {
+            f"{100 * nominal:g}": float(of[low]) if np.isfinite(of[low]) else None
+            for low, _, nominal in pairs(task.levels)
+        }
+        for channel, of in zip(channels, found.factors, strict=True)
+    }
+    problems = {
+        name: why for name, why in zip(channels, found.problems, strict=True) if why is not None
+    }
+    said |= {"factors": factors, "not_calibrated": problems}
+    if not found.fitted:
+        first = next(iter(problems.items()))
+        return None, said | {"reason": f"no channel can be calibrated; {first[0]}: {first[1]}"}
+    return found, said
+
+
+def _bands(errors: Any, scale: Scale) -> dict[str, Any]:
+    """How wide calibrated bands are, and what they cover, overall and by channel."""
+    scores = summarise(errors, scale.channels, scale.units, scale.mase)
+    names = ("coverage80", "width80", "wql", "crps_scaled")
+    return {
+        "overall": {name: scores["overall"][name] for name in names},
+        "channels": {
+            channel: {name: of[name] for name in names}
+            for channel, of in scores["channels"].items()
+        },
+    }
+
+
 def _protocol(recipe: Recipe, parts: Parts, smoke: bool, errors: Errors) -> dict[str, Any]:
     """What was scored, and what was not."""
     windows = parts.windows["test"]
@@ -209,7 +287,8 @@ def _protocol(recipe: Recipe, parts: Parts, smoke: bool, errors: Errors) -> dict
             "recordings_by_part": {part: len(r) for part, r in parts.recordings.items()},
             "subjects_by_part": {part: parts.subjects(part) for part in parts.recordings},
             "origins_sha256": windows.origins_sha256(),
-            "fitted_on": "train and val: MASE scale, baselines; train: the adapter",
+            "fitted_on": "train and val: MASE scale, baselines; train: the adapter; "
+            "val: calibration of bands",
         },
         "audit": parts.audit.summary(),
     }

@@ -19,7 +19,7 @@ def show(run: Run, as_json: bool) -> None:
     if as_json:
         print_json({"run": str(run.folder), "scores": scores})
         return
-    for line in [*_table(scores), *_events(scores), *_subgroups(scores)]:
+    for line in [*_table(scores), *_calibration(scores), *_events(scores), *_subgroups(scores)]:
         print(line)
     print()
     for sentence in scores["sentences"]:
@@ -48,6 +48,20 @@ def _table(scores: dict[str, Any]) -> list[str]:
         lines.append(f"{name:<{width}}" + "".join(cells))
     lines += [f"{name}: {reason}" for name, reason in scores.get("reasons", {}).items()]
     return lines
+
+
+def _calibration(scores: dict[str, Any]) -> list[str]:
+    """What the adapted model's bands cover, before and after calibration, or why not."""
+    found = scores.get("calibration")
+    if found is None:
+        return []
+    if "reason" in found:
+        return [f"bands not calibrated: {found['reason']}"]
+    raw, now = scores["models"]["adapted"]["overall"]["coverage80"], found["overall"]["coverage80"]
+    lines = [f"{name} not calibrated: {why}" for name, why in found["not_calibrated"].items()]
+    if raw is None or now is None:
+        return lines
+    return [f"coverage of the 80 % band: {raw:.2f}, calibrated {now:.2f}", *lines]
 
 
 def _events(scores: dict[str, Any]) -> list[str]:

@@ -24,6 +24,9 @@ def command(
     out: Annotated[Path, typer.Option(help="The Parquet file to write.")] = Path(
         "predictions.parquet"
     ),
+    raw: Annotated[
+        bool, typer.Option("--raw", help="The model's own quantiles, without calibration.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Forecast recordings that the run need not have seen, into a Parquet table."""
@@ -32,7 +35,7 @@ def command(
     from tsfm_adapt.runs import predict
 
     settings = None if reader is None else parse_mapping(reader, "--reader")
-    predictions = predict(model, source, settings, every_s)
+    predictions = predict(model, source, settings, every_s, raw)
     write(out, predictions)
     found = {
         "predictions": str(out),

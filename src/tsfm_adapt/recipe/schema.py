@@ -180,6 +180,11 @@ class Evaluate(Section):
         default=(),
         description="attributes of subjects, or attribute: edges of groups [a, b), [b, c), ...",
     )
+    conformal: bool = Field(
+        default=True,
+        description="widen or narrow the bands of `predict` to what validation subjects show; "
+        "the median, and the scores beside it, stay the model's own",
+    )
 
     @model_validator(mode="after")
     def _subgroups(self) -> Evaluate:

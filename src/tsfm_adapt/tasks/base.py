@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tsfm_adapt.backbones.base import BackboneSpec
+    from tsfm_adapt.calibration import Conformal
     from tsfm_adapt.heads.base import Head, HeadConfig
     from tsfm_adapt.intervals import Pair
     from tsfm_adapt.model import AdaptedModel, Estimate, Outputs
@@ -38,6 +39,12 @@ class Predictor:
     levels: tuple[float, ...]  # Q quantile levels; (0.5,) for a point forecast, () for classes
     thresholds: FloatArray | None = None  # (K,) from which on a class is said to hold
     headed: bool = False  # by a head of the recipe instead of the backbone's own
+
+    def calibrated(self, conformal: Conformal | None) -> Predictor:
+        """The same with calibrated quantiles; None = as it is."""
+        if conformal is None:
+            return self
+        return replace(self, predict=lambda arrays, steps: conformal(self.predict(arrays, steps)))
 
 
 class Errors(Protocol):
