@@ -34,7 +34,7 @@ def test_what_is_left_out_has_the_documented_defaults(recipe):
     assert recipe.seed == 17
     assert recipe.data.resample == "median"
     assert recipe.data.split.model_dump() == {
-        **{"by": "subject", "order": "seed"},
+        **{"by": "subject", "order": "seed", "seed": None, "allow_duplicates": False},
         **{"train": 0.7, "val": 0.15, "test": 0.15},
     }
     assert recipe.data.cleaning.model_dump() == {
