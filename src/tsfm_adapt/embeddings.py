@@ -46,10 +46,10 @@ class Embedded:
 def embed(
     source: Path,
     out: Path,
-    part: Part | Literal["all"],
-    pooling: Pooling,
-    sets: Sequence[str],
-    progress: Progress,
+    part: Part | Literal["all"] = "all",
+    pooling: Pooling = "auto",
+    sets: Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> Embedded:
     """Writes the embeddings of windows as Parquet, all of it or nothing.
 
@@ -65,13 +65,14 @@ def embed(
         part: of the recipe's split.
         pooling: of a channel's tokens.
         sets: overrides `key=value`; of a run those of data, task and evaluate.
-        progress: where progress is shown.
+        progress: where progress is shown; None = on standard error.
 
     Raises:
         RecipeError: the recipe is not readable or does not fit its backbone.
         DataError: the run has no trained weights, or the parts no window.
         EnvironmentProblem: the file cannot be written.
     """
+    progress = progress or Progress()
     model, recipe = _opened(source, sets)
     with progress.step("reading recordings"):
         windows = _windows(recipe, PARTS if part == "all" else (part,))

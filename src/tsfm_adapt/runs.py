@@ -7,10 +7,11 @@ scores.json  predictions/{test.parquet,paired.npz}  plots/  bundle/
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -29,8 +30,10 @@ from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.files import dumps, loads
 from tsfm_adapt.recipe.parts import Parts, cleaning_plan, prepare, read_clean
 from tsfm_adapt.recipe.schema import Recipe
+from tsfm_adapt.signals.recording import Recording, RecordingSet
 
 if TYPE_CHECKING:
+    import pandas
     import pyarrow
 
 # Set for the processes that Lightning starts for further devices: they join the first one's run.
@@ -79,11 +82,46 @@ class Run:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return content
 
+    def model(self) -> AdaptedModel:
+        """The trained model, in eval mode, on the CPU; see `load`."""
+        return load(self.folder)[0]
+
+    def predict(
+        self,
+        source: str | Path | Sequence[Recording] | RecordingSet,
+        *,
+        reader: Mapping[str, Any] | None = None,
+        every_s: float | None = None,
+        raw: bool = False,
+    ) -> pandas.DataFrame:
+        """What the trained model says of recordings that it need not have seen.
+
+        Args:
+            source: a file or folder in the format of the recipe's reader; or recordings with the
+                recipe's channels, units and rate, as `prepare` gives them.
+            reader: another reader's settings, where the format of files differs.
+            every_s: one forecast every so many seconds; None = one, from each recording's end.
+            raw: the model's own quantiles, where the run could calibrate them.
+
+        Returns:
+            The table of `predictions.table` for forecasts, of `predictions.filled` for filled
+            gaps, of `predictions.labelled` for classes.
+
+        Raises:
+            DataError: no recording is as long as the context, or the channels are others.
+        """
+        if isinstance(source, str | Path):
+            table = predict(self.folder, str(source), reader, every_s, raw)
+        else:
+            table = predict_recordings(self.folder, source, every_s, raw)
+        frame: pandas.DataFrame = table.to_pandas()
+        return frame
+
 
 def train(
     recipe: Recipe,
-    runs: Path,
-    progress: Progress,
+    runs: str | Path = "runs",
+    progress: Progress | None = None,
     smoke: bool = False,
     alone: bool = False,
     parts: Parts | None = None,
@@ -93,17 +131,18 @@ def train(
     Args:
         recipe: validated.
         runs: the folder that the new run's folder goes into.
-        progress: where progress is shown.
+        progress: where progress is shown; None = on standard error.
         smoke: two steps on a few windows, to see that everything fits; no verdict.
         alone: without zero-shot, baselines and plots; no verdict.
         parts: the recipe's recordings and windows, where they are known; None = read here.
     """
+    progress = progress or Progress()
     if smoke:
         recipe = recipe.override(SMOKE)
     parts = parts or _read(recipe, progress, smoke)
     with progress.step(f"loading {recipe.backbone.name}"):
         model = build(recipe, parts, progress)
-    run = _created(recipe, runs, smoke, alone)
+    run = _created(recipe, Path(runs), smoke, alone)
     progress.say(f"run folder: {run.folder}")
     return _finish(run, recipe, parts, model, progress)
 
@@ -181,7 +220,48 @@ def predict(
     """
     model, recipe = load(folder)
     recipe = recipe.override(_reading(recipe, source, reader))
-    recordings = read_clean(recipe.data)
+    conformal = None if raw else calibration(folder)
+    return _predicted(model, recipe, read_clean(recipe.data), conformal, every_s, source)
+
+
+def predict_recordings(
+    folder: Path,
+    recordings: Sequence[Recording] | RecordingSet,
+    every_s: float | None,
+    raw: bool = False,
+) -> pyarrow.Table:
+    """`predict` of recordings in memory, on the clock and in the units of the run's recipe.
+
+    Raises:
+        DataError: their channels, units or rate are others, or none is as long as the context.
+    """
+    model, recipe = load(folder)
+    of_run = tuple((plan.name, plan.unit) for plan in cleaning_plan(recipe.data).channels)
+    for recording in recordings:
+        own = tuple(zip(recording.channels, recording.units, strict=True))
+        if own != of_run or not math.isclose(recording.rate_hz, recipe.data.rate_hz):
+            raise DataError(
+                f"'{recording.id}' has {_listed(own)} at {recording.rate_hz:g} Hz; the run was "
+                f"trained on {_listed(of_run)} at {recipe.data.rate_hz:g} Hz. Bring it to these, "
+                "or give the file, which is then cleaned as the recipe says."
+            )
+    given = RecordingSet(tuple(recordings))
+    conformal = None if raw else calibration(folder)
+    return _predicted(model, recipe, given, conformal, every_s, "the recordings given")
+
+
+def _listed(channels: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{name} ({unit})" for name, unit in channels)
+
+
+def _predicted(
+    model: AdaptedModel,
+    recipe: Recipe,
+    recordings: RecordingSet,
+    conformal: Conformal | None,
+    every_s: float | None,
+    source: str,
+) -> pyarrow.Table:
     task, rate_hz = recipe.task.build(), recipe.data.rate_hz
     context = task.window(rate_hz, "test").context
     longest = max((r.samples for r in recordings), default=0)
@@ -191,7 +271,7 @@ def predict(
             f"the longest of {len(recordings)} recordings has {longest}. Give longer recordings."
         )
     predictor = task.predictor(model.to(device_for(recipe.train.accelerator)))
-    predictor = predictor.calibrated(None if raw else calibration(folder))
+    predictor = predictor.calibrated(conformal)
     units = [channel.unit for channel in cleaning_plan(recipe.data).channels]
     return task.predict(predictor, recordings, units, recipe.evaluate.batch_size, every_s)
 

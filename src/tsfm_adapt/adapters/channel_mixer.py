@@ -7,7 +7,7 @@ of a perceptron, as in TSMixer and TTM's `mix_channel` decoder (Ekambaram et al.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,7 @@ from tsfm_adapt.errors import RecipeError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from tsfm_adapt.adapters._nets.channel_mixer import AttentionMixer
     from tsfm_adapt.backbones.base import Backbone
 
 Form = Literal["attention", "mlp"]
@@ -111,6 +112,13 @@ class ChannelMixer(Adapter):
             )
         changes: Tensor = mixer(tokens)
         return tokens + changes.to(tokens.dtype)
+
+    @property
+    def attentions(self) -> dict[int, AttentionMixer]:
+        """The networks that attend between channels, by the block that they stand before."""
+        if self.form != "attention":
+            return {}
+        return cast("dict[int, AttentionMixer]", self._mixers)  # as `attach` made them
 
     def _blocks(self, backbone: Backbone) -> tuple[int, ...]:
         layers = backbone.spec.layers

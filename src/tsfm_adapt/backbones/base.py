@@ -172,6 +172,15 @@ class Backbone(ABC):
             Python that loads it as `model` by upstream's own class, FOLDER for where it lies.
         """
 
+    def channel_attention(self, batch: Batch, through: Through = PLAIN) -> Tensor | None:  # noqa: ARG002
+        """How much each channel attends to each while a batch is encoded.
+
+        Returns:
+            (blocks, B, P, C, C), mean over heads; each row sums to 1 and says where one channel
+            looks. None = this backbone has no attention between channels alone.
+        """
+        return None
+
     def for_graph(self) -> None:  # noqa: B027
         """Switches to forms of its layers that a graph of fixed shapes can hold.
 

@@ -232,6 +232,30 @@ class Chronos2(Backbone):
         shown = padded.unflatten(-1, (tokens, self.spec.patch)).any(-1)
         return Encoded(states.masked_fill(~shown[..., None], 0.0), shown)
 
+    def channel_attention(self, batch: Batch, through: Through = PLAIN) -> Tensor:
+        """The group attention of the context's tokens, window by window."""
+        import torch
+
+        blockwise, self._group_attention.smallest = self._group_attention.smallest, 0
+        try:
+            with self._running(through, batch):
+                encoded, _, _, tokens = self.model.encode(
+                    context=rows(batch),
+                    group_ids=_groups(batch),
+                    num_output_patches=1,
+                    output_attentions=True,
+                )
+        finally:
+            self._group_attention.smallest = blockwise
+        behind = 1 + int(self.model.chronos_config.use_reg_token)  # the output patch, and REG
+        own = slice(-tokens - behind, -behind)  # prompts stand before
+        return torch.stack(
+            [
+                weights.mean(1).unflatten(0, (-1, batch.size))[own].transpose(0, 1)
+                for weights in encoded.all_group_self_attn_weights  # (L * B, heads, C, C)
+            ]
+        )
+
     def _one_pass(self, batch: Batch, remaining: int, through: Through) -> Tensor:
         """Quantiles (B, C, Q, h) of at most one pass of output patches."""
         patches = min(ceil(remaining / self.spec.patch), self._max_patches)

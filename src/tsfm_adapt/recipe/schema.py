@@ -6,8 +6,9 @@ the component file of that name. Reading YAML and explaining errors is the busin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -240,6 +241,32 @@ class Recipe(Section):
                 f"head: {self.head.name} is for task {self.head.task}, the recipe's task is "
                 f"{task.name}"
             )
+
+    @classmethod
+    def load(cls, path: str | Path, sets: Sequence[str] = ()) -> Recipe:
+        """Reads a recipe's file.
+
+        Args:
+            path: a YAML file.
+            sets: overrides of the form `a.b=value`, the value in YAML.
+
+        Raises:
+            RecipeError: the file or an override breaks a rule.
+        """
+        from tsfm_adapt.recipe.files import load
+
+        return load(Path(path), sets)
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any]) -> Recipe:
+        """The recipe of nested mappings, laid out as in a file.
+
+        Raises:
+            RecipeError: one line for each rule that is broken.
+        """
+        from tsfm_adapt.recipe.files import validated
+
+        return validated(dict(tree))
 
     @property
     def adapts(self) -> bool:

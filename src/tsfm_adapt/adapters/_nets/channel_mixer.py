@@ -28,15 +28,26 @@ class AttentionMixer(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """What to add to tokens (B, C, P, D)."""
+        query, key, value = self._projected(tokens)
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        changes: Tensor = self.up(mixed.transpose(2, 3).flatten(3))  # (B, P, C, D)
+        return changes.transpose(1, 2)
+
+    def attention(self, tokens: Tensor) -> Tensor:
+        """How much each channel attends to each, (B, P, C, C), rows sum to 1; mean over heads."""
+        query, key, _ = self._projected(tokens)
+        weights: Tensor = (query @ key.mT * query.shape[-1] ** -0.5).softmax(-1)
+        return weights.mean(2)
+
+    def _projected(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (B, P, heads, C, w / heads)."""
         narrow = self.down(F.layer_norm(tokens, tokens.shape[-1:]))
         narrow = (narrow + self.channel[:, None]).transpose(1, 2)  # (B, P, C, w)
         query, key, value = (
             layer(narrow).unflatten(-1, (self.heads, -1)).transpose(2, 3)
             for layer in (self.query, self.key, self.value)
-        )  # (B, P, heads, C, w / heads)
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        changes: Tensor = self.up(mixed.transpose(2, 3).flatten(3))  # (B, P, C, D)
-        return changes.transpose(1, 2)
+        )
+        return query, key, value
 
 
 class MlpMixer(nn.Module):

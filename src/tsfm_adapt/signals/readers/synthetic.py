@@ -106,6 +106,7 @@ class Config(ReaderConfig):
                     )
                 ),
                 attributes={
+                    "synthetic": "yes",
                     "age": float(body.integers(20, 90)),
                     "sex": str(body.choice(["F", "M"])),
                 },
