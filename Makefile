@@ -11,7 +11,7 @@ bin := .venv/bin
 stamp = .venv/.$(if $(wildcard .venv/.test.stamp),test,$(1)).stamp
 pip_install := $(bin)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help run test lint constraints
+.PHONY: help run test lint docs constraints
 .NOTPARALLEL:
 
 help:  ## List the targets
@@ -26,6 +26,9 @@ test: .venv/.test.stamp  ## Gates, then all tests on two workers
 
 lint: $(call stamp,lint)  ## Gates only: format, lint, types, import contracts
 	$(gates)
+
+docs: $(call stamp,docs)  ## Build the documentation into build/site, offline, warnings being errors
+	NO_MKDOCS_2_WARNING=1 $(bin)/python -m mkdocs build --strict
 
 constraints:  ## Rewrite constraints.txt from a fresh environment (minutes, 4 GB)
 	$(write_constraints)
@@ -59,6 +62,12 @@ check_python = $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit
 	$(environment)
 	@echo "Installing the core and the development tools into .venv: some minutes"
 	$(pip_install) --editable '.[dev]'
+	@touch $@
+
+.venv/.docs.stamp: pyproject.toml constraints.txt
+	$(environment)
+	@echo "Installing the core and the documentation's tools into .venv: some minutes"
+	$(pip_install) --editable '.[docs]'
 	@touch $@
 
 .venv/.test.stamp: pyproject.toml constraints.txt
