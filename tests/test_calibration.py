@@ -245,3 +245,35 @@ def test_a_bundle_from_before_calibration_has_none_and_a_broken_one_is_refused(r
     del content["calibrated"]
     path.write_text(json.dumps(content), encoding="utf-8")
     assert calibration(tmp_path / "old") is None
+
+
+def test_the_outcome_says_what_bands_cover_before_and_after(run, capsys, monkeypatch):
+    from tsfm_adapt.cli.outcome import show
+
+    show(run, as_json=False)
+    now = run.scores["calibration"]["overall"]["coverage80"]
+    raw = run.scores["models"]["adapted"]["overall"]["coverage80"]
+    assert (
+        f"coverage of the 80 % band: {raw:.2f}, calibrated {now:.2f}\n" in capsys.readouterr().out
+    )
+    other = {**run.scores, "calibration": {"part": "val", "reason": "the val part is empty"}}
+    monkeypatch.setattr(type(run), "scores", property(lambda _: other))
+    show(run, as_json=False)
+    assert "bands not calibrated: the val part is empty\n" in capsys.readouterr().out
+
+
+def test_filled_gaps_are_calibrated_and_visible_values_stay():
+    """Bands of a predictor that fills: what is visible is its own at every level."""
+    from tsfm_adapt.tasks.base import Predictor
+
+    quantiles, _ = forecasts(np.random.default_rng(8), 3, steps=6)
+    quantiles[..., :2] = quantiles[:, :, 2:3, :2]  # visible
+    plain = Predictor(lambda arrays, steps: quantiles, LEVELS, headed=True)
+    conformal = Conformal(LEVELS, np.array([[2.0, 2.0, 1.0, 2.0, 2.0]]), (None,))
+    calibrated = plain.calibrated(conformal)
+    found = calibrated.predict(None, 6)
+    assert np.array_equal(found[..., :2], quantiles[..., :2])
+    half = quantiles[:, :, 4] - quantiles[:, :, 2]
+    assert found[:, :, 4] - found[:, :, 2] == pytest.approx(2 * half)
+    assert calibrated.headed
+    assert plain.calibrated(None) is plain
