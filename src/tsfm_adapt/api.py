@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsfm_adapt import comparison, ranking
 from tsfm_adapt.components import config_class
 from tsfm_adapt.errors import DataError, RecipeError
 from tsfm_adapt.model import AdaptedModel
 from tsfm_adapt.progress import Progress
-from tsfm_adapt.ranking import Against, Row
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.signals.recording import Recording, RecordingSet
 
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     import pandas
 
     from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.ranking import Against, Row
 
 
 def load_backbone(
@@ -116,6 +115,8 @@ def compare(
         seconds of training, and the folder of its run (`run`; of the first seed).
     """
     import pandas
+
+    from tsfm_adapt import comparison, ranking  # with the training engine: seconds to import
 
     wanted = comparison.cells(recipe, backbones, adapters, seeds)
     finished = comparison.run(recipe, wanted, Path(folder), progress or Progress(), jobs)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _DOTS = 3000  # samples beyond which single ones cannot be seen
 _BINS = 2000  # of a recording that has more samples than this many dots
 _CELLS = 12  # channels up to which each cell of an attention has its number
+_BANDS = 2  # models beyond which bands hide each other
 _COLOURS = 10  # groups beyond which colours cannot be told apart
 
 
@@ -69,7 +70,7 @@ def forecast(
     origin_s: float | None = None,
     history_s: float | None = None,
 ) -> Figure:
-    """A forecast beside what came: medians, and the band of the outermost quantiles.
+    """A forecast beside what came: medians, and of one or two models the outermost quantiles.
 
     Args:
         shown: what was measured, before and after.
@@ -106,7 +107,8 @@ def forecast(
             of = rows[rows["channel"] == name]
             low, middle, high = _band(of)
             lead = (of["time_s"].to_numpy(dtype=float) - origin_s) / size
-            axis.fill_between(lead, low, high, color=f"C{colour}", alpha=0.2 / len(at) ** 0.5)
+            if len(at) <= _BANDS:
+                axis.fill_between(lead, low, high, color=f"C{colour}", alpha=0.2, lw=0)
             axis.plot(lead, middle, color=f"C{colour}", label=model)
             if not np.isfinite(middle).any():
                 axis.set_title("not in the context", fontsize="small", loc="right")
@@ -116,9 +118,8 @@ def forecast(
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=5, fontsize="small")
     levels = _levels(next(iter(at.values())).columns)
-    figure.suptitle(
-        _titled(f"{shown.id}: median and band {levels[0][1:]} to {levels[-1][1:]}", shown)
-    )
+    band = f" and band {levels[0][1:]} to {levels[-1][1:]}" if len(at) <= _BANDS else ""
+    figure.suptitle(_titled(f"{shown.id}: median{band}", shown))
     return figure
 
 
@@ -199,7 +200,8 @@ def channel_attention(model: AdaptedModel, windows: Windows) -> Figure:
                 axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
         axis.set_xticks(range(count), names, rotation=45, ha="right")
         axis.set_yticks(range(count), names)
-        axis.set(title=place, xlabel="looks at", ylabel="channel")
+        axis.set(xlabel="looks at", ylabel="channel")
+        axis.set_title(place, fontsize="small")
     figure.colorbar(axes[0].images[0], ax=axes[: len(found)], label="share of the attention")
     title = f"{len(windows)} windows; evenly spread it would be {1 / count:.2f}"
     figure.suptitle(_titled(title, some))
