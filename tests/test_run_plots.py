@@ -6,8 +6,8 @@ import pytest
 from matplotlib.image import imread
 
 from tsfm_adapt.metrics import forecast_errors, summarise
-from tsfm_adapt.run_plots import calibration, calibration_curve, draw, gaps
 from tsfm_adapt.predictions import hidden, table, write
+from tsfm_adapt.run_plots import calibration, calibration_curve, draw, gaps
 from tsfm_adapt.signals.missingness import HiddenWindows, Missingness
 from tsfm_adapt.signals.recording import Recording
 from tsfm_adapt.signals.windows import Windows, WindowSpec
