@@ -25,6 +25,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated"),
 ]
 
+WINDOW = 256  # samples, of the tiny model
+
 TASKS = {
     "reconstruction": {},
     "forecasting": {"forecast_horizon": 24},
@@ -68,14 +70,14 @@ def relative_error(actual, expected):
 
 
 def full_window(windows=3, seed=0):
-    batch = random_batch(windows=windows, samples=128, missing=0.0, seed=seed)
+    batch = random_batch(windows=windows, samples=WINDOW, missing=0.0, seed=seed)
     return replace(batch, values=1000 * batch.values)
 
 
 def last(batch, samples):
     """The same windows with a shorter context; upstream's `input_mask` says it by window."""
-    present = torch.zeros(batch.size, 128)
-    present[:, 128 - samples :] = 1
+    present = torch.zeros(batch.size, WINDOW)
+    present[:, WINDOW - samples :] = 1
     short = replace(
         batch, values=batch.values[..., -samples:], observed=batch.observed[..., -samples:]
     )
@@ -124,17 +126,17 @@ def test_published_sizes_have_upstreams_tensors(size):
     }
 
 
-@pytest.mark.parametrize("padded", [0, 8, 64, 120])
+@pytest.mark.parametrize("padded", [0, 8, 64, WINDOW - 8])
 def test_reconstructions_equal_upstreams_with_hidden_patches_and_padding(
     backbone, upstream, padded
 ):
     batch = full_window(windows=2, seed=padded)
-    mask = torch.ones(2, 128)
-    mask[0, 120:] = 0
+    mask = torch.ones(2, WINDOW)
+    mask[0, WINDOW - 8 :] = 0
     if padded < 64:
         mask[0, 72:88] = 0
         mask[1, 96:104] = 0
-    short, present = last(batch, 128 - padded)
+    short, present = last(batch, WINDOW - padded)
     hidden = (mask == 0)[:, None, padded:].expand(short.values.shape)
     with torch.no_grad():
         theirs = upstream("reconstruction")(
@@ -174,7 +176,7 @@ def test_hidden_partial_patches_equal_upstreams(backbone, upstream):
 
 
 @pytest.mark.parametrize("steps", [1, 8, 20, 64])
-@pytest.mark.parametrize("samples", [32, 128])
+@pytest.mark.parametrize("samples", [32, WINDOW])
 def test_zero_shot_forecasts_equal_short_forecast(backbone, upstream, samples, steps):
     batch = full_window()
     short, present = last(batch, samples)
@@ -202,7 +204,7 @@ def test_embeddings_equal_upstreams(backbone, upstream):
 @pytest.mark.parametrize("padded", [16, 96])
 def test_embeddings_of_short_windows_equal_upstreams(backbone, upstream, padded):
     batch = full_window()
-    short, present = last(batch, 128 - padded)
+    short, present = last(batch, WINDOW - padded)
     with torch.no_grad():
         theirs = upstream("embedding")(x_enc=batch.values, input_mask=present).embeddings
         encoded = backbone.encode(short)
@@ -212,7 +214,7 @@ def test_embeddings_of_short_windows_equal_upstreams(backbone, upstream, padded)
 def test_the_linear_forecast_equals_upstreams(backbone, upstream):
     batch = full_window()
     theirs = upstream("forecasting")
-    outputs = Outputs(context=128, rate_hz=1.0, horizon=24)
+    outputs = Outputs(context=WINDOW, rate_hz=1.0, horizon=24)
     head = linear_forecast.Config(quantiles=(0.5,)).build()
     setting = Setting(channels=batch.channels)
     model = AdaptedModel(backbone, setting=setting, head=head, outputs=outputs)
@@ -254,7 +256,7 @@ def test_the_linear_classifier_equals_upstreams(backbone, upstream, reduction):
     batch = full_window()
     theirs = upstream("classification", reduction=reduction)
     head = linear.Config(channels=reduction).build()
-    outputs = Outputs(context=128, rate_hz=1.0, classes=("a", "b", "c"))
+    outputs = Outputs(context=WINDOW, rate_hz=1.0, classes=("a", "b", "c"))
     setting = Setting(channels=batch.channels)
     model = AdaptedModel(backbone, setting=setting, head=head, outputs=outputs)
     state = theirs.head.linear.state_dict()
