@@ -236,3 +236,18 @@ def test_the_report_opens_in_a_browser(page):
     assert "Models, best first" in done.stdout
     assert done.stdout.count("<img") >= 6
     assert "CONSOLE" not in done.stderr
+
+
+def test_a_run_that_was_scored_alone_gets_its_verdict_when_it_is_evaluated(recipe, tmp_path):
+    wanted = comparison.cells(recipe, [], ["lora"], [])
+    finished = comparison.run(recipe, wanted, tmp_path, QUIET)
+    run = runs.Run(finished.folders[1])
+    assert run.scores["verdict"] is None
+    before = run.scores["models"]["adapted"]
+    runs.evaluate(run, QUIET)
+    assert run.scores["verdict"]["vs_zero_shot"]["difference"] is not None
+    assert run.scores["models"]["adapted"] == before
+    assert json.loads((run.folder / "bundle" / "scores.json").read_text())["verdict"]
+    again = comparison.run(recipe, wanted, tmp_path, QUIET)
+    assert again.folders == finished.folders
+    assert len(ranking.rank(again.folders).rows) == 6

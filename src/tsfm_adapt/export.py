@@ -131,7 +131,10 @@ def _objections(source: _Source) -> list[str]:
     else:
         reference, result = _against(source.scores.get("verdict"))
         if result is None:
-            found.append("nothing says whether adapting helped: scores.json has no verdict")
+            found.append(
+                "nothing says whether adapting helped: scores.json has no verdict (a run of "
+                "`compare` gets one by tsfm-adapt evaluate RUN)"
+            )
         elif not result["shown"]:
             said = " ".join(source.scores["sentences"])
             found.append(f"it was not shown to be better than {reference} ({said})")

@@ -157,7 +157,10 @@ def resume(run: Run, progress: Progress, parts: Parts | None = None) -> Run:
 
 
 def evaluate(run: Run, progress: Progress) -> dict[str, Any]:
-    """Scores the run's best checkpoint on the test part and writes scores.json."""
+    """Scores the run's best checkpoint beside its rivals, and writes scores.json and the bundle.
+
+    A run of a comparison, which was scored alone, so gets its verdict.
+    """
     from tsfm_adapt import checkpoints
 
     recipe = run.recipe
@@ -165,7 +168,10 @@ def evaluate(run: Run, progress: Progress) -> dict[str, Any]:
     model = build(recipe, parts, progress)
     if model.trainable():
         checkpoints.load_best(model, run.folder)
-    return _scored(run, recipe, parts, model, progress)[0]
+    scores, conformal = _scored(run, recipe, parts, model, progress, alone=False)
+    if recipe.adapts:
+        _save_bundle(run, recipe, model, scores, conformal)
+    return scores
 
 
 def load(folder: Path) -> tuple[AdaptedModel, Recipe]:
@@ -327,21 +333,21 @@ def _finish(
         if not first_process():
             raise SystemExit(0)
         checkpoints.load_best(model, run.folder)
-    scores, conformal = _scored(run, recipe, parts, model, progress)
+    scores, conformal = _scored(run, recipe, parts, model, progress, run.alone)
     if recipe.adapts:
         _save_bundle(run, recipe, model, scores, conformal)
     return run
 
 
 def _scored(
-    run: Run, recipe: Recipe, parts: Parts, model: AdaptedModel, progress: Progress
+    run: Run, recipe: Recipe, parts: Parts, model: AdaptedModel, progress: Progress, alone: bool
 ) -> tuple[dict[str, Any], Conformal | None]:
     from tsfm_adapt.run_plots import draw
     from tsfm_adapt.scoring import score
 
-    scores, conformal = score(recipe, parts, model, run.folder, progress, run.smoke, run.alone)
+    scores, conformal = score(recipe, parts, model, run.folder, progress, run.smoke, alone)
     atomic.write_text(run.folder / "scores.json", _json(scores))
-    if not run.smoke and not run.alone:
+    if not run.smoke and not alone:
         with progress.step("drawing"):
             units = [channel.unit for channel in cleaning_plan(recipe.data).channels]
             draw(run.folder, parts.windows["test"], units, scores)
