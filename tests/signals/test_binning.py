@@ -107,6 +107,13 @@ def test_a_gap_of_417_days_makes_two_pieces_and_no_417_day_grid():
     assert second.spans == ()
 
 
+def test_a_year_between_two_readings_at_a_high_rate_is_refused_before_any_grid_is_made():
+    few = events([0.0, 0.5, 365 * 86400.0], [1.0, 2.0, 3.0])
+    with pytest.raises(DataError, match=r"365 days.*max_gap_s"):
+        grid(few, 250.0, "median", max_gap_s=None)
+    assert [piece.samples for piece in grid(few, 250.0, "median", max_gap_s=60)] == [126, 1]
+
+
 def test_readings_exactly_the_longest_gap_apart_are_not_cut():
     (whole,) = grid(events([0, 1800], [1, 2]), 1 / 300, "median", 1800.0)
     assert whole.id == "e"

@@ -23,6 +23,7 @@ Resample = Literal["median", "mean", "last"]  # of the measured values in a bin
 
 _SAME_RATE = 1e-3  # relative; headers write 1/60 Hz as 0.01667
 _EDGE = 1e-6  # of a bin or second: 2.9999999999 computed for an edge at 3 is the edge
+_LARGE, _SPARSE = 1 << 27, 0.01  # cells of a grid, and the share of them that must be measured
 
 
 def to_rate(recording: Recording, rate_hz: float, resample: Resample) -> Recording:
@@ -126,6 +127,13 @@ def _gridded(events: Events, rate_hz: float, resample: Resample) -> Recording:
         count = int(np.ceil(events.duration_s * rate_hz - _EDGE))
         bins = np.minimum(bins, count - 1)  # a time within _EDGE of the end is before it
     channels = len(events.channels)
+    if channels * count > _LARGE and events.value.size < _SPARSE * channels * count:
+        days = count / rate_hz / 86400
+        raise DataError(
+            f"'{events.id}': {events.value.size} values lie over {days:,.0f} days, which at "
+            f"{rate_hz:g} Hz are {channels} x {count:,} samples, nearly all of them empty. "
+            "Set data.cleaning.max_gap_s to cut where nothing is measured, or check the times."
+        )
     cells = _binned(events.value, events.channel * count + bins, channels * count, resample)
     return Recording(
         id=events.id,
