@@ -321,7 +321,9 @@ def _run(cell: Cell, folder: Path) -> runs.Run:
 
 
 def _keep(errors: Any, path: Path) -> None:
-    arrays = {one.name: getattr(errors, one.name) for one in fields(errors)}
+    kinds = (ClassErrors, MaskedErrors, ForecastErrors)  # as what it is read again
+    kind = next(kind for kind in kinds if isinstance(errors, kind))
+    arrays = {one.name: getattr(errors, one.name) for one in fields(kind)}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name("errors.tmp.npz")
     np.savez_compressed(temporary, **arrays | {"subjects": np.array(errors.subjects)})
