@@ -129,7 +129,7 @@ class Bench:
     """
 
     folder: Path  # one folder a recipe goes here, found again by the recipe's content
-    _parts: dict[str, Parts] = field(default_factory=dict)
+    known_parts: dict[str, Parts] = field(default_factory=dict)  # may be shared by benches
 
     def run_folder(self, recipe: Recipe) -> Path:
         """Where a recipe trains; another recipe has another."""
@@ -146,9 +146,9 @@ class Bench:
         key = recipe.model_dump_json(
             include={"data", "task", "evaluate"} | ({"seed"} if by_seed else set())
         )
-        if key not in self._parts:
-            self._parts[key] = prepare(recipe)
-        return self._parts[key]
+        if key not in self.known_parts:
+            self.known_parts[key] = prepare(recipe)
+        return self.known_parts[key]
 
     def train(self, recipe: Recipe) -> tuple[AdaptedModel, Fitted]:
         """The trained model at its last step, and how it went; goes on where it was stopped.

@@ -1,15 +1,19 @@
 """Ten ways to adapt both Chronos backbones, on glucose and on the hourly ICU protocol.
 
 Run:   TSFM_ADAPT_DATA=... python experiments/peft_on_vitals/run.py score [--tiny]
+       python experiments/peft_on_vitals/run.py cost [--tiny]       (on an idle machine)
        python experiments/peft_on_vitals/run.py report [--tiny]     (table.md and accuracy.png)
 Needs: the recordings of the two recipes. `score` tries the learning rates of a cell on the
-validation part first, scores the better one on test, and goes on where it was stopped; `report`
-shows what is finished and needs the run folders. `--tiny`: four steps, apart from the results.
+validation part first, scores the better one on test, and goes on where it was stopped; `cost`
+times a step of every method in one go; `report` shows what is finished and needs the run folders.
+`--tiny`: four steps, apart from the results.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from tsfm_adapt import atomic
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.statistics import compare
 
@@ -138,6 +143,35 @@ def chosen(point: Point) -> float:
     return min(cells, key=lambda rate: losses[cells[rate].name]["loss"])
 
 
+def costs() -> None:
+    """Writes results/cost.json: seconds of a step, {protocol-backbone-method: s}."""
+    seconds: dict[str, float] = {}
+    for recipe in RECIPES:
+        for backbone in BACKBONES:
+            for method, settings in METHODS.items():
+                point = Point(recipe, backbone, method)
+                try:
+                    seconds[point.name] = _seconds_of_a_step(point, settings.rates[0])
+                except RecipeError:  # a refusal, which is the cell's result too
+                    continue
+                print(point.name, f"{seconds[point.name]:.3f} s", flush=True)
+    atomic.write_text(RESULTS / "cost.json", json.dumps(seconds, indent=1) + "\n")
+
+
+def _seconds_of_a_step(point: Point, rate: float) -> float:
+    """Of the steps after those that warm up."""
+    cell = point.cell(rate)
+    few, more = 4, 4 if TINY else 16
+    spent = []
+    for steps in (few, few + more):
+        brief = {"train.steps": steps, "train.validate_every": steps, "train.val_windows": 8}
+        with tempfile.TemporaryDirectory() as folder:
+            bench = Bench(Path(folder), BENCH.known_parts)
+            changed = Cell(cell.name, cell.recipe, {**cell.changes, **brief})
+            spent.append(bench.train(changed.load())[1].train_seconds)
+    return (spent[1] - spent[0]) / more
+
+
 @dataclass(frozen=True)
 class Row:
     """A method on a backbone and a protocol, over the seeds that are finished."""
@@ -190,7 +224,7 @@ def report() -> None:
         lines.append((*head, f"refused: {reason.splitlines()[0]}", *["-"] * 7))
     header = (
         *("protocol", "backbone", "method", "MASE, short / whole", "against zero-shot"),
-        *("seeds", "single seeds", "rate", "trained parameters", "s a step", "peak MB"),
+        *("seeds", "single seeds", "rate", "trained parameters", "s a step, of LoRA's", "peak MB"),
     )
     (OUTPUT / "table.md").write_text(table(header, lines) + "\n")
     _draw(rows, gains)
@@ -227,9 +261,19 @@ def _line(row: Row, gain: dict[str, Any]) -> tuple[str, ...]:
         f"{min(single):+.1f} to {max(single):+.1f} %",
         f"{row.seeds[0]['rate']:g}",
         f"{row.mean('trainable_parameters'):,.0f}",
-        f"{row.mean('training', 'seconds_per_step'):.2f}",
+        _cost(row.point),
         f"{row.mean('training', 'peak_memory_mb'):.0f}",
     )
+
+
+def _cost(point: Point) -> str:
+    """Seconds of a step, and how many times those of LoRA."""
+    seconds = read(RESULTS, "cost") or {}
+    names = [Point(point.recipe, point.backbone, method).name for method in (point.method, "lora")]
+    if not seconds.keys() >= set(names):
+        return "-"
+    own, of_lora = (seconds[name] for name in names)
+    return f"{own:.2f}, {own / of_lora:.1f} x"
 
 
 def _draw(rows: list[Row], gains: list[dict[str, Any]]) -> None:
@@ -279,6 +323,8 @@ if __name__ == "__main__":
         by_name = {point.name: point for point in points()}
         cells = [point.cell() for point in by_name.values()]
         sys.exit(len(finish(cells, RESULTS, lambda cell: measure(by_name[cell.name]))))
+    elif words == ["cost"]:
+        costs()
     elif words == ["report"]:
         report()
     else:
