@@ -44,7 +44,12 @@ def refused(
         ("a.jsonl", b"", GLUONTS, ["a.jsonl", "is empty"]),
         ("a.jsonl", ENTRY.encode()[:20], GLUONTS, ["a.jsonl", "line 1"]),
         ("a.jsonl", b"time,HR\n0,1\n", GLUONTS, ["a.jsonl", "line 1"]),
-        ("a.json.gz", gzip.compress(ENTRY.encode() * 99)[:-9], GLUONTS, ["a.json.gz", "line"]),
+        (
+            "a.json.gz",
+            gzip.compress(ENTRY.encode() * 99, mtime=0)[:-9],
+            GLUONTS,
+            ["a.json.gz", "line"],
+        ),
         ("a.parquet", b"PAR1", GLUONTS, ["a.parquet", "Arrow or Parquet"]),
         ("x.txt", b"", GLUONTS, [".jsonl", "has none"]),
         ("a_TRAIN.arff", b"", ARCHIVE, ["a_TRAIN.arff", "no cases"]),
