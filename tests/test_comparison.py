@@ -4,15 +4,19 @@ import csv
 import json
 import re
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tsfm_adapt import comparison, paired, ranking, report, runs
+from tsfm_adapt.checkpoints import read
 from tsfm_adapt.errors import DataError, RecipeError, TsfmAdaptError
 from tsfm_adapt.progress import Progress
-from tsfm_adapt.recipe.files import loads
+from tsfm_adapt.recipe.files import dumps, loads
 
 QUIET = Progress(quiet=True)
 
@@ -147,6 +151,37 @@ def test_processes_find_what_one_process_finds(recipe, compared, tmp_path):
 
     assert len(overall(apart.folders)) > 2
     assert overall(apart.folders).items() <= overall(finished.folders).items()
+
+
+def test_an_interrupt_of_the_first_process_stops_all_and_their_steps_are_kept(recipe, tmp_path):
+    endless = {"train.steps": 10**6, "train.checkpoint_every": 10**6}
+    (tmp_path / "endless.yaml").write_text(dumps(recipe.override(endless)))
+    command = ["compare", "endless.yaml", "--adapters", "lora,norm", "--jobs", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tsfm_adapt", *command],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 300
+        while len(list(tmp_path.glob("runs/small/compare/cells/*/*/*/metrics.jsonl"))) < 2:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, said
+    assert "0 of 2 runs are finished. Give the same command to go on." in said
+    assert "Traceback" not in said
+    stopped = [
+        read(path)
+        for path in tmp_path.glob("runs/small/compare/cells/*/*/*/checkpoints/last.ckpt")
+    ]
+    assert len(stopped) == 2
+    assert all(state["fitted"]["step"] > 0 for state in stopped)
 
 
 def test_seeds_are_one_row_and_their_mean(compared, ranked):

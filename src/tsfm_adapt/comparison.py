@@ -7,14 +7,11 @@ scored alone on the same windows. What is finished is not computed again.
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import re
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -29,6 +26,7 @@ from tsfm_adapt.recipe.parts import Parts, prepare
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.scoring import score_baselines
 from tsfm_adapt.signals.windows import Windows
+from tsfm_adapt.workers import each
 
 NONE = "none"  # among adapters: the backbone as it is, or under the recipe's head
 
@@ -136,32 +134,18 @@ Outcome = tuple[Path | None, str]  # the run's folder, or why there is none
 def _worked(
     bench: _Bench, todo: Sequence[Cell], jobs: int, progress: Progress
 ) -> Iterator[tuple[Cell, Path | None, str]]:
-    """Cells as they get done: one by one, or in spawned processes that share the cores."""
+    """Cells as they get done: one by one, or in processes that share the cores."""
     if jobs == 1 or len(todo) < 2:
         for cell in todo:
             progress.say(f"== {cell.name}")
             yield cell, *bench.outcome(cell, progress)
         return
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, spawn, _with_threads, (threads,)) as pool:
-        futures = {pool.submit(_quietly, bench, cell): cell for cell in todo}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], *future.result()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    for cell, outcome in each(partial(_quietly, bench), todo, jobs):
+        yield cell, *outcome
 
 
 def _quietly(bench: _Bench, cell: Cell) -> Outcome:
     return bench.outcome(cell, Progress(quiet=True))
-
-
-def _with_threads(count: int) -> None:
-    import torch
-
-    torch.set_num_threads(count)
 
 
 @dataclass(frozen=True)
