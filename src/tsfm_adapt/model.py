@@ -338,6 +338,7 @@ class AdaptedModel(nn.Module):
             patch=self.backbone.spec.patch,
             causal=self.backbone.spec.causal,
             data_channels=len(channels),
+            base_sha256=self.base_sha256,
             **{name: value for name, value in asdict(outputs).items() if name != "rate_hz"},
         )
         head.attach(plan, device)

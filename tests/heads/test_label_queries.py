@@ -80,6 +80,8 @@ def test_what_cannot_be_shared_is_refused(source, tmp_path):
     wide = next(n for n in ("moirai", "moirai2") if tiny(n).spec.width == 64)
     with pytest.raises(RecipeError, match="is 32, the backbone's 64"):
         build(source, family=wide)
+    with pytest.raises(RecipeError, match="read the tokens of other base weights"):
+        classified(label_queries.Config(shared=str(source)), Chronos2.tiny())  # not roughened
     (source / "modules.safetensors").write_bytes(b"not tensors")
     with pytest.raises(RecipeError, match="cannot be read"):
         build(source)

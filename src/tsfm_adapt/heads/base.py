@@ -48,6 +48,7 @@ class Plan:
     classes: tuple[str, ...] = ()  # K names
     multilabel: bool = False  # any of the classes, instead of exactly one
     class_weights: tuple[float, ...] = ()  # (K,) in the loss; () = all 1
+    base_sha256: str = ""  # of the backbone's weights
 
 
 class Head(ABC):

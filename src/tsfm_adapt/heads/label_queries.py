@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -97,10 +98,20 @@ class LabelQueries(ClassHead):
         """Takes the shared block's tensors from its bundle; nothing is fitted.
 
         Raises:
-            RecipeError: the folder is no bundle of this head, or its block is of another size.
+            RecipeError: the folder is no bundle of this head, or its block is of another size or
+                read the tokens of another base.
         """
-        if self.shared is not None:
-            self._take(_block_of(Path(self.shared).expanduser()))
+        if self.shared is None:
+            return
+        folder = _bundle(Path(self.shared).expanduser())
+        self._take(_block_of(folder))
+        base = json.loads((folder / "bundle.json").read_text())["base_sha256"]
+        if base != self.plan.base_sha256:
+            raise RecipeError(
+                f"head.shared: the block of '{self.shared}' read the tokens of other base weights "
+                f"(sha256 {base[:12]}, the recipe's {self.plan.base_sha256[:12]}), which mean "
+                "something else. Give a bundle of the same backbone and checkpoint."
+            )
 
     def logits(self, features: Tensor) -> Tensor:
         """(B, K)."""
@@ -129,26 +140,31 @@ class LabelQueries(ClassHead):
         self.module.block.load_state_dict(found)
 
 
-def _block_of(folder: Path) -> dict[str, Tensor]:
-    """The block's tensors in a bundle, or in the bundle of a run; trained or itself shared."""
-    from safetensors import SafetensorError, safe_open
-
+def _bundle(folder: Path) -> Path:
+    """The folder itself, or the bundle of a run."""
     inner = folder / "bundle" if (folder / "bundle" / "bundle.json").is_file() else folder
     if not (inner / "bundle.json").is_file():
         raise RecipeError(
             f"head.shared: '{folder}' is no bundle, it has no bundle.json. Give the folder of a "
             "bundle or run that was trained with label_queries."
         )
+    return inner
+
+
+def _block_of(folder: Path) -> dict[str, Tensor]:
+    """The block's tensors in a bundle, trained or itself shared."""
+    from safetensors import SafetensorError, safe_open
+
     found: dict[str, Tensor] = {}
     for file in ("modules.safetensors", "fitted.safetensors"):
-        if not (inner / file).is_file():
+        if not (folder / file).is_file():
             continue
         try:
-            with safe_open(inner / file, framework="pt") as tensors:
+            with safe_open(folder / file, framework="pt") as tensors:
                 names = [name for name in tensors.keys() if name.startswith(_BLOCK)]  # noqa: SIM118
                 found |= {name.removeprefix(_BLOCK): tensors.get_tensor(name) for name in names}
         except (OSError, SafetensorError) as error:
             raise RecipeError(
-                f"head.shared: '{inner / file}' cannot be read ({error}). Save the bundle again."
+                f"head.shared: '{folder / file}' cannot be read ({error}). Save the bundle again."
             ) from error
     return found
