@@ -23,12 +23,11 @@ from tsfm_adapt.building import build
 from tsfm_adapt.checkpoints import forget_peak_memory
 from tsfm_adapt.classification import ClassErrors
 from tsfm_adapt.errors import TsfmAdaptError
-from tsfm_adapt.metrics import ForecastErrors, MaskedErrors, mase_scale
+from tsfm_adapt.metrics import ForecastErrors, MaskedErrors
 from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.files import dumps, load
-from tsfm_adapt.recipe.parts import Parts, cleaning_plan, prepare
+from tsfm_adapt.recipe.parts import Parts, prepare, scale_of
 from tsfm_adapt.recipe.schema import Recipe
-from tsfm_adapt.tasks.base import Scale
 
 if TYPE_CHECKING:
     from tsfm_adapt.checkpoints import Fitted
@@ -238,8 +237,7 @@ class Bench:
 
     def _summary(self, recipe: Recipe, errors: Mapping[str, Any]) -> dict[str, Any]:
         parts = self.parts(recipe)
-        units = tuple(plan.unit for plan in cleaning_plan(recipe.data).channels)
-        scale = Scale(tuple(recipe.data.channels), units, mase_scale(parts.fit), parts.deviation)
+        scale = scale_of(recipe, parts)
         summary = recipe.task.build().summary(errors, scale, recipe.data.rate_hz)
         windows = parts.windows["test"]
         return _kept(summary) | {

@@ -14,11 +14,11 @@ from tsfm_adapt.backbones.base import RANDOM
 from tsfm_adapt.building import reference, unadapted
 from tsfm_adapt.calibration import MIN_SUBJECTS, Conformal, fit, pairs
 from tsfm_adapt.features import remembered
-from tsfm_adapt.metrics import mase_scale, summarise
+from tsfm_adapt.metrics import summarise
 from tsfm_adapt.model import AdaptedModel, device_for
 from tsfm_adapt.predictions import write
 from tsfm_adapt.progress import Progress
-from tsfm_adapt.recipe.parts import Parts, cleaning_plan
+from tsfm_adapt.recipe.parts import Parts, scale_of
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.signals.recording import FloatArray
 from tsfm_adapt.signals.windows import WindowArrays, Windows
@@ -57,7 +57,7 @@ def score(
     collected = _Collected(rivals[main].predictor)
     rivals[main] = replace(rivals[main], predictor=collected.predictor)
     errors = _errors(recipe, task, rivals, progress)
-    scale = _scale(recipe, parts)
+    scale = scale_of(recipe, parts)
     scores = _protocol(recipe, parts, smoke, errors[main]) | task.summary(
         errors, scale, recipe.data.rate_hz
     )
@@ -101,7 +101,7 @@ def score_baselines(
     """The simple models alone, once for all models that are scored alone; see `score`."""
     task = recipe.task.build()
     errors = _errors(recipe, task, _baselines(recipe, parts, task, progress), progress)
-    scale = _scale(recipe, parts)
+    scale = scale_of(recipe, parts)
     _keep(task, errors, scale, parts.windows["test"], folder)
     first = next(iter(errors.values()))
     summary = task.summary(errors, scale, recipe.data.rate_hz)
@@ -120,11 +120,6 @@ def _errors(
                 rival.predictor, rival.test, recipe.evaluate.batch_size, meter.advance
             )
     return errors
-
-
-def _scale(recipe: Recipe, parts: Parts) -> Scale:
-    units = tuple(plan.unit for plan in cleaning_plan(recipe.data).channels)
-    return Scale(tuple(recipe.data.channels), units, mase_scale(parts.fit), parts.deviation)
 
 
 def _keep(

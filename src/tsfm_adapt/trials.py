@@ -17,14 +17,12 @@ from tsfm_adapt import atomic
 from tsfm_adapt.building import build
 from tsfm_adapt.errors import DivergedError, RecipeError, TsfmAdaptError
 from tsfm_adapt.features import remembered
-from tsfm_adapt.metrics import mase_scale
 from tsfm_adapt.model import AdaptedModel, device_for
 from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.files import dumps
-from tsfm_adapt.recipe.parts import Parts, cleaning_plan
+from tsfm_adapt.recipe.parts import Parts, scale_of
 from tsfm_adapt.recipe.search import Search, without_search
 from tsfm_adapt.studies import root
-from tsfm_adapt.tasks.base import Scale
 
 if TYPE_CHECKING:
     import optuna
@@ -151,8 +149,7 @@ class Objective:
         predictor = task.grounded(task.predictor(model), parts.fit)
         predictor = task.decided(predictor, val, size)
         errors = task.score(predictor, val, size, lambda _: None)
-        units = tuple(plan.unit for plan in cleaning_plan(recipe.data).channels)
-        scale = Scale(tuple(recipe.data.channels), units, mase_scale(parts.fit), parts.deviation)
+        scale = scale_of(recipe, parts)
         summary = task.summary({"adapted": errors}, scale, recipe.data.rate_hz)
         value = summary["models"]["adapted"]["overall"][task.metric]
         model.to(device).train(was_training)

@@ -10,6 +10,7 @@ import numpy as np
 from tsfm_adapt.cache import cache_folder
 from tsfm_adapt.components import require
 from tsfm_adapt.errors import DataError
+from tsfm_adapt.metrics import mase_scale
 from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.schema import Channel, Data, Recipe
 from tsfm_adapt.signals import store
@@ -27,7 +28,7 @@ from tsfm_adapt.signals.rates import ChannelRate, channel_rates
 from tsfm_adapt.signals.recording import Events, FloatArray, Recording, RecordingSet
 from tsfm_adapt.signals.splitting import SplitPlan, split
 from tsfm_adapt.signals.windows import Windows
-from tsfm_adapt.tasks.base import Part, Task
+from tsfm_adapt.tasks.base import Part, Scale, Task
 
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 
@@ -54,6 +55,12 @@ class Parts:
     def subjects(self, part: Part) -> int:
         """How many subjects a part holds."""
         return len({recording.subject for recording in self.recordings[part]})
+
+
+def scale_of(recipe: Recipe, parts: Parts) -> Scale:
+    """What scores of the recipe are divided by, of the fit parts alone."""
+    units = tuple(plan.unit for plan in cleaning_plan(recipe.data).channels)
+    return Scale(tuple(recipe.data.channels), units, mase_scale(parts.fit), parts.deviation)
 
 
 def prepare(recipe: Recipe, smoke: bool = False, progress: Progress | None = None) -> Parts:
