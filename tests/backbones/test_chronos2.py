@@ -1,16 +1,14 @@
-import json
-import re
 from dataclasses import replace
 
 import pytest
 import torch
 
 from contracts.backbone import BackboneContract
-from contracts.batch import assert_same, outputs, random_batch, roughened
+from contracts.batch import outputs, random_batch, roughened
+from contracts.checkpoint import CheckpointContract, copied
 from contracts.through import Acting
 from tsfm_adapt.adapters import lora
 from tsfm_adapt.backbones.chronos2 import Chronos2, Config
-from tsfm_adapt.errors import EnvironmentProblem, RecipeError
 from tsfm_adapt.model import AdaptedModel
 
 EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
@@ -147,140 +145,22 @@ def test_upstreams_pipeline_runs_on_a_blockwise_model_as_on_its_own():
     assert torch.equal(plain, blockwise)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A checkpoint folder in upstream's own layout."""
-    folder = tmp_path_factory.mktemp("chronos2")
-    roughened(Chronos2.tiny()).model.save_pretrained(folder)
-    return folder
+class TestCheckpoint(CheckpointContract):
+    backbone_class = Chronos2
+    config = Config
+    misfits = ({"num_layers": 3}, {"d_ff": 32}, {"d_model": "wide"}, {"chronos_config": 3})
+    parts = ("input_patch_embedding", "output_patch_embedding", "encoder")
+    foreign = "chronos_bolt", "is not a chronos2 model"  # it has a chronos_config too
 
+    def test_the_settings_come_from_the_checkpoint(self, folder):
+        spec = Config(checkpoint=str(folder)).build(weights=False).spec
+        assert (spec.name, spec.width, spec.layers, spec.patch) == ("chronos2", 32, 2, 16)
+        assert spec.max_context == 256
+        assert spec.joint_channels
+        assert not spec.causal
+        assert spec.native_tasks == {"forecast"}
 
-def test_a_folder_that_upstream_saved_loads_with_equal_outputs(folder):
-    loaded = Config(checkpoint=str(folder)).build()
-    expected = roughened(Chronos2.tiny())
-    batch = random_batch()
-    assert_same(outputs(loaded, batch, 150), outputs(expected, batch, 150))
-    assert loaded.spec.checkpoint == str(folder)
-    assert loaded.spec.licence == "unknown"
-    assert not loaded.model.training
-
-
-def test_a_checkpoint_saved_in_half_precision_computes_in_float32(tmp_path):
-    Chronos2.tiny().model.to(torch.bfloat16).save_pretrained(tmp_path)
-    loaded = Config(checkpoint=str(tmp_path)).build()
-    assert {p.dtype for p in loaded.network.parameters()} == {torch.float32}
-
-
-def test_without_weights_the_shapes_are_the_same_and_nothing_is_allocated(folder):
-    config = Config(checkpoint=str(folder))
-    real, bare = (config.build(weights=weights).network for weights in (True, False))
-    assert {p.device.type for p in bare.parameters()} == {"meta"}
-    assert {n: p.shape for n, p in bare.named_parameters()} == {
-        n: p.shape for n, p in real.named_parameters()
-    }
-
-
-def test_the_settings_come_from_the_checkpoint(folder):
-    spec = Config(checkpoint=str(folder)).build(weights=False).spec
-    assert (spec.name, spec.width, spec.layers, spec.patch) == ("chronos2", 32, 2, 16)
-    assert spec.max_context == 256
-    assert spec.joint_channels
-    assert not spec.causal
-    assert spec.native_tasks == {"forecast"}
-
-
-@pytest.mark.parametrize("checkpoint", ["/no/such/folder", "./missing", "missing", "a/b/c"])
-def test_a_checkpoint_that_is_nowhere_is_refused_by_name(checkpoint):
-    with pytest.raises(RecipeError, match=f"'{checkpoint}' is neither 'embedded'"):
-        Config(checkpoint=checkpoint).build()
-
-
-@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
-def test_a_folder_that_lacks_a_file_is_refused_with_what_it_holds(tmp_path, missing):
-    Chronos2.tiny().model.save_pretrained(tmp_path)
-    (tmp_path / missing).unlink()
-    with pytest.raises(RecipeError, match=f"lacks {missing}") as refused:
-        Config(checkpoint=str(tmp_path)).build()
-    other = {"config.json", "model.safetensors"} - {missing}
-    assert str(tmp_path) in str(refused.value)
-    assert f"found: {other.pop()}" in str(refused.value)
-
-
-def test_an_empty_folder_lacks_both_files(tmp_path):
-    with pytest.raises(
-        RecipeError, match=r"lacks config.json and model.safetensors \(found: noth"
-    ):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-def test_a_model_of_another_family_is_refused_by_name(tmp_path, folder):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5", "d_model": 8}))
-    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    with pytest.raises(RecipeError, match="is not a chronos2 model") as refused:
-        Config(checkpoint=str(tmp_path)).build()
-    assert str(tmp_path) in str(refused.value)
-
-
-def test_a_chronos_bolt_model_is_refused_by_name(tmp_path):
-    """It has a chronos_config too, of other settings."""
-    from chronos.chronos_bolt import ChronosBoltModelForForecasting
-    from transformers import T5Config
-
-    config = T5Config(
-        d_model=16,
-        d_kv=4,
-        d_ff=16,
-        num_layers=1,
-        num_heads=2,
-        pad_token_id=0,
-        eos_token_id=1,
-        decoder_start_token_id=0,
-    )
-    config.chronos_config = {
-        "context_length": 64,
-        "prediction_length": 16,
-        "input_patch_size": 16,
-        "input_patch_stride": 16,
-        "quantiles": [0.1, 0.5, 0.9],
-        "use_reg_token": True,
-    }
-    config.architectures = ["ChronosBoltModelForForecasting"]
-    ChronosBoltModelForForecasting(config).save_pretrained(tmp_path)
-    with pytest.raises(RecipeError, match="is not a chronos2 model"):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-def test_a_weights_file_that_was_cut_short_is_refused_by_name(tmp_path, folder):
-    weights = (folder / "model.safetensors").read_bytes()
-    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
-    (tmp_path / "model.safetensors").write_bytes(weights[:5000])
-    with pytest.raises((RecipeError, EnvironmentProblem), match=re.escape(str(tmp_path))):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-def test_a_config_that_is_not_json_is_refused_by_name(tmp_path, folder):
-    (tmp_path / "config.json").write_text("{")
-    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    with pytest.raises((RecipeError, EnvironmentProblem), match=re.escape(str(tmp_path))):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-@pytest.mark.parametrize("edited", [{"num_layers": 3}, {"d_ff": 32}])
-def test_weights_that_do_not_fit_the_config_are_refused(tmp_path, folder, edited):
-    """Upstream fills a layer that the file lacks with random numbers and only logs it."""
-    settings = json.loads((folder / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(settings | edited))
-    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    with pytest.raises((RecipeError, EnvironmentProblem), match=re.escape(str(tmp_path))):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-def test_a_hub_model_that_cannot_be_fetched_says_what_to_do():
-    with pytest.raises(EnvironmentProblem, match="'amazon/no-such-model' could not be loaded"):
-        Config(checkpoint="amazon/no-such-model").build()
-
-
-@pytest.mark.parametrize("field", [{"checkpont": "x"}, {"name": "chronos3"}])
-def test_a_misspelt_setting_is_refused(field):
-    with pytest.raises(ValueError, match=next(iter(field))):
-        Config.model_validate(field)
+    def test_a_model_of_text_is_refused_by_name(self, folder, tmp_path):
+        copied(folder, tmp_path)
+        (tmp_path / "config.json").write_text('{"model_type": "t5", "d_model": 8}')
+        assert "is not a chronos2 model" in self.refused(tmp_path)

@@ -2,18 +2,16 @@ import json
 import re
 from dataclasses import replace
 
-import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from contracts.adapter import AdapterContract, train
 from contracts.backbone import BackboneContract
-from contracts.batch import assert_same, outputs, random_batch, roughened
+from contracts.batch import random_batch, roughened
+from contracts.checkpoint import CheckpointContract
 from contracts.through import Acting
 from tsfm_adapt.adapters import lora
-from tsfm_adapt.backbones import chronos2
 from tsfm_adapt.backbones.chronos_bolt import ChronosBolt, Config
-from tsfm_adapt.errors import EnvironmentProblem, RecipeError
 from tsfm_adapt.model import AdaptedModel
 
 EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
@@ -157,105 +155,25 @@ def test_upstreams_own_class_loads_the_adapter_through_peft(tmp_path):
     assert torch.equal(theirs.unflatten(0, (3, 4)), ours)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A checkpoint folder in upstream's own layout."""
-    folder = tmp_path_factory.mktemp("chronos_bolt")
-    roughened(ChronosBolt.tiny()).model.save_pretrained(folder)
-    return folder
+class TestCheckpoint(CheckpointContract):
+    backbone_class = ChronosBolt
+    config = Config
+    misfits = ({"num_layers": 3}, {"d_ff": 32}, {"d_model": "wide"}, {"chronos_config": 3})
+    parts = ("input_patch_embedding", "output_patch_embedding", "encoder")
+    foreign = "chronos2", "is not a chronos_bolt model.*Chronos2Model"
 
+    def test_a_loaded_model_saves_again_as_upstreams_own(self, tmp_path, folder):
+        from chronos import BaseChronosPipeline, ChronosBoltPipeline
 
-def test_a_folder_that_upstream_saved_loads_with_equal_outputs(folder):
-    loaded = Config(checkpoint=str(folder)).build()
-    expected = roughened(ChronosBolt.tiny())
-    batch = random_batch()
-    assert_same(outputs(loaded, batch, 150), outputs(expected, batch, 150))
-    assert loaded.spec.checkpoint == str(folder)
-    assert loaded.spec.licence == "unknown"
-    assert not loaded.model.training
+        self.load(folder).save(tmp_path)
+        assert type(BaseChronosPipeline.from_pretrained(tmp_path)) is ChronosBoltPipeline
+        settings = json.loads((tmp_path / "config.json").read_text())
+        assert settings["architectures"] == ["ChronosBoltModelForForecasting"]
 
-
-def test_a_loaded_model_saves_again_as_upstreams_own(tmp_path, folder):
-    from chronos import BaseChronosPipeline, ChronosBoltPipeline
-
-    Config(checkpoint=str(folder)).build().model.save_pretrained(tmp_path)
-    again = BaseChronosPipeline.from_pretrained(tmp_path)
-    assert type(again) is ChronosBoltPipeline
-    saved, original = (load_file(path / "model.safetensors") for path in (tmp_path, folder))
-    assert_same(saved, original)
-    settings = json.loads((tmp_path / "config.json").read_text())
-    assert settings["architectures"] == ["ChronosBoltModelForForecasting"]
-
-
-def test_a_checkpoint_saved_in_half_precision_computes_in_float32(tmp_path):
-    ChronosBolt.tiny().model.to(torch.bfloat16).save_pretrained(tmp_path)
-    loaded = Config(checkpoint=str(tmp_path)).build()
-    assert {p.dtype for p in loaded.network.parameters()} == {torch.float32}
-
-
-def test_without_weights_the_shapes_are_the_same_and_nothing_is_allocated(folder):
-    config = Config(checkpoint=str(folder))
-    real, bare = (config.build(weights=weights).network for weights in (True, False))
-    assert {p.device.type for p in bare.parameters()} == {"meta"}
-    assert {n: p.shape for n, p in bare.named_parameters()} == {
-        n: p.shape for n, p in real.named_parameters()
-    }
-
-
-def test_the_settings_come_from_the_checkpoint(folder):
-    spec = Config(checkpoint=str(folder)).build(weights=False).spec
-    assert (spec.name, spec.width, spec.layers, spec.patch) == ("chronos_bolt", 32, 2, 16)
-    assert spec.max_context == 256
-    assert not spec.joint_channels
-    assert not spec.causal
-    assert spec.native_tasks == {"forecast"}
-
-
-@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
-def test_a_folder_that_lacks_a_file_is_refused_with_what_it_holds(tmp_path, missing):
-    ChronosBolt.tiny().model.save_pretrained(tmp_path)
-    (tmp_path / missing).unlink()
-    with pytest.raises(RecipeError, match=f"lacks {missing}") as refused:
-        Config(checkpoint=str(tmp_path)).build()
-    assert str(tmp_path) in str(refused.value)
-
-
-def test_a_chronos_2_model_is_refused_by_name(tmp_path):
-    chronos2.Chronos2.tiny().model.save_pretrained(tmp_path)
-    with pytest.raises(RecipeError, match="is not a chronos_bolt model") as refused:
-        Config(checkpoint=str(tmp_path)).build()
-    assert "Chronos2Model" in str(refused.value)
-
-
-def test_a_weights_file_that_was_cut_short_is_refused_by_name(tmp_path, folder):
-    weights = (folder / "model.safetensors").read_bytes()
-    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
-    (tmp_path / "model.safetensors").write_bytes(weights[:5000])
-    with pytest.raises((RecipeError, EnvironmentProblem), match=re.escape(str(tmp_path))):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-@pytest.mark.parametrize("edited", [{"num_layers": 3}, {"d_ff": 32}])
-def test_weights_that_do_not_fit_the_config_are_refused(tmp_path, folder, edited):
-    settings = json.loads((folder / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(settings | edited))
-    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    with pytest.raises((RecipeError, EnvironmentProblem), match=re.escape(str(tmp_path))):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-@pytest.mark.parametrize("part", ["input_patch_embedding", "output_patch_embedding", "encoder"])
-def test_weights_that_the_file_lacks_are_never_made_up(tmp_path, folder, part):
-    """Upstream fills the patch embeddings with random numbers and does not report it."""
-    weights = load_file(folder / "model.safetensors")
-    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(part)}
-    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
-    with pytest.raises(RecipeError, match=f"first {part}"):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-@pytest.mark.parametrize("field", [{"checkpont": "x"}, {"name": "chronos_blot"}])
-def test_a_misspelt_setting_is_refused(field):
-    with pytest.raises(ValueError, match=next(iter(field))):
-        Config.model_validate(field)
+    def test_the_settings_come_from_the_checkpoint(self, folder):
+        spec = Config(checkpoint=str(folder)).build(weights=False).spec
+        assert (spec.name, spec.width, spec.layers, spec.patch) == ("chronos_bolt", 32, 2, 16)
+        assert spec.max_context == 256
+        assert not spec.joint_channels
+        assert not spec.causal
+        assert spec.native_tasks == {"forecast"}

@@ -1,27 +1,24 @@
-import json
 import re
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from contracts.adapter import AdapterContract, train
 from contracts.backbone import BackboneContract
 from contracts.batch import (
     LEVELS,
     assert_near,
-    assert_same,
-    outputs,
     random_batch,
     roughened,
     select,
 )
+from contracts.checkpoint import LEFT_OUT, CheckpointContract, copied
 from contracts.through import Acting
 from tsfm_adapt.adapters import lora
-from tsfm_adapt.backbones import chronos_bolt
 from tsfm_adapt.backbones.chronos_t5 import ChronosT5, Config
-from tsfm_adapt.errors import EnvironmentProblem, RecipeError
 from tsfm_adapt.model import AdaptedModel
 
 ATTENTION = ("attn.q", "attn.k", "attn.v", "attn.out")
@@ -334,150 +331,58 @@ def test_upstreams_own_class_loads_the_adapter_through_peft(tmp_path):
         assert torch.equal(theirs, model.backbone.loss(batch))
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A checkpoint folder in upstream's own layout."""
-    folder = tmp_path_factory.mktemp("chronos_t5")
-    rough().model.save_pretrained(folder)
-    return folder
+class TestCheckpoint(CheckpointContract):
+    backbone_class = ChronosT5
+    config = Config
+    misfits = ({"num_layers": 3}, {"d_ff": 32}, {"d_model": "wide"}, {"chronos_config": 3})
+    parts = ("encoder.final_layer_norm", "decoder.block.1")
+    foreign = "chronos_bolt", "is not a chronos_t5 model.*ChronosBoltModelForForecasting"
+    nonsense: ClassVar = {"samples": 0, "prediction": "mean"}
 
+    def test_the_recipe_chooses_how_forecasts_are_made(self, folder):
+        expected = Config(checkpoint=str(folder), prediction="expected").build()
+        assert torch.equal(
+            expected.forecast(random_batch(), 8).quantiles(LEVELS),
+            rough("expected").forecast(random_batch(), 8).quantiles(LEVELS),
+        )
+        assert Config(checkpoint=str(folder)).samples == 20
 
-@pytest.fixture
-def edited(tmp_path, folder):
-    """A copy of the folder with another config.json, as a checkpoint id."""
+    def test_a_loaded_model_saves_again_as_upstreams_own(self, tmp_path, folder):
+        from chronos import BaseChronosPipeline, ChronosPipeline
 
-    def write(change):
-        settings = json.loads((folder / "config.json").read_text())
-        change(settings)
-        (tmp_path / "config.json").write_text(json.dumps(settings))
-        (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-        return str(tmp_path)
+        self.load(folder).save(tmp_path)
+        assert type(BaseChronosPipeline.from_pretrained(tmp_path)) is ChronosPipeline
 
-    return write
+    def test_the_tied_embeddings_stay_tied_and_are_not_made_up(self, folder, tmp_path):
+        model = self.load(folder).model
+        assert model.lm_head.weight is model.shared.weight
+        copied(folder, tmp_path, keep=lambda name: name != "shared.weight")
+        assert "of the model's weights" in self.refused(tmp_path)
 
+    def test_the_settings_come_from_the_checkpoint(self, folder):
+        spec = Config(checkpoint=str(folder)).build(weights=False).spec
+        assert (spec.name, spec.width, spec.layers, spec.patch) == ("chronos_t5", 32, 2, 1)
+        assert spec.max_context == 256
+        assert not spec.joint_channels
+        assert not spec.causal
+        assert spec.native_tasks == {"forecast"}
 
-def test_a_folder_that_upstream_saved_loads_with_equal_outputs(folder):
-    loaded = Config(checkpoint=str(folder), samples=5).build()
-    batch = random_batch()
-    assert_same(outputs(loaded, batch, 60), outputs(rough(samples=5), batch, 60))
-    assert loaded.spec.checkpoint == str(folder)
-    assert loaded.spec.licence == "unknown"
-    assert not loaded.model.training
-    assert loaded.model.lm_head.weight is loaded.model.shared.weight
-
-
-def test_the_recipe_chooses_how_forecasts_are_made(folder):
-    expected = Config(checkpoint=str(folder), prediction="expected").build()
-    assert torch.equal(
-        expected.forecast(random_batch(), 8).quantiles(LEVELS),
-        rough("expected").forecast(random_batch(), 8).quantiles(LEVELS),
+    @pytest.mark.parametrize(
+        ("setting", "value", "found"),
+        [
+            ("chronos_config", LEFT_OUT, "a T5 of text"),
+            ("chronos_config.top_k", LEFT_OUT, "'top_k'"),
+            ("chronos_config.surprise", 1, "'surprise'"),
+            ("chronos_config.model_type", "causal", "causal"),
+            ("chronos_config.tokenizer_class", "Other", "tokenizer_class Other"),
+            ("chronos_config.n_tokens", 4096, "n_tokens 4096"),
+        ],
+        ids=["text", "lacking", "unknown", "causal", "tokenizer", "vocabulary"],
     )
-    assert Config(checkpoint=str(folder)).samples == 20
-
-
-def test_a_loaded_model_saves_again_as_upstreams_own(tmp_path, folder):
-    from chronos import BaseChronosPipeline, ChronosPipeline
-
-    Config(checkpoint=str(folder)).build().model.save_pretrained(tmp_path)
-    assert type(BaseChronosPipeline.from_pretrained(tmp_path)) is ChronosPipeline
-    saved, original = (load_file(path / "model.safetensors") for path in (tmp_path, folder))
-    assert_same(saved, original)
-
-
-def test_a_checkpoint_saved_in_half_precision_computes_in_float32(tmp_path):
-    ChronosT5.tiny().model.to(torch.bfloat16).save_pretrained(tmp_path)
-    assert "bfloat16" in (tmp_path / "config.json").read_text()
-    loaded = Config(checkpoint=str(tmp_path)).build()
-    assert {p.dtype for p in loaded.network.parameters()} == {torch.float32}
-
-
-def test_without_weights_the_shapes_are_the_same_and_nothing_is_allocated(folder):
-    config = Config(checkpoint=str(folder))
-    real, bare = (config.build(weights=weights).network for weights in (True, False))
-    assert {p.device.type for p in bare.parameters()} == {"meta"}
-    assert {n: p.shape for n, p in bare.named_parameters()} == {
-        n: p.shape for n, p in real.named_parameters()
-    }
-
-
-def test_the_settings_come_from_the_checkpoint(folder):
-    spec = Config(checkpoint=str(folder)).build(weights=False).spec
-    assert (spec.name, spec.width, spec.layers, spec.patch) == ("chronos_t5", 32, 2, 1)
-    assert spec.max_context == 256
-    assert not spec.joint_channels
-    assert not spec.causal
-    assert spec.native_tasks == {"forecast"}
-
-
-@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
-def test_a_folder_that_lacks_a_file_is_refused_with_what_it_holds(tmp_path, missing):
-    ChronosT5.tiny().model.save_pretrained(tmp_path)
-    (tmp_path / missing).unlink()
-    with pytest.raises(RecipeError, match=f"lacks {missing}") as refused:
-        Config(checkpoint=str(tmp_path)).build()
-    assert str(tmp_path) in str(refused.value)
-
-
-def test_a_chronos_bolt_model_is_refused_by_name(tmp_path):
-    chronos_bolt.ChronosBolt.tiny().model.save_pretrained(tmp_path)
-    with pytest.raises(RecipeError, match="is not a chronos_t5 model") as refused:
-        Config(checkpoint=str(tmp_path)).build()
-    assert "ChronosBoltModelForForecasting" in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("change", "found"),
-    [
-        (lambda settings: settings.pop("chronos_config"), "a T5 of text"),
-        (lambda settings: settings["chronos_config"].pop("top_k"), "'top_k'"),
-        (lambda settings: settings["chronos_config"].update(surprise=1), "'surprise'"),
-        (lambda settings: settings["chronos_config"].update(model_type="causal"), "causal"),
-        (
-            lambda settings: settings["chronos_config"].update(tokenizer_class="ChronosPipeline"),
-            "tokenizer_class ChronosPipeline",
-        ),
-        (lambda settings: settings["chronos_config"].update(n_tokens=4096), "n_tokens 4096"),
-    ],
-    ids=["text", "lacking", "unknown", "causal", "tokenizer", "vocabulary"],
-)
-@pytest.mark.parametrize("weights", [True, False])
-def test_a_t5_of_another_kind_is_refused_by_name(edited, change, found, weights):
-    checkpoint = edited(change)
-    with pytest.raises(RecipeError, match="is not a chronos_t5 model") as refused:
-        Config(checkpoint=checkpoint).build(weights=weights)
-    assert found in str(refused.value)
-    assert checkpoint in str(refused.value)
-
-
-def test_a_weights_file_that_was_cut_short_is_refused_by_name(tmp_path, folder):
-    weights = (folder / "model.safetensors").read_bytes()
-    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
-    (tmp_path / "model.safetensors").write_bytes(weights[:5000])
-    with pytest.raises((RecipeError, EnvironmentProblem), match=re.escape(str(tmp_path))):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-@pytest.mark.parametrize("change", [{"num_layers": 3}, {"d_ff": 32}])
-def test_weights_that_do_not_fit_the_config_are_refused(edited, change):
-    checkpoint = edited(lambda settings: settings.update(change))
-    with pytest.raises((RecipeError, EnvironmentProblem), match=re.escape(checkpoint)):
-        Config(checkpoint=checkpoint).build()
-
-
-@pytest.mark.parametrize("part", ["shared", "encoder.final_layer_norm", "decoder.block.1"])
-def test_weights_that_the_file_lacks_are_never_made_up(tmp_path, folder, part):
-    weights = load_file(folder / "model.safetensors")
-    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(part)}
-    assert len(kept) < len(weights)
-    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
-    with pytest.raises(RecipeError, match="lacks"):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-@pytest.mark.parametrize(
-    "field", [{"checkpont": "x"}, {"name": "chronos_t6"}, {"samples": 0}, {"prediction": "mean"}]
-)
-def test_a_setting_that_is_wrong_is_refused(field):
-    with pytest.raises(ValueError, match=next(iter(field))):
-        Config.model_validate(field)
+    @pytest.mark.parametrize("weights", [True, False])
+    def test_a_t5_of_another_kind_is_refused_by_name(
+        self, folder, tmp_path, setting, value, found, weights
+    ):
+        said = self.refused(copied(folder, tmp_path, {setting: value}), weights)
+        assert "is not a chronos_t5 model" in said
+        assert found in said

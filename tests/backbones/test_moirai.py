@@ -1,12 +1,13 @@
 import json
 import re
+from typing import ClassVar
 
 import pytest
 
 pytest.importorskip("uni2ts", reason="needs the extra moirai")
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from contracts.adapter import AdapterContract, train
 from contracts.backbone import BackboneContract, ReconstructContract
@@ -20,6 +21,7 @@ from contracts.batch import (
     roughened,
     select,
 )
+from contracts.checkpoint import LEFT_OUT, CheckpointContract, copied
 from contracts.through import Acting, difference
 from tsfm_adapt.adapters import lora
 from tsfm_adapt.backbones._packing import Context, Scaling
@@ -194,118 +196,44 @@ def test_attention_dropout_is_off_in_eval_mode(tmp_path):
     assert torch.equal(backbone.encode(batch).tokens, backbone.encode(batch).tokens)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A checkpoint folder in upstream's own layout."""
-    folder = tmp_path_factory.mktemp("moirai")
-    roughened(Moirai.tiny()).model.save_pretrained(folder)
-    return folder
+class TestCheckpoint(CheckpointContract):
+    backbone_class = Moirai
+    config = Config
+    misfits = ({"num_layers": 3}, {"d_model": 128}, {"scaling": False})
+    parts = ("in_proj", "param_proj", "encoder.layers.1")
+    foreign = "moirai2", "is not a moirai model: .* lacks distr_output"
+    nonsense: ClassVar = {"patch_size": 12}
 
+    def test_a_loaded_model_saves_again_as_upstreams_own(self, tmp_path, folder):
+        from uni2ts.model.moirai import MoiraiModule
 
-def copied(folder, to, **settings):
-    """The checkpoint with another config.json."""
-    own = json.loads((folder / "config.json").read_text())
-    kept = {name: value for name, value in (own | settings).items() if value is not None}
-    (to / "config.json").write_text(json.dumps(kept))
-    (to / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    return Config(checkpoint=str(to))
+        self.load(folder).save(tmp_path)
+        again = MoiraiModule.from_pretrained(tmp_path)
+        assert_same(again.state_dict(), load_file(folder / "model.safetensors"))
 
+    @pytest.mark.parametrize(("asked", "patch"), [("auto", 16), (8, 8), (16, 16)])
+    def test_the_settings_come_from_the_checkpoint(self, folder, asked, patch):
+        spec = Config(checkpoint=str(folder), patch_size=asked).build(weights=False).spec
+        assert (spec.name, spec.width, spec.layers) == ("moirai", 64, 2)
+        assert (spec.patch, spec.max_context) == (patch, 16 * patch)
+        assert spec.joint_channels
+        assert not spec.causal
+        assert spec.native_tasks == {"forecast", "impute"}
 
-def test_a_folder_that_upstream_saved_loads_with_equal_outputs(folder, capsys):
-    loaded = Config(checkpoint=str(folder)).build()
-    batch = random_batch()
-    assert_same(outputs(loaded, batch), outputs(roughened(Moirai.tiny()), batch))
-    assert loaded.spec.licence == "unknown"
-    assert not loaded.model.training
-    assert capsys.readouterr().out == ""  # upstream prints there
+    def test_a_patch_size_that_the_checkpoint_lacks_is_refused(self, folder):
+        with pytest.raises(RecipeError, match=r"patch_size: 64 is none of .* 8, 16"):
+            Config(checkpoint=str(folder), patch_size=64).build(weights=False)
 
+    @pytest.mark.parametrize("change", [{"d_ff": 32}, {"patch_sizes": LEFT_OUT}])
+    def test_its_relatives_are_refused_by_name(self, folder, tmp_path, change):
+        """d_ff is a setting of Moirai-MoE and of Moirai 2, which has one patch size."""
+        assert "is not a moirai model" in self.refused(copied(folder, tmp_path, change))
 
-def test_a_loaded_model_saves_again_as_upstreams_own(tmp_path, folder):
-    from uni2ts.model.moirai import MoiraiModule
-
-    Config(checkpoint=str(folder)).build().model.save_pretrained(tmp_path)
-    again = MoiraiModule.from_pretrained(tmp_path)
-    assert_same(again.state_dict(), load_file(folder / "model.safetensors"))
-    settings = [json.loads((path / "config.json").read_text()) for path in (tmp_path, folder)]
-    assert settings[0] == settings[1]
-
-
-def test_a_checkpoint_saved_in_half_precision_computes_in_float32(tmp_path):
-    Moirai.tiny().model.to(torch.bfloat16).save_pretrained(tmp_path)
-    loaded = Config(checkpoint=str(tmp_path)).build()
-    assert {p.dtype for p in loaded.network.parameters()} == {torch.float32}
-
-
-def test_without_weights_the_shapes_are_the_same_and_nothing_is_allocated(folder):
-    config = Config(checkpoint=str(folder))
-    real, bare = (config.build(weights=weights).network for weights in (True, False))
-    assert {p.device.type for p in bare.parameters()} == {"meta"}
-    assert {n: p.shape for n, p in bare.named_parameters()} == {
-        n: p.shape for n, p in real.named_parameters()
-    }
-
-
-@pytest.mark.parametrize(("asked", "patch"), [("auto", 16), (8, 8), (16, 16)])
-def test_the_settings_come_from_the_checkpoint(folder, asked, patch):
-    spec = Config(checkpoint=str(folder), patch_size=asked).build(weights=False).spec
-    assert (spec.name, spec.width, spec.layers) == ("moirai", 64, 2)
-    assert (spec.patch, spec.max_context) == (patch, 16 * patch)
-    assert spec.joint_channels
-    assert not spec.causal
-    assert spec.native_tasks == {"forecast", "impute"}
-
-
-def test_a_patch_size_that_the_checkpoint_lacks_is_refused(folder):
-    with pytest.raises(RecipeError, match=r"patch_size: 64 is none of .* 8, 16"):
-        Config(checkpoint=str(folder), patch_size=64).build(weights=False)
-
-
-@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
-def test_a_folder_that_lacks_a_file_is_refused_with_what_it_holds(tmp_path, missing):
-    Moirai.tiny().model.save_pretrained(tmp_path)
-    (tmp_path / missing).unlink()
-    with pytest.raises(RecipeError, match=f"lacks {missing}"):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-@pytest.mark.parametrize("edited", [{"d_ff": 32}, {"patch_sizes": None}])
-def test_another_family_is_refused_by_name(tmp_path, folder, edited):
-    """d_ff is a setting of Moirai-MoE and of Moirai 2, which has one patch size."""
-    with pytest.raises(RecipeError, match="is not a moirai model"):
-        copied(folder, tmp_path, **edited).build()
-
-
-@pytest.mark.parametrize(
-    "edited",
-    [
-        {"num_layers": 3},
-        {"d_model": 128},
-        {"scaling": False},
-        {"distr_output": {"_target_": "os.system"}},
-        {"distr_output": {"_target_": "uni2ts.distribution.StudentTOutput"}},
-    ],
-)
-def test_a_config_that_does_not_fit_is_refused(tmp_path, folder, edited):
-    with pytest.raises(RecipeError, match=re.escape(str(tmp_path))):
-        copied(folder, tmp_path, **edited).build()
-
-
-def test_a_weights_file_that_was_cut_short_is_refused_by_name(tmp_path, folder):
-    config = copied(folder, tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(
-        (folder / "model.safetensors").read_bytes()[:5000]
-    )
-    with pytest.raises((RecipeError, EnvironmentProblem), match=re.escape(str(tmp_path))):
-        config.build()
-
-
-def test_weights_that_the_file_lacks_are_never_made_up(tmp_path, folder):
-    config = copied(folder, tmp_path)
-    weights = load_file(folder / "model.safetensors")
-    kept = {name: tensor for name, tensor in weights.items() if not name.startswith("in_proj")}
-    save_file(kept, tmp_path / "model.safetensors")
-    with pytest.raises(RecipeError, match="lacks 2 of the model's weights, first in_proj"):
-        config.build()
+    @pytest.mark.parametrize("target", ["os.system", "uni2ts.distribution.StudentTOutput"])
+    def test_a_config_names_nothing_that_is_imported_but_the_mixture(
+        self, folder, tmp_path, target
+    ):
+        self.refused(copied(folder, tmp_path, {"distr_output": {"_target_": target}}))
 
 
 def test_without_the_extra_the_error_says_how_to_install_it(monkeypatch):
@@ -314,12 +242,6 @@ def test_without_the_extra_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(components.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EnvironmentProblem, match=r"pip install 'tsfm-adapt\[moirai\]'"):
         Config(checkpoint="nowhere").build()
-
-
-@pytest.mark.parametrize("field", [{"checkpont": "x"}, {"name": "moiral"}, {"patch_size": 12}])
-def test_a_misspelt_setting_is_refused(field):
-    with pytest.raises(ValueError, match=next(iter(field))):
-        Config.model_validate(field)
 
 
 def test_gradients_of_quantiles_are_those_of_finite_differences():
@@ -359,8 +281,3 @@ def test_a_quantile_on_a_count_is_the_count_and_has_no_gradient():
     drawn = counts.sample((20000,)).quantile(torch.tensor([0.1, 0.5, 0.9]), dim=0)
     assert torch.allclose(found, drawn, atol=1e-4)
     assert not torch.autograd.grad(found.sum(), total)[0].any()
-
-
-def test_a_hub_checkpoint_that_cannot_be_fetched_is_named():
-    with pytest.raises(EnvironmentProblem, match="'Salesforce/no-such-model' could not be loaded"):
-        Config(checkpoint="Salesforce/no-such-model").build()

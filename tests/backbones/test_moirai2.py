@@ -1,21 +1,18 @@
-import json
-import re
-
 import pytest
 
 pytest.importorskip("uni2ts", reason="needs the extra moirai")
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from contracts.adapter import AdapterContract, train
 from contracts.backbone import BackboneContract
-from contracts.batch import assert_near, assert_same, outputs, random_batch, roughened, select
+from contracts.batch import assert_near, assert_same, random_batch, roughened, select
+from contracts.checkpoint import CheckpointContract, copied
 from contracts.through import Acting
 from tsfm_adapt.adapters import lora
-from tsfm_adapt.backbones import moirai
 from tsfm_adapt.backbones.moirai2 import Config, Moirai2
-from tsfm_adapt.errors import EnvironmentProblem, RecipeError
+from tsfm_adapt.errors import EnvironmentProblem
 from tsfm_adapt.model import AdaptedModel
 
 EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
@@ -101,111 +98,32 @@ def test_upstreams_own_class_loads_the_adapter_through_peft(tmp_path):
     assert torch.equal(theirs.values, model.forecast(batch, 40).values)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A checkpoint folder in upstream's own layout."""
-    folder = tmp_path_factory.mktemp("moirai2")
-    roughened(Moirai2.tiny()).model.save_pretrained(folder)
-    return folder
+class TestCheckpoint(CheckpointContract):
+    backbone_class = Moirai2
+    config = Config
+    misfits = ({"num_layers": 3}, {"d_ff": 64}, {"scaling": False})
+    parts = ("in_proj", "out_proj", "encoder.layers.1")
+    foreign = "moirai", "is not a moirai2 model: .* lacks d_ff, patch_size"
 
+    def test_a_loaded_model_saves_again_as_upstreams_own(self, tmp_path, folder):
+        from uni2ts.model.moirai2 import Moirai2Module
 
-def copied(folder, to, **settings):
-    """The checkpoint with another config.json."""
-    own = json.loads((folder / "config.json").read_text())
-    kept = {name: value for name, value in (own | settings).items() if value is not None}
-    (to / "config.json").write_text(json.dumps(kept))
-    (to / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    return Config(checkpoint=str(to))
+        self.load(folder).save(tmp_path)
+        again = Moirai2Module.from_pretrained(tmp_path)
+        assert_same(again.state_dict(), load_file(folder / "model.safetensors"))
 
+    def test_the_settings_come_from_the_checkpoint(self, folder):
+        spec = Config(checkpoint=str(folder)).build(weights=False).spec
+        assert (spec.name, spec.width, spec.layers) == ("moirai2", 64, 2)
+        assert (spec.patch, spec.max_context) == (16, 256)
+        assert spec.joint_channels
+        assert spec.causal
+        assert spec.native_tasks == {"forecast"}
 
-def test_a_folder_that_upstream_saved_loads_with_equal_outputs(folder, capsys):
-    loaded = Config(checkpoint=str(folder)).build()
-    batch = random_batch()
-    assert_same(outputs(loaded, batch, 150), outputs(roughened(Moirai2.tiny()), batch, 150))
-    assert loaded.spec.licence == "unknown"
-    assert not loaded.model.training
-    assert capsys.readouterr().out == ""  # upstream prints there
-
-
-def test_a_loaded_model_saves_again_as_upstreams_own(tmp_path, folder):
-    from uni2ts.model.moirai2 import Moirai2Module
-
-    Config(checkpoint=str(folder)).build().model.save_pretrained(tmp_path)
-    again = Moirai2Module.from_pretrained(tmp_path)
-    assert_same(again.state_dict(), load_file(folder / "model.safetensors"))
-    settings = [json.loads((path / "config.json").read_text()) for path in (tmp_path, folder)]
-    assert settings[0] == settings[1]
-
-
-def test_a_checkpoint_saved_in_half_precision_computes_in_float32(tmp_path):
-    Moirai2.tiny().model.to(torch.bfloat16).save_pretrained(tmp_path)
-    loaded = Config(checkpoint=str(tmp_path)).build()
-    assert {p.dtype for p in loaded.network.parameters()} == {torch.float32}
-
-
-def test_without_weights_the_shapes_are_the_same_and_nothing_is_allocated(folder):
-    config = Config(checkpoint=str(folder))
-    real, bare = (config.build(weights=weights).network for weights in (True, False))
-    assert {p.device.type for p in bare.parameters()} == {"meta"}
-    assert {n: p.shape for n, p in bare.named_parameters()} == {
-        n: p.shape for n, p in real.named_parameters()
-    }
-
-
-def test_the_settings_come_from_the_checkpoint(folder):
-    spec = Config(checkpoint=str(folder)).build(weights=False).spec
-    assert (spec.name, spec.width, spec.layers) == ("moirai2", 64, 2)
-    assert (spec.patch, spec.max_context) == (16, 256)
-    assert spec.joint_channels
-    assert spec.causal
-    assert spec.native_tasks == {"forecast"}
-
-
-def test_attention_dropout_is_off_in_eval_mode(tmp_path, folder):
-    backbone = copied(folder, tmp_path, attn_dropout_p=0.5).build()
-    batch = random_batch()
-    assert torch.equal(backbone.encode(batch).tokens, backbone.encode(batch).tokens)
-
-
-@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
-def test_a_folder_that_lacks_a_file_is_refused_with_what_it_holds(tmp_path, folder, missing):
-    config = copied(folder, tmp_path)
-    (tmp_path / missing).unlink()
-    with pytest.raises(RecipeError, match=f"lacks {missing}"):
-        config.build()
-
-
-def test_another_family_is_refused_by_name(tmp_path):
-    moirai.Moirai.tiny().model.save_pretrained(tmp_path / "first")
-    Moirai2.tiny().model.save_pretrained(tmp_path / "second")
-    with pytest.raises(RecipeError, match=r"is not a moirai2 model: .* lacks d_ff, patch_size"):
-        Config(checkpoint=str(tmp_path / "first")).build()
-    with pytest.raises(RecipeError, match=r"is not a moirai model: .* lacks distr_output"):
-        moirai.Config(checkpoint=str(tmp_path / "second")).build()
-
-
-@pytest.mark.parametrize("edited", [{"num_layers": 3}, {"d_ff": 64}, {"scaling": False}])
-def test_a_config_that_does_not_fit_is_refused(tmp_path, folder, edited):
-    with pytest.raises(RecipeError, match=re.escape(str(tmp_path))):
-        copied(folder, tmp_path, **edited).build()
-
-
-def test_a_weights_file_that_was_cut_short_is_refused_by_name(tmp_path, folder):
-    config = copied(folder, tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(
-        (folder / "model.safetensors").read_bytes()[:5000]
-    )
-    with pytest.raises((RecipeError, EnvironmentProblem), match=re.escape(str(tmp_path))):
-        config.build()
-
-
-def test_weights_that_the_file_lacks_are_never_made_up(tmp_path, folder):
-    config = copied(folder, tmp_path)
-    weights = load_file(folder / "model.safetensors")
-    kept = {name: tensor for name, tensor in weights.items() if not name.startswith("out_proj")}
-    save_file(kept, tmp_path / "model.safetensors")
-    with pytest.raises(RecipeError, match="lacks 6 of the model's weights, first out_proj"):
-        config.build()
+    def test_attention_dropout_is_off_in_eval_mode(self, tmp_path, folder):
+        backbone = self.load(copied(folder, tmp_path, {"attn_dropout_p": 0.5}))
+        batch = random_batch()
+        assert torch.equal(backbone.encode(batch).tokens, backbone.encode(batch).tokens)
 
 
 def test_without_the_extra_the_error_says_how_to_install_it(monkeypatch):
@@ -214,14 +132,3 @@ def test_without_the_extra_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(components.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EnvironmentProblem, match=r"pip install 'tsfm-adapt\[moirai\]'"):
         Config(checkpoint="nowhere").build()
-
-
-@pytest.mark.parametrize("field", [{"checkpont": "x"}, {"name": "moirai3"}])
-def test_a_misspelt_setting_is_refused(field):
-    with pytest.raises(ValueError, match=next(iter(field))):
-        Config.model_validate(field)
-
-
-def test_a_hub_checkpoint_that_cannot_be_fetched_is_named():
-    with pytest.raises(EnvironmentProblem, match="'Salesforce/no-such-model' could not be loaded"):
-        Config(checkpoint="Salesforce/no-such-model").build()

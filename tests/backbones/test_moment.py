@@ -1,6 +1,6 @@
 import json
-import re
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -9,12 +9,11 @@ from safetensors.torch import load_file, save_file
 from contracts.adapter import AdapterContract, train
 from contracts.backbone import HARD, BackboneContract, ReconstructContract, hard
 from contracts.batch import assert_same, outputs, random_batch, roughened, with_garbage
+from contracts.checkpoint import CheckpointContract, copied
 from contracts.through import Acting
 from tsfm_adapt.adapters import full, lora
-from tsfm_adapt.backbones import chronos2
 from tsfm_adapt.backbones._nets import moment as nets
 from tsfm_adapt.backbones.moment import Config, Moment
-from tsfm_adapt.errors import EnvironmentProblem, RecipeError
 from tsfm_adapt.model import AdaptedModel
 
 EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
@@ -199,69 +198,67 @@ class TestHiddenPartialPatches:
 # Checkpoints
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A checkpoint folder in upstream's own layout."""
-    folder = tmp_path_factory.mktemp("moment")
-    roughened(Moment.tiny()).model.save_pretrained(folder)
-    return folder
-
-
-def edited(folder, to, settings=(), keep=lambda name: True):
-    """A copy of the folder with other settings, and only some of the weights."""
-    config = json.loads((folder / "config.json").read_text()) | dict(settings)
-    (to / "config.json").write_text(json.dumps(config))
-    weights = load_file(folder / "model.safetensors")
-    save_file({n: w for n, w in weights.items() if keep(n)}, to / "model.safetensors")
-    return str(to)
-
-
-def test_a_saved_folder_loads_with_equal_outputs_and_leaves_the_random_state_alone(folder):
-    before = torch.random.get_rng_state()
-    loaded = Config(checkpoint=str(folder)).build()
-    assert torch.equal(torch.random.get_rng_state(), before)
-    expected = roughened(Moment.tiny())
-    batch = random_batch()
-    assert_same(outputs(loaded, batch, 150), outputs(expected, batch, 150))
-    assert_same(loaded.network.state_dict(), expected.network.state_dict())
-    assert loaded.spec.checkpoint == str(folder)
-    assert loaded.spec.licence == "unknown"
-    assert not loaded.model.training
-    assert all(p.requires_grad for p in loaded.network.parameters())
-
-
-def test_partial_patches_reach_the_backbone(folder):
-    batch = random_batch()
-    filled, hidden = (
-        Config(checkpoint=str(folder), partial_patches=each).build().forecast(batch, 8).values
-        for each in ("fill", "hide")
+class TestCheckpoint(CheckpointContract):
+    backbone_class = Moment
+    config = Config
+    misfits = (
+        {"t5_config.num_layers": 3},
+        {"t5_config.num_layers": 1},
+        {"t5_config.d_ff": 32},
     )
-    assert not torch.equal(filled, hidden)
+    parts = ("patch_embedding.value_embedding", "head", "encoder.block.1")
+    foreign = "chronos2", "is not a moment model"
+    nonsense: ClassVar = {"partial_patches": "drop"}
 
+    def test_partial_patches_reach_the_backbone(self, folder):
+        batch = random_batch()
+        filled, hidden = (
+            Config(checkpoint=str(folder), partial_patches=each).build().forecast(batch, 8).values
+            for each in ("fill", "hide")
+        )
+        assert not torch.equal(filled, hidden)
 
-def test_a_checkpoint_saved_in_half_precision_computes_in_float32(tmp_path):
-    Moment.tiny().model.to(torch.bfloat16).save_pretrained(tmp_path)
-    loaded = Config(checkpoint=str(tmp_path)).build()
-    assert {p.dtype for p in loaded.network.parameters()} == {torch.float32}
-    assert {b.dtype for b in loaded.network.buffers()} == {torch.float32}
+    def test_the_settings_come_from_the_checkpoint(self, folder):
+        spec = Config(checkpoint=str(folder)).build(weights=False).spec
+        assert (spec.name, spec.width, spec.layers, spec.patch) == ("moment", 32, 2, 8)
+        assert spec.max_context == 256
+        assert not spec.joint_channels
+        assert not spec.causal
+        assert spec.native_tasks == {"forecast", "impute"}
 
+    def test_weights_for_a_trained_task_head_are_not_dropped_in_silence(self, tmp_path, folder):
+        weights = load_file(folder / "model.safetensors")
+        copied(folder, tmp_path)
+        save_file(weights | {"extra.weight": torch.ones(2)}, tmp_path / "model.safetensors")
+        assert "first extra.weight" in self.refused(tmp_path)
 
-def test_without_weights_the_shapes_are_the_same_and_nothing_is_allocated(folder):
-    config = Config(checkpoint=str(folder))
-    real, bare = (config.build(weights=weights).network for weights in (True, False))
-    assert {p.device.type for p in (*bare.parameters(), *bare.buffers())} == {"meta"}
-    assert {n: p.shape for n, p in bare.named_parameters()} == {
-        n: p.shape for n, p in real.named_parameters()
-    }
+    def test_constants_and_the_unused_vocabulary_may_be_left_out_of_the_file(
+        self, tmp_path, folder
+    ):
+        constants = Moment.tiny().model.constants()
+        copied(folder, tmp_path, keep=lambda name: name not in constants)
+        loaded, whole = (self.load(each) for each in (tmp_path, folder))
+        batch = random_batch()
+        assert_same(outputs(loaded, batch), outputs(whole, batch))
 
-
-def test_the_settings_come_from_the_checkpoint(folder):
-    spec = Config(checkpoint=str(folder)).build(weights=False).spec
-    assert (spec.name, spec.width, spec.layers, spec.patch) == ("moment", 32, 2, 8)
-    assert spec.max_context == 256
-    assert not spec.joint_channels
-    assert not spec.causal
-    assert spec.native_tasks == {"forecast", "impute"}
+    @pytest.mark.parametrize(
+        ("settings", "named"),
+        [
+            ({"transformer_type": "encoder_decoder"}, "transformer_type encoder_decoder"),
+            ({"patch_stride_len": 4}, "patch_stride_len 4"),
+            ({"revin_affine": True}, "revin_affine True"),
+            ({"d_model": 64}, "d_model 64"),
+            ({"seq_len": 100}, "seq_len 100"),
+            ({"seq_len": 8}, "seq_len 8"),
+            ({"t5_config": {"d_model": "wide"}}, "wide"),
+            ({"d_model": -8, "t5_config": {"d_model": -8}}, "negative dimension"),
+            ({"t5_config": None, "transformer_backbone": "t5"}, "transformer_backbone is t5"),
+        ],
+    )
+    def test_what_was_never_published_is_refused_by_name(self, tmp_path, folder, settings, named):
+        said = self.refused(copied(folder, tmp_path, settings))
+        assert "is not a moment model" in said
+        assert named in said
 
 
 @pytest.mark.parametrize(
@@ -299,97 +296,3 @@ def test_published_sizes_are_built_from_the_name_of_their_text_model(
 
     assert count(backbone.model.encoder) == encoder
     assert count(backbone.network) - encoder == 8 * width + width + (width * 8 + 8)
-
-
-@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
-def test_a_folder_that_lacks_a_file_is_refused_with_what_it_holds(tmp_path, folder, missing):
-    edited(folder, tmp_path)
-    (tmp_path / missing).unlink()
-    with pytest.raises(RecipeError, match=f"lacks {missing}") as refused:
-        Config(checkpoint=str(tmp_path)).build()
-    assert str(tmp_path) in str(refused.value)
-
-
-def test_a_chronos_2_model_is_refused_by_name(tmp_path):
-    chronos2.Chronos2.tiny().model.save_pretrained(tmp_path)
-    with pytest.raises(RecipeError, match="is not a moment model"):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-@pytest.mark.parametrize("text", ["", "[]", "null", '{"seq_len": "long"', '"moment"'])
-def test_a_config_that_is_none_is_refused_by_name(tmp_path, folder, text):
-    edited(folder, tmp_path)
-    (tmp_path / "config.json").write_text(text)
-    with pytest.raises(RecipeError, match=re.escape(str(tmp_path))):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-def test_a_weights_file_that_was_cut_short_is_refused_by_name(tmp_path, folder):
-    edited(folder, tmp_path)
-    weights = (tmp_path / "model.safetensors").read_bytes()
-    (tmp_path / "model.safetensors").write_bytes(weights[:5000])
-    with pytest.raises(RecipeError, match=re.escape(str(tmp_path))):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-@pytest.mark.parametrize("change", [{"num_layers": 3}, {"num_layers": 1}, {"d_ff": 32}])
-def test_weights_that_do_not_fit_the_config_are_refused(tmp_path, folder, change):
-    t5 = json.loads((folder / "config.json").read_text())["t5_config"] | change
-    checkpoint = edited(folder, tmp_path, {"t5_config": t5})
-    with pytest.raises(RecipeError, match=re.escape(checkpoint)):
-        Config(checkpoint=checkpoint).build()
-
-
-@pytest.mark.parametrize("part", ["patch_embedding.value_embedding", "head", "encoder.block.1"])
-def test_weights_that_the_file_lacks_are_never_made_up(tmp_path, folder, part):
-    checkpoint = edited(folder, tmp_path, keep=lambda name: not name.startswith(part))
-    with pytest.raises(RecipeError, match=f"first {part}"):
-        Config(checkpoint=checkpoint).build()
-
-
-def test_weights_for_a_trained_task_head_are_not_dropped_in_silence(tmp_path, folder):
-    weights = load_file(folder / "model.safetensors")
-    edited(folder, tmp_path)
-    save_file(weights | {"extra.weight": torch.ones(2)}, tmp_path / "model.safetensors")
-    with pytest.raises(RecipeError, match=r"first extra\.weight"):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-def test_constants_and_the_unused_vocabulary_may_be_left_out_of_the_file(tmp_path, folder):
-    constants = Moment.tiny().model.constants()
-    checkpoint = edited(folder, tmp_path, keep=lambda name: name not in constants)
-    loaded, whole = (Config(checkpoint=str(each)).build() for each in (checkpoint, folder))
-    batch = random_batch()
-    assert_same(outputs(loaded, batch), outputs(whole, batch))
-
-
-@pytest.mark.parametrize(
-    ("settings", "named"),
-    [
-        ({"transformer_type": "encoder_decoder"}, "transformer_type encoder_decoder"),
-        ({"patch_stride_len": 4}, "patch_stride_len 4"),
-        ({"revin_affine": True}, "revin_affine True"),
-        ({"d_model": 64}, "d_model 64"),
-        ({"seq_len": 100}, "seq_len 100"),
-        ({"seq_len": 8}, "seq_len 8"),
-        ({"t5_config": {"d_model": "wide"}}, "wide"),
-        ({"d_model": -8, "t5_config": {"d_model": -8}}, "negative dimension"),
-        ({"t5_config": None, "transformer_backbone": "t5"}, "transformer_backbone is t5"),
-    ],
-)
-def test_what_was_never_published_is_refused_by_name(tmp_path, folder, settings, named):
-    checkpoint = edited(folder, tmp_path, settings)
-    with pytest.raises(RecipeError, match="is not a moment model") as refused:
-        Config(checkpoint=checkpoint).build()
-    assert named in str(refused.value)
-
-
-def test_a_hub_checkpoint_that_cannot_be_fetched_says_what_to_do():
-    with pytest.raises(EnvironmentProblem, match="nobody/no-moment"):
-        Config(checkpoint="nobody/no-moment").build()
-
-
-@pytest.mark.parametrize("field", [{"checkpont": "x"}, {"partial_patches": "drop"}])
-def test_a_misspelt_setting_is_refused(field):
-    with pytest.raises(ValueError, match=next(iter(field))):
-        Config.model_validate(field)

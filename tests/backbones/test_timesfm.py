@@ -1,19 +1,15 @@
-import json
-import re
 from dataclasses import asdict, replace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from contracts.adapter import AdapterContract
 from contracts.backbone import BackboneContract
-from contracts.batch import LEVELS, assert_near, assert_same, outputs, random_batch, roughened
+from contracts.batch import LEVELS, assert_near, assert_same, outputs, random_batch
+from contracts.checkpoint import CheckpointContract, copied
 from contracts.through import Acting
 from tsfm_adapt.adapters import lora
-from tsfm_adapt.backbones import chronos2
-from tsfm_adapt.backbones.timesfm import Config, TimesFM, write
-from tsfm_adapt.errors import EnvironmentProblem, RecipeError
+from tsfm_adapt.backbones.timesfm import Config, TimesFM
 from tsfm_adapt.model import AdaptedModel
 
 EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
@@ -182,61 +178,39 @@ def test_lora_on_fused_attention_is_one_adapter_a_layer():
     assert all("attn.qkv_proj" in name for name in names)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A checkpoint folder with sizes of its own."""
-    folder = tmp_path_factory.mktemp("timesfm")
-    write(roughened(TimesFM.tiny()).model, folder)
-    return folder
+class TestCheckpoint(CheckpointContract):
+    backbone_class = TimesFM
+    config = Config
+    misfits = (
+        {"tsfm_adapt.layers": 3},
+        {"tsfm_adapt.layers": 1},
+        {"tsfm_adapt.width": 64},
+        {"tsfm_adapt.heads": 2},
+    )
+    parts = ("tokenizer", "stacked_xf.1", "output_projection_quantiles")
+    foreign = "chronos2", r"lacks \d+ of the model's weights"
 
+    def test_the_settings_come_from_the_checkpoint(self, folder):
+        spec = Config(checkpoint=str(folder)).build(weights=False).spec
+        assert (spec.name, spec.width, spec.layers, spec.patch) == ("timesfm", 32, 2, 32)
+        assert spec.max_context == 512
+        assert not spec.joint_channels
+        assert spec.causal
+        assert spec.native_tasks == {"forecast"}
 
-def test_a_folder_that_was_written_loads_with_equal_outputs(folder):
-    loaded = Config(checkpoint=str(folder)).build()
-    expected = roughened(TimesFM.tiny())
-    batch = random_batch()
-    assert_same(outputs(loaded, batch, 150), outputs(expected, batch, 150))
-    assert loaded.spec.checkpoint == str(folder)
-    assert loaded.spec.licence == "unknown"
-    assert not any(module.training for module in loaded.network.modules())
-    assert {p.device.type for p in loaded.network.parameters()} == {"cpu"}
-
-
-def test_a_loaded_model_is_written_again_byte_by_byte(tmp_path, folder):
-    write(Config(checkpoint=str(folder)).build().model, tmp_path / "again")
-    for name in ("config.json", "model.safetensors"):
-        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
-
-
-def test_writing_into_the_folder_it_was_loaded_from_keeps_the_weights(tmp_path):
-    write(TimesFM.tiny().model, tmp_path)
-    loaded = Config(checkpoint=str(tmp_path)).build()
-    before = {name: t.clone() for name, t in loaded.network.state_dict().items()}
-    write(TimesFM.tiny(seed=1).model, tmp_path)
-    assert_same(loaded.network.state_dict(), before)
-
-
-def test_a_checkpoint_saved_in_half_precision_computes_in_float32(tmp_path):
-    write(TimesFM.tiny().model.to(torch.bfloat16), tmp_path)
-    loaded = Config(checkpoint=str(tmp_path)).build()
-    assert {p.dtype for p in loaded.network.parameters()} == {torch.float32}
-
-
-def test_without_weights_the_shapes_are_the_same_and_nothing_is_allocated(folder):
-    config = Config(checkpoint=str(folder))
-    real, bare = (config.build(weights=weights).network for weights in (True, False))
-    assert {p.device.type for p in bare.parameters()} == {"meta"}
-    assert {n: p.shape for n, p in bare.named_parameters()} == {
-        n: p.shape for n, p in real.named_parameters()
-    }
-
-
-def test_the_settings_come_from_the_checkpoint(folder):
-    spec = Config(checkpoint=str(folder)).build(weights=False).spec
-    assert (spec.name, spec.width, spec.layers, spec.patch) == ("timesfm", 32, 2, 32)
-    assert spec.max_context == 512
-    assert not spec.joint_channels
-    assert spec.causal
-    assert spec.native_tasks == {"forecast"}
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            '{"tsfm_adapt": {"widht": 32}}',
+            '{"tsfm_adapt": {"width": 0}}',
+            '{"tsfm_adapt": {"width": 33}}',  # no multiple of the heads
+            '{"tsfm_adapt": [32]}',
+        ],
+    )
+    def test_settings_that_are_no_sizes_are_refused(self, tmp_path, folder, settings):
+        copied(folder, tmp_path)
+        (tmp_path / "config.json").write_text(settings)
+        self.refused(tmp_path)
 
 
 def test_without_sizes_it_is_the_published_model(monkeypatch, tmp_path):
@@ -257,77 +231,3 @@ def test_without_sizes_it_is_the_published_model(monkeypatch, tmp_path):
         n: t.shape for n, t in upstream.state_dict().items()
     }
     assert asdict(published.model.config) == asdict(upstream.config)
-
-
-@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
-def test_a_folder_that_lacks_a_file_is_refused_with_what_it_holds(tmp_path, missing):
-    write(TimesFM.tiny().model, tmp_path)
-    (tmp_path / missing).unlink()
-    with pytest.raises(RecipeError, match=f"lacks {missing}") as refused:
-        Config(checkpoint=str(tmp_path)).build()
-    assert str(tmp_path) in str(refused.value)
-
-
-@pytest.mark.parametrize("weights", [True, False])
-def test_a_chronos_2_model_is_refused(tmp_path, weights):
-    chronos2.Chronos2.tiny().model.save_pretrained(tmp_path)
-    with pytest.raises(RecipeError, match=r"lacks \d+ of the model's weights") as refused:
-        Config(checkpoint=str(tmp_path)).build(weights=weights)
-    assert str(tmp_path) in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        '{"tsfm_adapt": {"widht": 32}}',
-        '{"tsfm_adapt": {"width": 0}}',
-        '{"tsfm_adapt": {"width": 33}}',  # no multiple of the heads
-        '{"tsfm_adapt": [32]}',
-        "[]",
-        "{",
-    ],
-)
-def test_settings_that_are_no_sizes_are_refused(tmp_path, folder, settings):
-    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    (tmp_path / "config.json").write_text(settings)
-    with pytest.raises(RecipeError, match=re.escape(str(tmp_path))):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-def test_a_weights_file_that_was_cut_short_is_refused_by_name(tmp_path, folder):
-    weights = (folder / "model.safetensors").read_bytes()
-    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
-    (tmp_path / "model.safetensors").write_bytes(weights[:5000])
-    with pytest.raises((RecipeError, EnvironmentProblem), match=re.escape(str(tmp_path))):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-@pytest.mark.parametrize("edited", [{"layers": 3}, {"layers": 1}, {"width": 64}, {"heads": 2}])
-def test_weights_that_do_not_fit_the_config_are_refused(tmp_path, folder, edited):
-    settings = json.loads((folder / "config.json").read_text())
-    settings["tsfm_adapt"] |= edited
-    (tmp_path / "config.json").write_text(json.dumps(settings))
-    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    with pytest.raises(RecipeError, match=re.escape(str(tmp_path))):
-        Config(checkpoint=str(tmp_path)).build(weights=False)
-
-
-@pytest.mark.parametrize("part", ["tokenizer", "stacked_xf.1", "output_projection_quantiles"])
-def test_weights_that_the_file_lacks_are_never_made_up(tmp_path, folder, part):
-    weights = load_file(folder / "model.safetensors")
-    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(part)}
-    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
-    with pytest.raises(RecipeError, match=f"first {part}"):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-def test_a_hub_model_that_cannot_be_fetched_is_an_environment_problem():
-    with pytest.raises(EnvironmentProblem, match="google/no-such-timesfm"):
-        Config(checkpoint="google/no-such-timesfm").build()
-
-
-@pytest.mark.parametrize("field", [{"checkpont": "x"}, {"name": "timesfn"}])
-def test_a_misspelt_setting_is_refused(field):
-    with pytest.raises(ValueError, match=next(iter(field))):
-        Config.model_validate(field)

@@ -1,19 +1,15 @@
-import json
-import re
 from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from contracts.adapter import AdapterContract
 from contracts.backbone import BackboneContract
-from contracts.batch import LEVELS, assert_near, assert_same, outputs, random_batch, roughened
+from contracts.batch import LEVELS, assert_near, assert_same, outputs, random_batch
+from contracts.checkpoint import CheckpointContract, copied
 from contracts.through import Acting
 from tsfm_adapt.adapters import lora
-from tsfm_adapt.backbones import chronos2
 from tsfm_adapt.backbones.timesfm3 import Config, TimesFM3
-from tsfm_adapt.errors import EnvironmentProblem, RecipeError
 from tsfm_adapt.model import AdaptedModel
 
 EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
@@ -144,130 +140,30 @@ def test_lora_sits_on_both_attentions_and_the_feed_forward():
         assert sum(each.endswith(name) for each in adapted) == 2
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A checkpoint folder in upstream's own layout."""
-    folder = tmp_path_factory.mktemp("timesfm3")
-    roughened(TimesFM3.tiny()).model.save_pretrained(folder)
-    return folder
+class TestCheckpoint(CheckpointContract):
+    backbone_class = TimesFM3
+    config = Config
+    misfits = ({"transformer_config.num_layers": 3}, {"transformer_config.num_layers": 1})
+    parts = ("output_head", "transformer_stack.layers.1")
+    foreign = "chronos2", r"lacks \d+ of the model's weights"
 
+    def test_the_settings_come_from_the_checkpoint(self, folder):
+        spec = Config(checkpoint=str(folder)).build(weights=False).spec
+        assert (spec.name, spec.width, spec.layers, spec.patch) == ("timesfm3", 32, 2, 32)
+        assert spec.max_context == 15360
+        assert spec.joint_channels
+        assert spec.causal
+        assert spec.native_tasks == {"forecast"}
 
-def test_a_folder_that_upstream_saved_loads_with_equal_outputs(folder):
-    loaded = Config(checkpoint=str(folder)).build()
-    expected = roughened(TimesFM3.tiny())
-    batch = random_batch()
-    assert_same(outputs(loaded, batch, 150), outputs(expected, batch, 150))
-    assert loaded.spec.checkpoint == str(folder)
-    assert loaded.spec.licence == "unknown"
-    assert not any(module.training for module in loaded.network.modules())
-
-
-def test_a_loaded_model_saves_again_as_upstreams_own(tmp_path, folder):
-    Config(checkpoint=str(folder)).build().model.save_pretrained(tmp_path)
-    saved, original = (load_file(path / "model.safetensors") for path in (tmp_path, folder))
-    assert_same(saved, original)
-    assert (tmp_path / "config.json").read_bytes() == (folder / "config.json").read_bytes()
-
-
-def test_a_checkpoint_saved_in_half_precision_computes_in_float32(tmp_path):
-    TimesFM3.tiny().model.to(torch.bfloat16).save_pretrained(tmp_path)
-    loaded = Config(checkpoint=str(tmp_path)).build()
-    assert {p.dtype for p in loaded.network.parameters()} == {torch.float32}
-
-
-def test_loading_leaves_the_random_state_alone(folder):
-    before = torch.random.get_rng_state()
-    Config(checkpoint=str(folder)).build()
-    assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_without_weights_the_shapes_are_the_same_and_nothing_is_allocated(folder):
-    config = Config(checkpoint=str(folder))
-    real, bare = (config.build(weights=weights).network for weights in (True, False))
-    assert {p.device.type for p in bare.parameters()} == {"meta"}
-    assert {n: p.shape for n, p in bare.named_parameters()} == {
-        n: p.shape for n, p in real.named_parameters()
-    }
-
-
-def test_the_settings_come_from_the_checkpoint(folder):
-    spec = Config(checkpoint=str(folder)).build(weights=False).spec
-    assert (spec.name, spec.width, spec.layers, spec.patch) == ("timesfm3", 32, 2, 32)
-    assert spec.max_context == 15360
-    assert spec.joint_channels
-    assert spec.causal
-    assert spec.native_tasks == {"forecast"}
-
-
-@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
-def test_a_folder_that_lacks_a_file_is_refused_with_what_it_holds(tmp_path, missing):
-    TimesFM3.tiny().model.save_pretrained(tmp_path)
-    (tmp_path / missing).unlink()
-    with pytest.raises(RecipeError, match=f"lacks {missing}") as refused:
-        Config(checkpoint=str(tmp_path)).build()
-    assert str(tmp_path) in str(refused.value)
-
-
-@pytest.mark.parametrize("weights", [True, False])
-def test_a_chronos_2_model_is_refused(tmp_path, weights):
-    chronos2.Chronos2.tiny().model.save_pretrained(tmp_path)
-    with pytest.raises(RecipeError, match=r"lacks \d+ of the model's weights") as refused:
-        Config(checkpoint=str(tmp_path)).build(weights=weights)
-    assert str(tmp_path) in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        "[]",
-        "{",
-        '{"output_patch_len": 50}',
-        '{"transformer_config": {"num_layers": 2}}',
-        '{"residual_block_config": {"width": 3}}',
-    ],
-)
-def test_settings_that_are_not_the_models_are_refused(tmp_path, folder, settings):
-    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    (tmp_path / "config.json").write_text(settings)
-    with pytest.raises(RecipeError, match=re.escape(str(tmp_path))):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-def test_a_weights_file_that_was_cut_short_is_refused_by_name(tmp_path, folder):
-    weights = (folder / "model.safetensors").read_bytes()
-    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
-    (tmp_path / "model.safetensors").write_bytes(weights[:5000])
-    with pytest.raises((RecipeError, EnvironmentProblem), match=re.escape(str(tmp_path))):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-@pytest.mark.parametrize("edited", [{"num_layers": 3}, {"num_layers": 1}])
-def test_weights_that_do_not_fit_the_config_are_refused(tmp_path, folder, edited):
-    settings = json.loads((folder / "config.json").read_text())
-    settings["transformer_config"] |= edited
-    (tmp_path / "config.json").write_text(json.dumps(settings))
-    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    with pytest.raises(RecipeError, match=re.escape(str(tmp_path))):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-@pytest.mark.parametrize("part", ["output_head", "transformer_stack.layers.1"])
-def test_weights_that_the_file_lacks_are_never_made_up(tmp_path, folder, part):
-    """Upstream fills them with random numbers and does not report it."""
-    weights = load_file(folder / "model.safetensors")
-    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(part)}
-    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
-    with pytest.raises(RecipeError, match=f"first {part}"):
-        Config(checkpoint=str(tmp_path)).build()
-
-
-def test_a_hub_model_that_cannot_be_fetched_is_an_environment_problem():
-    with pytest.raises(EnvironmentProblem, match="google/no-such-timesfm"):
-        Config(checkpoint="google/no-such-timesfm").build()
-
-
-@pytest.mark.parametrize("field", [{"checkpont": "x"}, {"name": "timesfm4"}])
-def test_a_misspelt_setting_is_refused(field):
-    with pytest.raises(ValueError, match=next(iter(field))):
-        Config.model_validate(field)
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            '{"output_patch_len": 50}',
+            '{"transformer_config": {"num_layers": 2}}',
+            '{"residual_block_config": {"width": 3}}',
+        ],
+    )
+    def test_settings_that_are_not_the_models_are_refused(self, tmp_path, folder, settings):
+        copied(folder, tmp_path)
+        (tmp_path / "config.json").write_text(settings)
+        self.refused(tmp_path)

@@ -35,9 +35,12 @@ def load(
         EnvironmentProblem: a Hub checkpoint cannot be fetched.
     """
     import torch
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers.utils.logging import disable_progress_bar
 
+    # What upstreams raise of settings that are none, or of a wrong type.
+    unsettled = (TypeError, ValueError, AttributeError, StrictDataclassError)
     source = locate(recipe.name, recipe.checkpoint)
     if Path(source).is_dir():
         disable_progress_bar()  # a bar is for downloads
@@ -55,7 +58,7 @@ def load(
         model, report = model_class.from_pretrained(
             source, revision=recipe.revision, dtype=torch.float32, output_loading_info=True
         )
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except (OSError, RuntimeError, SafetensorError, *unsettled) as error:
         raise unavailable(recipe.name, recipe.checkpoint, error) from error
     complete(recipe.checkpoint, report)
     return model

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -216,7 +217,7 @@ class BackboneConfig(BaseModel, ABC):
     revision: str | None = Field(default=None, description="Hub revision; None = the newest")
 
     def build(self, *, weights: bool = True) -> Backbone:
-        """The backbone in eval mode, float32, on the CPU.
+        """The backbone in eval mode, float32, on the CPU; torch's random state stays as it is.
 
         Args:
             weights: False builds the architecture on the meta device, to count parameters.
@@ -227,13 +228,15 @@ class BackboneConfig(BaseModel, ABC):
                 reached.
         """
         require("backbone", self.name)
-        if self.checkpoint != TINY:
-            return self._load(weights)
 
         import torch
 
-        with nullcontext() if weights else torch.device("meta"):
-            return self._tiny()
+        # Upstreams draw random weights before they read a file's, and some print meanwhile.
+        with torch.random.fork_rng(devices=[]), redirect_stdout(StringIO()):
+            if self.checkpoint != TINY:
+                return self._load(weights)
+            with nullcontext() if weights else torch.device("meta"):
+                return self._tiny()
 
     @abstractmethod
     def _load(self, weights: bool) -> Backbone:

@@ -78,11 +78,10 @@ class Config(BackboneConfig):
                 model = _unfilled(self.checkpoint, settings)
             if weights or Path(source).is_dir():
                 fits(self.checkpoint, fetch(source, "model.safetensors", self.revision), model)
-            if weights:  # upstream fills the model with random numbers first
-                with torch.random.fork_rng(devices=[]):
-                    model = TimesFM3Torch.from_pretrained(
-                        source, revision=self.revision, strict=True
-                    ).float()
+            if weights:
+                model = TimesFM3Torch.from_pretrained(
+                    source, revision=self.revision, strict=True
+                ).float()
         except (OSError, ValueError, TypeError, SafetensorError) as error:
             raise unavailable(self.name, self.checkpoint, error) from error
         return TimesFM3(model, checkpoint=self.checkpoint)
