@@ -23,6 +23,20 @@ from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.runs import Run
 from tsfm_adapt.signals.recording import FloatArray
 
+# Scores by the names that people know them by.
+PRINTED = {
+    "mase": "MASE",
+    "wql": "WQL",
+    "crps_scaled": "CRPS, scaled",
+    "coverage80": "coverage of the 80 % band",
+    "mae": "MAE",
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "ece": "calibration error",
+}
+
 _SURE = 0.05  # adjusted p below which a row is called better or worse
 
 Kept = Mapping[str, NDArray[Any]]  # what `Task.kept` gave
@@ -80,6 +94,11 @@ class Ranking:
     subjects: int
     windows: int
     synthetic: bool
+
+    @property
+    def scored(self) -> list[Row]:
+        """The rows that did not fail."""
+        return [row for row in self.rows if row.scores]
 
 
 @dataclass(frozen=True)
