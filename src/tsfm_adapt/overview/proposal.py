@@ -16,8 +16,8 @@ import numpy as np
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.overview.survey import Channel, Survey
-from tsfm_adapt.signals.audit import duplicated
 from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, clean
+from tsfm_adapt.signals.duplicates import duplicated
 from tsfm_adapt.signals.plausible import Range, Vital, vital
 from tsfm_adapt.signals.readers.base import ReaderConfig
 from tsfm_adapt.signals.recording import RecordingSet
