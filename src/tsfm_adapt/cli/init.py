@@ -11,7 +11,8 @@ import typer
 from tsfm_adapt.cli.options import Json, Quiet, print_json
 
 if TYPE_CHECKING:
-    from tsfm_adapt.overview.proposal import ChannelLine, Proposal
+    from tsfm_adapt.overview.channel_lines import ChannelLine
+    from tsfm_adapt.overview.proposal import Proposal
     from tsfm_adapt.overview.survey import Channel, Survey
 
 
@@ -111,7 +112,7 @@ def _shown(survey: Survey, proposal: Proposal) -> list[str]:
 
 def _remarks(channel: Channel, line: ChannelLine) -> list[str]:
     """What is odd about a channel."""
-    from tsfm_adapt.overview.proposal import readings, share_measured
+    from tsfm_adapt.overview.wording import readings, share_measured
 
     remarks = []
     if channel.regular and channel.measured < channel.samples:
@@ -186,7 +187,7 @@ def _rate(channel: Channel) -> str:
 
 
 def _time(seconds: float) -> str:
-    from tsfm_adapt.overview.proposal import duration
+    from tsfm_adapt.overview.wording import duration
 
     return duration(seconds)
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import yaml
 
-from tsfm_adapt.overview.proposal import ChannelLine, Proposal, duration
+from tsfm_adapt.overview.channel_lines import ChannelLine
+from tsfm_adapt.overview.proposal import Proposal
+from tsfm_adapt.overview.wording import duration
 from tsfm_adapt.recipe.files import loads
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
 

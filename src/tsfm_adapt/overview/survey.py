@@ -12,6 +12,7 @@ from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers.base import ReaderConfig
 from tsfm_adapt.signals.recording import BoolArray, Events, FloatArray, Recording
 
+_TRIAL = 4096  # samples: a longer recording with a label is no trial
 _KEPT = 4000  # values of a channel and recording that stay for quantiles
 _QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)
 _PICTURED = 12  # recordings
@@ -107,6 +108,16 @@ class Survey:
     def subjects(self) -> int:
         """How many are known."""
         return len({item.subject for item in self.listed})
+
+    @property
+    def trials(self) -> bool:
+        """Many short recordings, each with a class."""
+        labelled = sum("label" in item.labels for item in self.listed)
+        return (
+            len(self.listed) >= 10
+            and labelled >= 0.9 * len(self.listed)
+            and max(self.samples) <= _TRIAL
+        )
 
 
 @dataclass
