@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from math import cos, pi
@@ -376,3 +377,41 @@ def test_two_processes_train_the_weights_that_one_trains(tmp_path, recipe_text):
             assert one["val_loss"] == pytest.approx(other["val_loss"], rel=1e-5)
     mase = [r.scores["models"]["adapted"]["overall"]["mase"] for r in (alone, two)]
     assert mase[0] == pytest.approx(mase[1], rel=1e-4)
+
+
+def launched_by_torchrun(command):
+    arguments = ["--nproc-per-node=2", "--standalone", "-m", "tsfm_adapt", *command]
+    return [subprocess.Popen([sys.executable, "-m", "torch.distributed.run", *arguments])]
+
+
+def launched_by_srun(command):
+    """As SLURM starts the tasks of a job, as far as a process can tell."""
+    common = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2"}
+    common |= {"SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_NODEID": "0"}
+    common |= {"SLURM_NODELIST": "localhost", "MASTER_ADDR": "127.0.0.1"}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        common["MASTER_PORT"] = str(probe.getsockname()[1])
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "tsfm_adapt", *command],
+            env={**os.environ, **common, "SLURM_PROCID": rank, "SLURM_LOCALID": rank},
+        )
+        for rank in ("0", "1")
+    ]
+
+
+@pytest.mark.parametrize("launched", [launched_by_torchrun, launched_by_srun])
+def test_whoever_starts_the_processes_one_run_is_written(tmp_path, recipe_text, launched):
+    (tmp_path / "recipe.yaml").write_text(recipe_text)
+    command = ["train", tmp_path / "recipe.yaml", "--runs", tmp_path / "runs", "--quiet"]
+    command += ["--set=train.devices=2", "--set=train.strategy=ddp"]
+    started = launched([str(word) for word in command])
+    try:
+        assert [process.wait(300) for process in started] == [0] * len(started)
+    finally:
+        for process in started:
+            process.kill()
+    (folder,) = (tmp_path / "runs").glob("*/*")
+    assert [line["step"] for line in lines(folder)] == [0, 1, 2, 4, 4]
+    assert Run(folder).scores["models"]["adapted"]["overall"]["mase"] > 0

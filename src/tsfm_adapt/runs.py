@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 # Set for the processes that Lightning starts for further devices: they join the first one's run.
 _JOIN = "TSFM_ADAPT_RUN"
 
+# How torchrun, Lightning and srun number processes, in the order in which Lightning asks.
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+
 # What --smoke changes in a recipe.
 SMOKE = {"train.steps": 2, "train.batch_size": 2, "train.accumulate": 1, "train.warmup": 0.0}
 
@@ -414,7 +417,8 @@ def _created(recipe: Recipe, runs: Path, smoke: bool, alone: bool) -> Run:
 
 def first_process() -> bool:
     """False in the processes that a launcher starts for further devices."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+    told = [os.environ[name] for name in _RANKS if name in os.environ]
+    return not told or int(told[0]) == 0
 
 
 def _versions() -> dict[str, str]:
