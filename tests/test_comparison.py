@@ -153,6 +153,16 @@ def test_processes_find_what_one_process_finds(recipe, compared, tmp_path):
     assert overall(apart.folders).items() <= overall(finished.folders).items()
 
 
+def test_unless_asked_every_core_works_up_to_four_and_no_gpu_is_shared(recipe, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for cores, jobs in ((None, 1), (1, 1), (2, 2), (64, 4)):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        assert comparison.default_jobs(recipe) == jobs
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert comparison.default_jobs(recipe) == 1
+    assert comparison.default_jobs(recipe.override({"train.accelerator": "cpu"})) == 4
+
+
 def test_an_interrupt_of_the_first_process_stops_all_and_their_steps_are_kept(recipe, tmp_path):
     endless = {"train.steps": 10**6, "train.checkpoint_every": 10**6}
     (tmp_path / "endless.yaml").write_text(dumps(recipe.override(endless)))

@@ -7,6 +7,7 @@ scored alone on the same windows. What is finished is not computed again.
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,9 @@ from tsfm_adapt.signals.windows import Windows
 from tsfm_adapt.workers import each
 
 NONE = "none"  # among adapters: the backbone as it is, or under the recipe's head
+
+_AT_MOST = 4  # runs at once, unless asked for more: each holds a model and the recordings
+_LONGER = 20  # times that a run which trains is taken to last longer, until the first is done
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ def run(
         progress.say(f"{len(done)} of {len(wanted)} runs were finished before")
     failures: dict[str, str] = {}
     start_s = time.monotonic()
+    all_work = left_work = sum(map(_work, todo))
     try:
         baselines = bench.baselines(progress)
         for number, (cell, path, failure) in enumerate(_worked(bench, todo, jobs, progress), 1):
@@ -114,8 +119,9 @@ def run(
                 failures[cell.name] = failure
             else:
                 done[cell.name] = path
+            left_work -= _work(cell)
             spent_s = time.monotonic() - start_s
-            left_s = spent_s / number * (len(todo) - number)
+            left_s = spent_s / (all_work - left_work) * left_work
             state = "done" if path is not None else f"failed: {failure.splitlines()[0]}"
             eta = f", about {left_s / 60:.0f} min left" if number < len(todo) else ""
             progress.say(f"{number}/{len(todo)} {cell.name}: {state}{eta}")
@@ -126,6 +132,11 @@ def run(
         ) from None
     ordered = [done[cell.name] for cell in wanted if cell.name in done]
     return Finished((baselines, *ordered), failures)
+
+
+def _work(cell: Cell) -> int:
+    """How long a run takes, roughly, beside others; estimates of the time left depend on it."""
+    return _LONGER if cell.recipe.adapts else 1
 
 
 Outcome = tuple[Path | None, str]  # the run's folder, or why there is none
@@ -140,6 +151,7 @@ def _worked(
             progress.say(f"== {cell.name}")
             yield cell, *bench.outcome(cell, progress)
         return
+    progress.say(f"{len(todo)} runs, {jobs} at once; each gives a line when it is done")
     for cell, outcome in each(partial(_quietly, bench), todo, jobs):
         yield cell, *outcome
 
@@ -196,6 +208,15 @@ class _Bench:
 
     def _place(self, cell: Cell) -> Path:
         return self.folder / "cells" / re.sub(r"[^A-Za-z0-9._+-]", "_", cell.name)
+
+
+def default_jobs(recipe: Recipe) -> int:
+    """One run a core, at most four; one where training uses a GPU, which runs would share."""
+    from tsfm_adapt.model import device_for
+
+    if device_for(recipe.train.accelerator).type != "cpu":
+        return 1
+    return min(_AT_MOST, os.cpu_count() or 1)
 
 
 @lru_cache(maxsize=1)

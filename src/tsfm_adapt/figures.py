@@ -11,12 +11,25 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_DIGITS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 _UNITS = ((172800.0, 86400.0, "days"), (7200.0, 3600.0, "h"), (120.0, 60.0, "min"), (0, 1.0, "s"))
 
 
 def time_unit(duration_s: float) -> tuple[float, str]:
     """The unit, in seconds and by name, in which an axis of such a length reads well."""
     return next((size, name) for least, size, name in _UNITS if duration_s >= least)
+
+
+def logarithmic(axis: Axes) -> None:
+    """Makes the x axis of what was drawn logarithmic, with ticks that fit the span."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.set_xscale("log")
+    low, high = axis.get_xlim()
+    digits = (1.0,) if high > 30 * low else (1.0, 2.0, 5.0) if high > 5 * low else _DIGITS
+    axis.xaxis.set_major_locator(LogLocator(subs=digits))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 
 
 def panels(count: int, columns: int) -> tuple[Figure, list[Axes]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsfm_adapt.figures import panels
+from tsfm_adapt.figures import logarithmic, panels
 from tsfm_adapt.ranking import PRINTED, Ranking, Row
 from tsfm_adapt.recipe.parts import cleaning_plan
 from tsfm_adapt.signals.windows import Windows
@@ -121,7 +121,7 @@ def _costs(ranking: Ranking) -> Figure:
         if best is not None and level is not None:
             axis.axhline(level, color="C7", ls=":", label=best.name)
         axis.set(xlabel=label, ylabel=PRINTED.get(ranking.metric, ranking.metric))
-        axis.set_xscale("log")
+        logarithmic(axis)
     _legend(figure, axes[0])
     return figure
 

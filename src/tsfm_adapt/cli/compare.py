@@ -33,7 +33,13 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="Where it goes; default runs/<recipe name>/compare.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at once, each a process.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Runs at once, each a process; default one a core, at most 4, or 1 on a GPU.",
+        ),
+    ] = None,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Two steps on a few windows each.")
     ] = False,
@@ -73,7 +79,7 @@ def _recipe(
     chosen: tuple[list[str], list[str], list[int]],
     sets: Sequence[str],
     out: Path | None,
-    jobs: int,
+    jobs: int | None,
     smoke: bool,
     progress: Progress,
 ) -> tuple[Path, dict[str, Any]]:
@@ -85,6 +91,7 @@ def _recipe(
 
     folder = out or Path("runs") / recipe.name / "compare"
     wanted = comparison.cells(recipe, *chosen)
+    jobs = jobs or comparison.default_jobs(recipe)
     finished = comparison.run(recipe, wanted, folder, progress, jobs, smoke)
     ranked = ranking.rank(finished.folders, finished.failures)
     with progress.step("writing the report"):
