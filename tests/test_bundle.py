@@ -303,11 +303,18 @@ ABOUT_CHANNELS = {
     "prompts of channels": prompt.Config(per="channel", depth="deep"),
     "generated prompts": generated_prompt.Config(aggregator="rnn", width=8),
 }
+# In the encoder there are the latents and surrogates, whichever is named first.
+TOGETHER = {
+    "latents, mixed": (ABOUT_CHANNELS["pca"], ABOUT_CHANNELS["mixer"]),
+    "mixed, latents": (ABOUT_CHANNELS["mixer"], ABOUT_CHANNELS["pca"]),
+    "prompts of surrogates": (ABOUT_CHANNELS["pair"], ABOUT_CHANNELS["prompts of channels"]),
+}
 SETTING = Setting(("c0", "c1", "c2"), ("p0", "p1"))
 
 
 def about_channels(name, setting=SETTING, seed=0):
-    return model(adapters=[ABOUT_CHANNELS[name].build()], seed=seed, setting=setting)
+    configs = TOGETHER.get(name) or (ABOUT_CHANNELS[name],)
+    return model(adapters=[config.build() for config in configs], seed=seed, setting=setting)
 
 
 def card_about(adapted):
@@ -319,7 +326,7 @@ def card_about(adapted):
     )
 
 
-@pytest.mark.parametrize("name", ABOUT_CHANNELS)
+@pytest.mark.parametrize("name", [*ABOUT_CHANNELS, *TOGETHER])
 def test_what_was_fitted_and_trained_comes_back_together(tmp_path, name):
     batch = random_batch(windows=2, channels=3, samples=40, horizon=16)
     adapted = about_channels(name)

@@ -93,6 +93,10 @@ class AdaptedModel(nn.Module):
             )
         _check_order(adapters)
         self.setting = setting or Setting()
+        given = self.setting.channels
+        for adapter in adapters:
+            given = adapter.encoded(given)
+        self.setting = replace(self.setting, in_place=given)
         rate_of: dict[int, float | None] = {}  # by id of the parameter
         own_rates = rates or [None] * len(adapters)
         pairs = zip(adapters, own_rates, strict=True)

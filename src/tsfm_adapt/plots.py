@@ -187,7 +187,8 @@ def channel_attention(model: AdaptedModel, windows: Windows) -> Figure:
     found = attention.channel_attention(model, windows)
     some = windows.recordings[0]
     count = next(iter(found.values())).shape[0]
-    names = list(some.channels) if count == len(some.channels) else _numbered(count)
+    given = model.setting.encoded
+    names = list(given) if len(given) == count else _numbered(count)
     highest = max(float(np.nanmax(share)) for share in found.values())
     figure, axes = panels(len(found), _columns(len(found)))
     for axis, (place, share) in zip(axes, found.items(), strict=False):

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from tsfm_adapt.adapters.base import Setting
     from tsfm_adapt.backbones.base import Backbone
     from tsfm_adapt.batches import Batch
     from tsfm_adapt.signals.recording import FloatArray, Recording
@@ -27,19 +26,19 @@ _FLAT = 1e-4
 # What an adapter needs
 
 
-def channels_of(setting: Setting, adapter: str, at_least: int = 1) -> tuple[str, ...]:
-    """The channels of the data.
+def channels_of(channels: tuple[str, ...], adapter: str, at_least: int = 1) -> tuple[str, ...]:
+    """The channels, of the data or of what the backbone is given.
 
     Raises:
         RecipeError: they are not known, or are too few.
     """
-    if len(setting.channels) < at_least:
+    if len(channels) < at_least:
         raise RecipeError(
             f"adapters.{adapter}: needs at least {at_least} channels, which are known when it is "
-            f"attached; there are {len(setting.channels)} ({', '.join(setting.channels)}). Add "
-            f"channels to data.channels, or leave {adapter} out."
+            f"attached; there are {len(channels)} ({', '.join(channels)}). Add channels to "
+            f"data.channels, or leave {adapter} out."
         )
-    return setting.channels
+    return channels
 
 
 def needs_input_gradients(backbone: Backbone, what: str, instead: str) -> None:
@@ -149,13 +148,18 @@ def level(values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def seen_as(
-    batch: Batch, values: Tensor, observed: Tensor, shift: Tensor, scale: Tensor, names: list[str]
+    batch: Batch,
+    values: Tensor,
+    observed: Tensor,
+    shift: Tensor,
+    scale: Tensor,
+    names: tuple[str, ...],
 ) -> Batch:
     """The batch with other series (B, K, T), less `shift` and divided by `scale` (B, K, 1)."""
     import torch
 
     scaled = torch.where(observed, (values - shift) / scale, 0.0)
-    return replace(batch.without_target(), values=scaled, observed=observed, channels=tuple(names))
+    return replace(batch.without_target(), values=scaled, observed=observed, channels=names)
 
 
 # Forecasts

@@ -64,7 +64,7 @@ class Affine(Adapter):
         """
         from tsfm_adapt.adapters._nets.affine import Correction
 
-        count = len(channels_of(setting, self.name))
+        count = len(channels_of(setting.channels, self.name))
         if self.per_subject and not setting.subjects:
             raise RecipeError(
                 "adapters.affine.per: subject needs the same subjects in train and test, which "

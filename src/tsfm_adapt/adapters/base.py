@@ -26,6 +26,12 @@ class Setting:
 
     channels: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()  # of train, where every part has the same: a split by time
+    in_place: tuple[str, ...] | None = None  # what adapters put in place of the channels
+
+    @property
+    def encoded(self) -> tuple[str, ...]:
+        """The names of the series that the backbone is given for a window."""
+        return self.channels if self.in_place is None else self.in_place
 
 
 class Adapter(ABC):
@@ -55,6 +61,10 @@ class Adapter(ABC):
             RecipeError: the adapter does not fit this backbone or these channels, or would train
                 nothing.
         """
+
+    def encoded(self, channels: tuple[str, ...]) -> tuple[str, ...]:
+        """What `signal` makes of these channels, by name."""
+        return channels
 
     def fit(self, train: Windows) -> None:  # noqa: B027
         """Computes what is fitted, not trained, into buffers of `module`; train only.

@@ -85,7 +85,7 @@ class ChannelMixer(Adapter):
 
         from tsfm_adapt.adapters._nets.channel_mixer import AttentionMixer, MlpMixer
 
-        self.channels = channels_of(setting, self.name, at_least=2)
+        self.channels = channels_of(setting.encoded, self.name, at_least=2)
         count, size, device = len(self.channels), backbone.spec.width, device_of(backbone)
         self._mixers = {
             layer: AttentionMixer(count, size, self.width, self.heads, device)
@@ -108,7 +108,7 @@ class ChannelMixer(Adapter):
             raise RecipeError(
                 f"adapters.channel_mixer: it was made for {len(self.channels)} channels "
                 f"({', '.join(self.channels)}); {tokens.shape[1]} arrive. Give it the channels "
-                "that it was trained on, and no adapter before it that changes their number."
+                "that it was trained on."
             )
         changes: Tensor = mixer(tokens)
         return tokens + changes.to(tokens.dtype)

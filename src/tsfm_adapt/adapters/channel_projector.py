@@ -101,8 +101,8 @@ class ChannelProjector(Adapter):
         """
         from tsfm_adapt.adapters._nets.channel_projector import Projection
 
-        channels = channels_of(setting, self.name)
-        latents = len(channels) if self.latents is None else self.latents
+        channels = channels_of(setting.channels, self.name)
+        latents = self.latents or len(channels)
         if latents > len(channels):
             raise RecipeError(
                 f"adapters.channel_projector.latents: {latents} latents of {len(channels)} "
@@ -118,6 +118,10 @@ class ChannelProjector(Adapter):
         varies = self.form == "variational"
         device = device_of(backbone)
         self.module = Projection(len(channels), latents, self.form != "pca", varies, device)
+
+    def encoded(self, channels: tuple[str, ...]) -> tuple[str, ...]:
+        """The latents."""
+        return _names(self.latents or len(channels))
 
     def fit(self, train: Windows) -> None:
         """Each channel's mean and deviation, and the principal directions of train."""
@@ -139,7 +143,7 @@ class ChannelProjector(Adapter):
         if self.form == "variational" and module.training:
             spread = (0.5 * module.log_variances(channels)).exp()
             drawn = means + spread * torch.randn_like(means)
-        names = [f"latent{number}" for number in range(means.shape[1])]
+        names = _names(means.shape[1])
         return seen_as(batch, drawn, observed, shift, scale, names)
 
     def restore(self, forecast: Forecast, batch: Batch) -> Forecast:
@@ -171,6 +175,10 @@ class ChannelProjector(Adapter):
         """(B, K, T)."""
         any_channel = batch.observed.any(1, keepdim=True)
         return any_channel.expand(-1, len(self.module.directions), -1)
+
+
+def _names(latents: int) -> tuple[str, ...]:
+    return tuple(f"latent{number}" for number in range(latents))
 
 
 def _decoded(latent: Forecast, weight: Tensor) -> Forecast:

@@ -69,7 +69,7 @@ class Prompt(Adapter):
         import torch
         from torch import nn
 
-        self.channels = setting.channels
+        self.channels = setting.encoded
         if self.per == "channel" and not self.channels:
             raise RecipeError(
                 "adapters.prompt.per: 'channel' needs the names of the channels, and none are "
@@ -101,7 +101,7 @@ class Prompt(Adapter):
         if unknown:
             raise RecipeError(
                 f"adapters.prompt.per: 'channel' has prompts for {', '.join(self.channels)}, but "
-                f"the backbone is given {', '.join(unknown)}. Where another adapter changes the "
-                "channels, use per: shared."
+                f"the backbone is given {', '.join(unknown)}. Give it the channels that it was "
+                "trained on."
             )
         return [self.channels.index(channel) for channel in batch.channels]

@@ -84,7 +84,7 @@ class SurrogatePair(Adapter):
         """
         from tsfm_adapt.adapters._nets.surrogate_pair import Surrogates
 
-        count = len(channels_of(setting, self.name))
+        count = len(channels_of(setting.channels, self.name))
         needs_input_gradients(
             backbone,
             "adapters.surrogate_pair",
@@ -92,6 +92,10 @@ class SurrogatePair(Adapter):
         )
         width = min(max(2 ** (floor(log2(count)) + 1), 32), 512)
         self.module = Surrogates(count, self.width or width, device_of(backbone))
+
+    def encoded(self, channels: tuple[str, ...]) -> tuple[str, ...]:
+        """The first surrogate of each, then the second of each."""
+        return tuple(f"{channel} {number}" for number in "12" for channel in channels)
 
     def fit(self, train: Windows) -> None:
         """Each channel's mean and deviation in train."""
@@ -102,7 +106,7 @@ class SurrogatePair(Adapter):
     def signal(self, batch: Batch) -> Batch:
         """The first surrogate of each channel, then the second of each."""
         values, observed = self._surrogates(batch)
-        names = [f"{channel} {number}" for number in "12" for channel in batch.channels]
+        names = self.encoded(batch.channels)
         return seen_as(batch, values, observed, *level(values, observed), names)
 
     def restore(self, forecast: Forecast, batch: Batch) -> Forecast:
