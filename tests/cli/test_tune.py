@@ -242,6 +242,17 @@ def test_a_study_killed_in_a_trial_and_resumed_by_two_workers_has_all_its_trials
     assert 2 <= len(workers) <= 3, "the one that was killed, and others after it"
 
 
+def test_train_takes_adapters_that_the_search_does_not_fit(
+    cli: Callable[..., Any], searched: dict[str, Any], written: Callable[..., Path]
+) -> None:
+    path, other = written(searched), "adapters=[{name: affine}]"
+    outcome = cli("tune", path, "--set", other)
+    assert outcome.code == 2
+    assert "search.space.adapters.lora.rank" in outcome.err
+    outcome = cli("train", path, "--set", other, "--smoke", "--quiet")
+    assert outcome.code == 0, outcome.err
+
+
 def test_what_cannot_be_tuned_is_refused_before_anything_is_made(
     cli: Callable[..., Any], searched: dict[str, Any], written: Callable[..., Path]
 ) -> None:

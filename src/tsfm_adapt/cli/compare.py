@@ -85,7 +85,7 @@ def _recipe(
 ) -> tuple[Path, dict[str, Any]]:
     from tsfm_adapt.recipe.files import load
 
-    recipe = load(path, sets)
+    recipe = load(path, sets, to_tune=False)
 
     from tsfm_adapt import comparison, ranking, report
 

@@ -25,7 +25,7 @@ def command(
     from tsfm_adapt.progress import Progress
     from tsfm_adapt.recipe.files import load
 
-    resolved = load(recipe, sets or ())
+    resolved = load(recipe, sets or (), to_tune=False)
 
     from tsfm_adapt import runs as work
 

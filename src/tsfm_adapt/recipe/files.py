@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from tsfm_adapt.recipe.schema import Recipe
 
 
-def load(path: Path, sets: Sequence[str] = ()) -> Recipe:
+def load(path: Path, sets: Sequence[str] = (), *, to_tune: bool = True) -> Recipe:
     """Reads and validates a recipe.
 
     Args:
         path: a YAML file.
         sets: overrides of the form `a.b=value`, the value in YAML.
+        to_tune: False leaves `search` out, whose space need not fit what was overridden.
 
     Raises:
         RecipeError: the file or an override breaks a rule.
@@ -35,10 +36,12 @@ def load(path: Path, sets: Sequence[str] = ()) -> Recipe:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe: cannot read '{path}': {error}. Give a YAML file.") from error
-    return loads(text, sets, source=str(path))
+    return loads(text, sets, source=str(path), to_tune=to_tune)
 
 
-def loads(text: str, sets: Sequence[str] = (), source: str = "recipe") -> Recipe:
+def loads(
+    text: str, sets: Sequence[str] = (), source: str = "recipe", *, to_tune: bool = True
+) -> Recipe:
     """Reads and validates a recipe from text; see `load`."""
     tree = parse_mapping(text, source)
     changes: dict[str, Any] = {}
@@ -48,7 +51,10 @@ def loads(text: str, sets: Sequence[str] = (), source: str = "recipe") -> Recipe
             raise RecipeError(f"--set {entry}: use the form a.b=value.")
         plain = value.startswith("%")  # YAML keeps % for itself; here it is a unit
         changes[key.strip()] = value if plain else _parse(value, f"--set {key}")
-    return validated(changed(tree, changes))
+    tree = changed(tree, changes)
+    if not to_tune:
+        tree.pop("search", None)
+    return validated(tree)
 
 
 def parse_mapping(text: str, source: str) -> dict[str, Any]:
