@@ -50,7 +50,8 @@ class Cell:
         Raises:
             RecipeError: a change breaks a rule.
         """
-        return load(RECIPES / f"{self.recipe}.yaml").override(dict(self.changes))
+        recipe = load(RECIPES / f"{self.recipe}.yaml", to_tune=False)
+        return recipe.override(dict(self.changes))
 
 
 def finish(
