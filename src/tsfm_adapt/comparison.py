@@ -32,7 +32,7 @@ from tsfm_adapt.workers import each
 NONE = "none"  # among adapters: the backbone as it is, or under the recipe's head
 
 _AT_MOST = 4  # runs at once, unless asked for more: each holds a model and the recordings
-_LONGER = 20  # times that a run which trains is taken to last longer, until the first is done
+_LONGER = 20  # times that a run which trains is taken to last longer than one that only scores
 
 
 @dataclass(frozen=True)

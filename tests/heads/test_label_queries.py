@@ -82,6 +82,11 @@ def test_what_cannot_be_shared_is_refused(source, tmp_path):
         build(source, family=wide)
     with pytest.raises(RecipeError, match="read the tokens of other base weights"):
         classified(label_queries.Config(shared=str(source)), Chronos2.tiny())  # not roughened
+    written = (source / "bundle.json").read_text()
+    (source / "bundle.json").write_text("[]")
+    with pytest.raises(RecipeError, match=r"bundle\.json' cannot be read"):
+        build(source)
+    (source / "bundle.json").write_text(written)
     (source / "modules.safetensors").write_bytes(b"not tensors")
     with pytest.raises(RecipeError, match="cannot be read"):
         build(source)

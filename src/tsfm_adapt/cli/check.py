@@ -55,10 +55,8 @@ def _described(channel: Mapping[str, Any]) -> str:
     """`Temp: 'Temp rectal' at 1 Hz -> 100 Hz: sparse, a value in 1 of 100 samples`."""
     source = "" if channel["source"] == channel["name"] else f"'{channel['source']}' "
     rate_hz = channel["found_hz"]
-    found = (
-        f"{source}at {_hertz(rate_hz)}" if rate_hz else f"{source}at the times written beside them"
-    )
-    return f"{channel['name']}: {found} -> {_hertz(channel['rate_hz'])}: {channel['how']}"
+    found = f"at {_hertz(rate_hz)}" if rate_hz else "at the times written beside them"
+    return f"{channel['name']}: {source}{found} -> {_hertz(channel['rate_hz'])}: {channel['how']}"
 
 
 def _hertz(rate_hz: float) -> str:

@@ -105,7 +105,7 @@ class LabelQueries(ClassHead):
             return
         folder = _bundle(Path(self.shared).expanduser())
         self._take(_block_of(folder))
-        base = json.loads((folder / "bundle.json").read_text())["base_sha256"]
+        base = _base_of(folder)
         if base != self.plan.base_sha256:
             raise RecipeError(
                 f"head.shared: the block of '{self.shared}' read the tokens of other base weights "
@@ -149,6 +149,17 @@ def _bundle(folder: Path) -> Path:
             "bundle or run that was trained with label_queries."
         )
     return inner
+
+
+def _base_of(folder: Path) -> str:
+    """The hash of the base weights that a bundle was trained on."""
+    try:
+        return str(json.loads((folder / "bundle.json").read_bytes())["base_sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecipeError(
+            f"head.shared: '{folder / 'bundle.json'}' cannot be read ({error}). Save the bundle "
+            "again."
+        ) from error
 
 
 def _block_of(folder: Path) -> dict[str, Tensor]:
