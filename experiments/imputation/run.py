@@ -35,6 +35,7 @@ BACKBONES = (
 # A token a sample, decoded one by one: the many gaps of Challenge 2012 would take hours.
 ONLY_MINUTE = ("chronos_t5", "lag_llama")
 LORA = {"name": "lora", "rank": 8, "alpha": 16, "sites": ["attn.q", "attn.v", "mlp.out"]}
+MIXER = {"name": "channel_mixer"}
 HEAD = {"name": "reconstruction", "lr": 3e-3}
 BUDGET = {"train.steps": 300, "train.batch_size": 32, "train.lr": 1e-3}
 
@@ -46,11 +47,13 @@ class Way:
     backbone: str
     route: str  # two_sided, native or head
     trained: bool
+    mixed: bool = False  # a channel mixer beside LoRA
 
     @property
     def name(self) -> str:
         """Of the result file, behind the recipe's."""
-        return f"{self.backbone}-{self.route}" + ("-lora" if self.trained else "")
+        adapters = ("-lora" if self.trained else "") + ("+mixer" if self.mixed else "")
+        return f"{self.backbone}-{self.route}{adapters}"
 
     def changes(self) -> dict[str, Any]:
         """Of the recipe."""
@@ -58,7 +61,7 @@ class Way:
         drawn = {"prediction": "expected"} if self.backbone == "chronos_t5" else {}
         changes: dict[str, Any] = {
             "backbone": {"name": self.backbone} | drawn,
-            "adapters": [LORA] if self.trained else [],
+            "adapters": [LORA] * self.trained + [MIXER] * self.mixed,
             "task.route": "auto" if self.route == "head" else self.route,
         }
         if self.route == "head":
@@ -77,6 +80,7 @@ WAYS = (
     Way("moment", "native", True),
     Way("chronos_bolt", "head", True),
     Way("chronos_bolt", "two_sided", True),
+    Way("chronos_bolt", "two_sided", True, mixed=True),
 )
 
 
