@@ -89,7 +89,7 @@ def test_no_two_recipes_share_a_name():
 
 @each_file
 def test_its_smoke_run_goes_from_data_to_scores(path, tmp_path, monkeypatch, capsys):
-    recipe = load(path)
+    recipe = load(path, to_tune=False)
     reader = recipe.data.reader
     if problem := component("reader", reader.name).problem:
         pytest.skip(f"reader '{reader.name}' {problem}")
