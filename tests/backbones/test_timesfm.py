@@ -190,6 +190,11 @@ class TestCheckpoint(CheckpointContract):
     parts = ("tokenizer", "stacked_xf.1", "output_projection_quantiles")
     foreign = "chronos2", r"lacks \d+ of the model's weights"
 
+    def test_sizes_that_the_weights_do_not_fit_are_refused_before_any_is_read(
+        self, folder, tmp_path, misfit
+    ):
+        self.refused(copied(folder, tmp_path, misfit), weights=False)
+
     def test_the_settings_come_from_the_checkpoint(self, folder):
         spec = Config(checkpoint=str(folder)).build(weights=False).spec
         assert (spec.name, spec.width, spec.layers, spec.patch) == ("timesfm", 32, 2, 32)

@@ -97,7 +97,7 @@ class CheckpointContract:
 
     def refused(self, folder, weights=True):
         """Why a folder is not loaded, which names it."""
-        with pytest.raises((RecipeError, EnvironmentProblem)) as refused:
+        with pytest.raises(RecipeError) as refused:
             self.load(folder, weights)
         assert str(folder) in str(refused.value)
         return str(refused.value)
@@ -139,6 +139,9 @@ class CheckpointContract:
         backbone = self.backbone_class.tiny()
         backbone.network.to(torch.bfloat16)
         self.write(backbone, tmp_path)
+        file = tmp_path / "model.safetensors"
+        half = {name: t.to(torch.bfloat16) for name, t in load_file(file).items()}
+        save_file(half, file, metadata={"format": "pt"})  # some write float32 whatever they hold
         network = self.load(tmp_path).network
         tensors = [*network.parameters(), *network.buffers()]
         assert {t.dtype for t in tensors if t.is_floating_point()} == {torch.float32}
@@ -184,7 +187,8 @@ class CheckpointContract:
 
     def test_weights_that_the_file_lacks_are_never_made_up(self, folder, tmp_path, part):
         copied(folder, tmp_path, keep=lambda name: not name.startswith(part))
-        assert re.search(rf"lacks .* first {re.escape(part)}", self.refused(tmp_path))
+        lost = sum(n.startswith(part) for n in load_file(folder / "model.safetensors"))
+        assert f"lacks {lost} of the model's weights, first {part}" in self.refused(tmp_path)
 
     @pytest.mark.parametrize("weights", [True, False])
     def test_a_model_of_another_family_is_refused_by_name(self, tmp_path, weights):
