@@ -57,7 +57,7 @@ class Way:
 
     def changes(self) -> dict[str, Any]:
         """Of the recipe."""
-        # One expected path instead of twenty drawn ones: these took minutes a window.
+        # One expected path is decoded instead of twenty drawn ones.
         drawn = {"prediction": "expected"} if self.backbone == "chronos_t5" else {}
         changes: dict[str, Any] = {
             "backbone": {"name": self.backbone} | drawn,
