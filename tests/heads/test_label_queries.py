@@ -18,6 +18,7 @@ from tsfm_adapt.heads._nets.attention import LabelQueries, SharedBlock
 
 class TestLabelQueries(ClassHeadContract):
     config = label_queries.Config(probes=2)
+    added_to_all = frozenset({"module_of_head.block.leave.bias"})
 
 
 def backbone():
