@@ -46,7 +46,7 @@ evaluate: {{max_windows: 200}}
 INDEX = """
 import sys, time
 from pathlib import Path
-from tsfm_adapt.progress import Progress
+from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.recipe.files import load
 from tsfm_adapt.recipe.parts import prepare, read_clean
 recipe = load(Path(sys.argv[1]), ())

@@ -2,8 +2,8 @@
 
 The embedded Chronos-Bolt is frozen, and a linear head trains on windows of a synthetic cohort:
 6 channels x 360 samples, batches of 32. With the cache all epochs run, from an empty one; without
-it, a few epochs, from which 50 are extrapolated linearly. Both are `tsfm_adapt.training.fit` in
-one process, without validation; the head's fit on train, which is the same in both, is left out.
+it, a few epochs, from which 50 are extrapolated linearly. Both are `training.loop.fit` in one
+process, without validation; the head's fit on train, which is the same in both, is left out.
 Seconds are the processor's, so that others on the machine do not count.
 
 Bar: 50 epochs at least 20 times as fast with the cache. Exits with 1 where it is missed.
@@ -20,13 +20,13 @@ from pathlib import Path
 
 import torch
 
-from tsfm_adapt.building import put_together
-from tsfm_adapt.features import remembered
-from tsfm_adapt.progress import Progress
+from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.recipe.files import loads
 from tsfm_adapt.recipe.parts import Parts, prepare
 from tsfm_adapt.recipe.schema import Recipe
-from tsfm_adapt.training import fit
+from tsfm_adapt.training.building import put_together
+from tsfm_adapt.training.feature_cache import remembered
+from tsfm_adapt.training.loop import fit
 
 BAR = 20.0
 RECIPE = """

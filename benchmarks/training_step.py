@@ -5,7 +5,7 @@ the slowest), drawn from 20 recordings of 50 000 samples; LoRA rank 8 on q, k, v
 weights. The contestants run in turns in one process, and a step is the time from one entry into
 the model to the next, the drawing of its batch included:
 
-- ours: `tsfm_adapt.training.fit`, on Lightning;
+- ours: `tsfm_adapt.training.loop.fit`, on Lightning;
 - bare: the same model, batches and settings in a plain PyTorch loop; its losses must be ours, bit
   by bit;
 - upstream, of Chronos-2: `Chronos2Pipeline.fit`, on the trainer of transformers, with the same
@@ -33,17 +33,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.adapters import lora
 from tsfm_adapt.batches import collate
-from tsfm_adapt.checkpoints import reseed, stream
 from tsfm_adapt.cli.tables import lines
 from tsfm_adapt.components import component, config_class, names
 from tsfm_adapt.model import AdaptedModel
-from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.schema import Train
 from tsfm_adapt.signals.recording import FloatArray, Recording
 from tsfm_adapt.signals.windows import Windows, WindowSpec, step_indices
-from tsfm_adapt.training import fit
+from tsfm_adapt.training.checkpoints import reseed, stream
+from tsfm_adapt.training.loop import fit
 
 OVER_BARE, OVER_UPSTREAM, LOSSES_AGREE = 1.05, 0.8, 0.05
 BATCH, CHANNELS, CONTEXT, HORIZON = 32, 7, 512, 96

@@ -18,20 +18,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsfm_adapt import atomic, runs
-from tsfm_adapt.building import build
-from tsfm_adapt.checkpoints import forget_peak_memory
-from tsfm_adapt.classification import ClassErrors
+from tsfm_adapt._util import atomic
+from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.errors import TsfmAdaptError
-from tsfm_adapt.metrics import ForecastErrors, MaskedErrors
-from tsfm_adapt.progress import Progress
+from tsfm_adapt.evaluation.class_errors import ClassErrors
+from tsfm_adapt.evaluation.forecast_errors import ForecastErrors, MaskedErrors
 from tsfm_adapt.recipe.files import dumps, load
 from tsfm_adapt.recipe.parts import Parts, prepare, scale_of
 from tsfm_adapt.recipe.schema import Recipe
+from tsfm_adapt.runs import run as runs
+from tsfm_adapt.training.building import build
+from tsfm_adapt.training.checkpoints import forget_peak_memory
 
 if TYPE_CHECKING:
-    from tsfm_adapt.checkpoints import Fitted
     from tsfm_adapt.model import AdaptedModel
+    from tsfm_adapt.training.checkpoints import Fitted
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -156,7 +157,7 @@ class Bench:
         Raises:
             RecipeError: an adapter does not fit the backbone or the channels.
         """
-        from tsfm_adapt import training
+        from tsfm_adapt.training import loop as training
 
         parts, folder = self.parts(recipe), self.run_folder(recipe)
         model = build(recipe, parts, Progress(quiet=True))
@@ -175,8 +176,8 @@ class Bench:
         Raises:
             RecipeError: an adapter does not fit the backbone or the channels.
         """
-        from tsfm_adapt import checkpoints
         from tsfm_adapt.model import device_for
+        from tsfm_adapt.training import checkpoints
 
         parts, task, folder = self.parts(recipe), recipe.task.build(), self.run_folder(recipe)
         model, went = build(recipe, parts, Progress(quiet=True)), {}

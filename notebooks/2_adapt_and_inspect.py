@@ -33,7 +33,7 @@ import pandas as pd
 import pyarrow.parquet
 
 from tsfm_adapt import Recipe, Run, compare, embed, plots, prepare
-from tsfm_adapt.progress import Progress
+from tsfm_adapt._util.progress import Progress
 
 real = "TSFM_ADAPT_DATA" in os.environ
 folder = Path(tempfile.mkdtemp())

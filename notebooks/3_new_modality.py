@@ -31,8 +31,8 @@ import pandas as pd
 
 from tsfm_adapt import Recipe, Run, compare, plots, prepare, train
 from tsfm_adapt.errors import RecipeError
-from tsfm_adapt.export import export
-from tsfm_adapt.progress import Progress
+from tsfm_adapt.export.export import export
+from tsfm_adapt._util.progress import Progress
 
 real = "TSFM_ADAPT_DATA" in os.environ
 folder = Path(tempfile.mkdtemp())

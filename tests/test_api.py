@@ -6,8 +6,8 @@ import pytest
 
 import tsfm_adapt
 from tsfm_adapt import Recipe, Recording, Run, compare, load_backbone, prepare, train, zero_shot
+from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.errors import DataError, RecipeError
-from tsfm_adapt.progress import Progress
 
 TREE = {
     "name": "small",

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tsfm_adapt.bundle import read_card
 from tsfm_adapt.recipe.files import parse_mapping
-from tsfm_adapt.runs import predict
+from tsfm_adapt.runs.bundle import read_card
+from tsfm_adapt.runs.run import predict
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "adapters" / "README.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tsfm_adapt.metrics import ForecastErrors
+from tsfm_adapt.evaluation.forecast_errors import ForecastErrors
 from tsfm_adapt.signals.recording import Recording
 
 Sources = Mapping[str, tuple[str, ...]]  # by subject: where each of its channels comes from

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from tsfm_adapt.metrics import ForecastErrors
+from tsfm_adapt.evaluation.forecast_errors import ForecastErrors
+from tsfm_adapt.evaluation.verdict import compare
 from tsfm_adapt.signals.readers import synthetic
 from tsfm_adapt.signals.recording import Recording
-from tsfm_adapt.statistics import compare
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from tsfm_adapt.backbones.base import Backbone
-from tsfm_adapt.baselines import default_baselines
+from tsfm_adapt.baselines.forecasters import default_baselines
 from tsfm_adapt.batches import collate
 from tsfm_adapt.components import config_class
-from tsfm_adapt.metrics import forecast_errors, mase
+from tsfm_adapt.evaluation.forecast_errors import forecast_errors, mase
 from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, clean
 from tsfm_adapt.signals.readers import challenge2012, csv, wfdb
 from tsfm_adapt.signals.recording import Recording

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tsfm_adapt.statistics import compare
+from tsfm_adapt.evaluation.verdict import compare
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))

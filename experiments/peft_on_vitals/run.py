@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from tsfm_adapt import atomic
+from tsfm_adapt._util import atomic
 from tsfm_adapt.errors import RecipeError
-from tsfm_adapt.statistics import compare
+from tsfm_adapt.evaluation.verdict import compare
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))

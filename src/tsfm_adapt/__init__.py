@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from tsfm_adapt.api import compare as compare
     from tsfm_adapt.api import load_backbone as load_backbone
     from tsfm_adapt.api import zero_shot as zero_shot
-    from tsfm_adapt.embeddings import embed as embed
     from tsfm_adapt.recipe.parts import prepare as prepare
     from tsfm_adapt.recipe.schema import Recipe as Recipe
-    from tsfm_adapt.runs import Run as Run
-    from tsfm_adapt.runs import train as train
+    from tsfm_adapt.runs.embeddings import embed as embed
+    from tsfm_adapt.runs.run import Run as Run
+    from tsfm_adapt.runs.run import train as train
     from tsfm_adapt.signals.recording import Recording as Recording
 
 _HOME = {
     "Recipe": "recipe.schema",
     "Recording": "signals.recording",
-    "Run": "runs",
+    "Run": "runs.run",
     "compare": "api",
-    "embed": "embeddings",
+    "embed": "runs.embeddings",
     "load_backbone": "api",
     "prepare": "recipe.parts",
-    "train": "runs",
+    "train": "runs.run",
     "zero_shot": "api",
 }
 

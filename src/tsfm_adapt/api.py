@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.components import config_class
 from tsfm_adapt.errors import DataError, RecipeError
 from tsfm_adapt.model import AdaptedModel
-from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.signals.recording import Recording, RecordingSet
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas
 
     from tsfm_adapt.backbones.base import Backbone
-    from tsfm_adapt.ranking import Against, Row
+    from tsfm_adapt.comparison.ranking import Against, Row
 
 
 def load_backbone(
@@ -116,7 +116,8 @@ def compare(
     """
     import pandas
 
-    from tsfm_adapt import comparison, ranking  # with the training engine: seconds to import
+    from tsfm_adapt.comparison import cells as comparison  # with the training engine: seconds
+    from tsfm_adapt.comparison import ranking
 
     wanted = comparison.cells(recipe, backbones, adapters, seeds)
     finished = comparison.run(recipe, wanted, Path(folder), progress or Progress(), jobs)

@@ -12,9 +12,9 @@ from contracts.small_run import train as run
 from tsfm_adapt.adapters import adalora
 from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.chronos2 import Chronos2
-from tsfm_adapt.checkpoints import read
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.model import AdaptedModel
+from tsfm_adapt.training.checkpoints import read
 
 EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
 QUICK = {"init_rank": 4, "target_rank": 2, "tinit": 0.25, "tfinal": 0.25, "interval": 3}

@@ -8,12 +8,12 @@ import torch
 from contracts.adapter import SETTING, quantiles, train
 from contracts.batch import random_batch, roughened
 from contracts.fitted import card, train_windows
-from tsfm_adapt import bundle
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.backbones.chronos_bolt import ChronosBolt
 from tsfm_adapt.backbones.moment import Moment
 from tsfm_adapt.components import config_class
 from tsfm_adapt.model import AdaptedModel
+from tsfm_adapt.runs import bundle
 
 LISTS = {
     "weights, prompts and channels": [

@@ -15,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from contracts.adapter import SETTING, quantiles, train
 from contracts.batch import assert_near, random_batch, roughened
 from contracts.fitted import card, train_windows
-from tsfm_adapt import bundle
 from tsfm_adapt.components import component, config_class, names
 from tsfm_adapt.errors import CannotMerge, RecipeError
 from tsfm_adapt.model import AdaptedModel
+from tsfm_adapt.runs import bundle
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -12,7 +12,7 @@ from contracts.batch import assert_same, outputs, random_batch, roughened, with_
 from contracts.checkpoint import CheckpointContract, copied
 from contracts.through import Acting
 from tsfm_adapt.adapters import full, lora
-from tsfm_adapt.backbones._nets import moment as nets
+from tsfm_adapt.backbones import moment as nets
 from tsfm_adapt.backbones.moment import Config, Moment
 from tsfm_adapt.model import AdaptedModel
 

@@ -8,12 +8,12 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from tsfm_adapt import embeddings
 from tsfm_adapt.batches import collate
 from tsfm_adapt.heads._pooling import pooled
 from tsfm_adapt.recipe.files import load
 from tsfm_adapt.recipe.parts import prepare
-from tsfm_adapt.runs import load as load_run
+from tsfm_adapt.runs import embeddings
+from tsfm_adapt.runs.run import load as load_run
 
 
 @pytest.fixture

@@ -28,9 +28,9 @@ RECIPE: dict[str, Any] = {
 
 
 def trained_in(folder: Path, tree: dict[str, Any], smoke: bool = False) -> Path:
-    from tsfm_adapt import runs
-    from tsfm_adapt.progress import Progress
+    from tsfm_adapt._util.progress import Progress
     from tsfm_adapt.recipe.schema import Recipe
+    from tsfm_adapt.runs import run as runs
 
     return runs.train(Recipe.model_validate(tree), folder, Progress(quiet=True), smoke).folder
 
@@ -64,7 +64,7 @@ def left(folder: Path) -> list[str]:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    from tsfm_adapt.runs import load
+    from tsfm_adapt.runs.run import load
 
     return load(folder)[0].trainable()
 

@@ -39,7 +39,7 @@ def test_every_backbone_dry_runs_a_recipe_and_says_that_its_weights_are_random(
     assert "RANDOM" in card
     assert "license: apache-2.0" in card
 
-    from tsfm_adapt.runs import load
+    from tsfm_adapt.runs.run import load
 
     model, _ = load(run / "bundle")  # refuses other base weights than those of the training
     assert model.backbone.spec.checkpoint == "tiny"

@@ -16,9 +16,9 @@ from typing import Any
 import optuna
 import pytest
 
-from tsfm_adapt import trials, tuning
 from tsfm_adapt.recipe.files import load
 from tsfm_adapt.recipe.parts import prepare
+from tsfm_adapt.studies import trials, tuning
 
 SEARCH = {
     "trials": 4,
@@ -159,7 +159,7 @@ def test_where_no_trial_has_a_value_the_first_reason_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pruner = optuna.pruners.ThresholdPruner(upper=-1.0)  # no loss is below
-    monkeypatch.setattr("tsfm_adapt.studies._pruner", lambda search, steps: pruner)
+    monkeypatch.setattr("tsfm_adapt.studies.storage._pruner", lambda search, steps: pruner)
     searched["search"] |= {"trials": 2, "pruner": "median"}
     outcome = cli("tune", written(searched))
     assert outcome.code == 2

@@ -225,7 +225,7 @@ def test_ctrl_c_keeps_the_finished_steps_and_resume_ends_the_run(
     assert "Traceback" not in message
     (run,) = tmp_path.glob("runs/*/*")
 
-    from tsfm_adapt.checkpoints import how_it_went
+    from tsfm_adapt.training.checkpoints import how_it_went
 
     stopped = how_it_went(run)
     assert stopped is not None

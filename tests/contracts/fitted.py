@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tsfm_adapt.bundle import Card
+from tsfm_adapt.runs.bundle import Card
 from tsfm_adapt.signals.recording import Recording
 from tsfm_adapt.signals.windows import Windows, WindowSpec
 

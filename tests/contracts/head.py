@@ -18,7 +18,6 @@ import torch
 
 from contracts.batch import assert_near, random_batch, roughened, select, with_garbage
 from contracts.fitted import card
-from tsfm_adapt import bundle
 from tsfm_adapt.adapters import lora
 from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.base import Backbone
@@ -27,6 +26,7 @@ from tsfm_adapt.batches import Batch
 from tsfm_adapt.components import component, config_class, names
 from tsfm_adapt.heads.base import HeadConfig, Labelled
 from tsfm_adapt.model import AdaptedModel, Outputs
+from tsfm_adapt.runs import bundle
 
 SETTING = Setting(channels=("c0", "c1", "c2"))
 OUTPUTS = Outputs(context=64, rate_hz=1 / 60, classes=("a", "b", "c"))

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from tsfm_adapt.progress import Progress
+from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.recipe.schema import Train
 from tsfm_adapt.signals.recording import Recording
 from tsfm_adapt.signals.windows import Windows, WindowSpec
@@ -91,7 +91,7 @@ class _Meter:
 
 def train(folder, on_step=None, adapted=None, dropout=0.0, seed=SEED, **changes):
     """Trains in `folder`, going on from its last checkpoint; what `fit` returns, and the model."""
-    from tsfm_adapt.training import fit
+    from tsfm_adapt.training.loop import fit
 
     adapted = adapted or model(dropout)
     progress = Watched(on_step or (lambda step: None))
@@ -103,7 +103,7 @@ def children():
     """A context of processes that import the package once, not in every child."""
     context = multiprocessing.get_context("forkserver")
     imported_late = ["chronos.chronos2", "peft", "torch.utils.tensorboard"]
-    context.set_forkserver_preload(["tsfm_adapt.training", *imported_late])
+    context.set_forkserver_preload(["tsfm_adapt.training.loop", *imported_late])
     return context
 
 

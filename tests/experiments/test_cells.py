@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tsfm_adapt import runs
+from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.progress import Progress
+from tsfm_adapt.runs import run as runs
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments"))
 grid = importlib.import_module("grid")

@@ -9,11 +9,11 @@ from safetensors.torch import load_file
 from contracts.batch import assert_near, roughened
 from contracts.fitted import card
 from contracts.head import ClassHeadContract, classified, labelled_batch, logits, stepped, tiny
-from tsfm_adapt import bundle
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.heads import label_queries, linear
 from tsfm_adapt.heads._nets.attention import LabelQueries, SharedBlock
+from tsfm_adapt.runs import bundle
 
 
 class TestLabelQueries(ClassHeadContract):

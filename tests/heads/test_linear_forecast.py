@@ -11,8 +11,8 @@ from contracts.batch import assert_near, with_garbage
 from contracts.fitted import card
 from contracts.headed import BACKBONES, HORIZON, few_windows, headed
 from tsfm_adapt.adapters import lora
-from tsfm_adapt.bundle import restore, write
 from tsfm_adapt.heads.linear_forecast import Config
+from tsfm_adapt.runs.bundle import restore, write
 
 every_backbone = pytest.mark.parametrize("backbone", BACKBONES)
 

@@ -13,10 +13,10 @@ from contracts.headed import BACKBONES, CONTEXT, few_windows, headed, hidden
 from tsfm_adapt.adapters import channel_projector, lora
 from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.lag_llama import LagLlama
-from tsfm_adapt.bundle import restore, write
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.heads.reconstruction import Config
 from tsfm_adapt.model import AdaptedModel, Outputs
+from tsfm_adapt.runs.bundle import restore, write
 from tsfm_adapt.tasks import impute
 from tsfm_adapt.tasks.base import Scale
 

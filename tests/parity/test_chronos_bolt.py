@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from contracts.batch import random_batch, roughened
-from tsfm_adapt.backbones.base import EMBEDDED
 from tsfm_adapt.backbones.chronos_bolt import ChronosBolt, Config
+from tsfm_adapt.backbones.embedded import FOLDER as EMBEDDED
 
 # Upstream's advice about forecasts beyond one pass.
 pytestmark = pytest.mark.filterwarnings("ignore:We recommend keeping prediction length")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.components import component
-from tsfm_adapt.overview.formats import recognised
-from tsfm_adapt.overview.picture import png
-from tsfm_adapt.overview.proposal import propose
-from tsfm_adapt.overview.recipe_text import text
-from tsfm_adapt.overview.survey import look
-from tsfm_adapt.progress import Progress
+from tsfm_adapt.proposal.formats import recognised
+from tsfm_adapt.proposal.picture import png
+from tsfm_adapt.proposal.proposal import propose
+from tsfm_adapt.proposal.recipe_text import text
+from tsfm_adapt.proposal.survey import look
 from tsfm_adapt.recipe.files import loads
 from tsfm_adapt.recipe.parts import prepare
 
@@ -110,7 +110,7 @@ def test_an_outcome_can_be_chosen():
 
 
 def trains(folder, tmp_path, monkeypatch):
-    from tsfm_adapt import runs
+    from tsfm_adapt.runs import run as runs
 
     monkeypatch.setenv("TSFM_ADAPT_CACHE", str(tmp_path / "cache"))
     *_, recipe = recipe_of(folder, tmp_path / "recipe.yaml")

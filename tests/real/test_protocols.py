@@ -12,8 +12,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tsfm_adapt.baselines import default_baselines
-from tsfm_adapt.metrics import concatenate, forecast_errors, mase_scale, summarise
+from tsfm_adapt.baselines.forecasters import default_baselines
+from tsfm_adapt.evaluation.forecast_errors import (
+    concatenate,
+    forecast_errors,
+    mase_scale,
+    summarise,
+)
 from tsfm_adapt.recipe.files import load
 from tsfm_adapt.recipe.parts import prepare
 from tsfm_adapt.signals.windows import Windows

@@ -5,9 +5,9 @@ import os
 import numpy as np
 import pytest
 
+from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.metrics import mase_scale
-from tsfm_adapt.progress import Progress
+from tsfm_adapt.evaluation.forecast_errors import mase_scale
 from tsfm_adapt.recipe.files import loads
 from tsfm_adapt.recipe.parts import PARTS, prepare, read_clean
 from tsfm_adapt.signals import store

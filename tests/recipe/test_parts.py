@@ -225,7 +225,7 @@ def test_copies_in_one_part_are_no_leak(copied):
 
 def test_poisoned_test_recordings_change_no_baseline_no_scale_and_no_deviation(table, tmp_path):
     """Nothing that is fitted reads the test part: not even one prediction moves."""
-    from tsfm_adapt.metrics import mase_scale
+    from tsfm_adapt.evaluation.forecast_errors import mase_scale
     from tsfm_adapt.tasks.base import Task
 
     sets = [table(a=90, b=100, c=95), "data.split={by: lists, train: [a], val: [b], test: [c]}"]

@@ -9,21 +9,22 @@ from pydantic import ValidationError
 from contracts.batch import roughened
 from contracts.small_run import SEED, settings, windows
 from contracts.task import RATE_HZ, TaskContract, with_garbage
-from tsfm_adapt import building, training
+from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.adapters import lora
 from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.chronos_bolt import ChronosBolt
-from tsfm_adapt.building import fit_head
 from tsfm_adapt.errors import DataError, RecipeError
 from tsfm_adapt.heads import linear
 from tsfm_adapt.model import AdaptedModel
-from tsfm_adapt.progress import Progress
 from tsfm_adapt.recipe.files import load
 from tsfm_adapt.recipe.parts import prepare
 from tsfm_adapt.signals.labels import LabelledWindows
 from tsfm_adapt.signals.recording import RecordingSet, Span
 from tsfm_adapt.tasks import classify
 from tsfm_adapt.tasks.base import Predictor, Scale
+from tsfm_adapt.training import building
+from tsfm_adapt.training import loop as training
+from tsfm_adapt.training.building import fit_head
 
 SCALE = Scale(("HR", "MAP"), ("bpm", "mmHg"), np.array([0.5, 2.0]))
 SICK = {"of": "recording", "label": "sick", "classes": {"well": 0, "sick": 1}}

@@ -8,12 +8,12 @@ from pydantic import ValidationError
 from contracts.batch import roughened
 from contracts.small_run import model, settings, windows
 from contracts.task import RATE_HZ, TaskContract
+from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.adapters import lora
 from tsfm_adapt.backbones.moment import Moment
 from tsfm_adapt.batches import collate
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.model import AdaptedModel
-from tsfm_adapt.progress import Progress
 from tsfm_adapt.signals.missingness import Missingness
 from tsfm_adapt.signals.recording import Recording, RecordingSet
 from tsfm_adapt.signals.windows import WindowSpec
@@ -196,7 +196,7 @@ def test_a_native_loss_is_in_units_of_the_visible_deviation():
 
 @pytest.mark.parametrize("build", [model, moment])
 def test_training_lowers_the_loss(build, tmp_path):
-    from tsfm_adapt.training import fit
+    from tsfm_adapt.training.loop import fit
 
     task = config(missingness=[BLOCKS]).build()
     adapted = build()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tsfm_adapt.backbones import embedded
 from tsfm_adapt.components import require
 from tsfm_adapt.errors import EnvironmentProblem, RecipeError, TsfmAdaptError
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from tsfm_adapt.batches import Batch
     from tsfm_adapt.forecasts import Forecast
 
-EMBEDDED = Path(__file__).parent / "embedded"
+
 TINY = "tiny"  # the checkpoint that is `Backbone.tiny`
 RANDOM = f"the backbone's weights are RANDOM (checkpoint: {TINY}): what it predicts means nothing"
 
@@ -283,9 +284,9 @@ def locate(name: str, checkpoint: str) -> str:
         RecipeError: the folder does not exist or lacks a file.
     """
     if checkpoint == "embedded":
-        folder = EMBEDDED / name
+        folder = embedded.FOLDER / name
         if not folder.is_dir():
-            brought = sorted(path.parent.name for path in EMBEDDED.glob("*/config.json"))
+            brought = sorted(path.parent.name for path in embedded.FOLDER.glob("*/config.json"))
             raise RecipeError(
                 f"backbone.checkpoint: no weights of {name} come with this version, only those of "
                 f"{', '.join(brought)}. Give a Hub id, or a folder in upstream's own layout."

@@ -70,7 +70,7 @@ def _counted(recipe: Recipe) -> dict[str, Any]:
 
     parts = prepare(recipe)
 
-    from tsfm_adapt.building import put_together
+    from tsfm_adapt.training.building import put_together
 
     # A head is laid out by what the encoder gives for a window, so that it needs the weights.
     weights = recipe.head is not None

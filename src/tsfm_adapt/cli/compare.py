@@ -13,7 +13,7 @@ import typer
 from tsfm_adapt.cli.options import Json, Quiet, Sets, print_json
 
 if TYPE_CHECKING:
-    from tsfm_adapt.progress import Progress
+    from tsfm_adapt._util.progress import Progress
 
 
 def command(
@@ -47,8 +47,8 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Compare backbones and adapters on one recipe, or runs that exist, in one report."""
+    from tsfm_adapt._util.progress import Progress
     from tsfm_adapt.errors import RecipeError
-    from tsfm_adapt.progress import Progress
 
     progress = Progress(quiet=quiet)
     if all(path.is_dir() for path in targets):
@@ -87,7 +87,8 @@ def _recipe(
 
     recipe = load(path, sets, to_tune=False)
 
-    from tsfm_adapt import comparison, ranking, report
+    from tsfm_adapt.comparison import cells as comparison
+    from tsfm_adapt.comparison import ranking, report
 
     folder = out or Path("runs") / recipe.name / "compare"
     wanted = comparison.cells(recipe, *chosen)
@@ -101,7 +102,8 @@ def _recipe(
 
 
 def _runs(folders: Sequence[Path], out: Path, progress: Progress) -> tuple[Path, dict[str, Any]]:
-    from tsfm_adapt import comparison, ranking, report
+    from tsfm_adapt.comparison import cells as comparison
+    from tsfm_adapt.comparison import ranking, report
 
     ranked = ranking.rank(folders)
     with progress.step("writing the report"):

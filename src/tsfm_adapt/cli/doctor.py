@@ -103,7 +103,7 @@ def _show_backbones(entries: dict[str, dict[str, Any]]) -> None:
 
 
 def _cache() -> dict[str, str]:
-    from tsfm_adapt.cache import cache_bytes, cache_folder
+    from tsfm_adapt._util.cache import cache_bytes, cache_folder
 
     parts = ("features", "recordings")
     return {p: f"{cache_folder() / p} ({cache_bytes(p) / 1e6:.1f} MB)" for p in parts}

@@ -46,8 +46,8 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Write one vector for each window and channel into a Parquet table."""
-    from tsfm_adapt.embeddings import embed
-    from tsfm_adapt.progress import Progress
+    from tsfm_adapt._util.progress import Progress
+    from tsfm_adapt.runs.embeddings import embed
 
     found = embed(source, out, part.value, pooling.value, sets or (), Progress(quiet=quiet))
     if as_json:

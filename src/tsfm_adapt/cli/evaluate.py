@@ -7,9 +7,9 @@ from tsfm_adapt.cli.options import Json, Quiet, RunFolder
 
 def command(run: RunFolder, as_json: Json = False, quiet: Quiet = False) -> None:
     """Score a run's best checkpoint on the test part again."""
-    from tsfm_adapt import runs as work
+    from tsfm_adapt._util.progress import Progress
     from tsfm_adapt.cli.outcome import show
-    from tsfm_adapt.progress import Progress
+    from tsfm_adapt.runs import run as work
 
     opened = work.Run(run)
     work.evaluate(opened, Progress(quiet=quiet))

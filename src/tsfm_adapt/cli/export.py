@@ -35,8 +35,8 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Write a run's adapted model for other software, with a model card."""
-    from tsfm_adapt.export import export
-    from tsfm_adapt.progress import Progress
+    from tsfm_adapt._util.progress import Progress
+    from tsfm_adapt.export.export import export
 
     found = export(model, to.value, out, force, Progress(quiet=quiet))
     if as_json:

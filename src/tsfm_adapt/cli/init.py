@@ -11,9 +11,9 @@ import typer
 from tsfm_adapt.cli.options import Json, Quiet, print_json
 
 if TYPE_CHECKING:
-    from tsfm_adapt.overview.channel_lines import ChannelLine
-    from tsfm_adapt.overview.proposal import Proposal
-    from tsfm_adapt.overview.survey import Channel, Survey
+    from tsfm_adapt.proposal.channel_lines import ChannelLine
+    from tsfm_adapt.proposal.proposal import Proposal
+    from tsfm_adapt.proposal.survey import Channel, Survey
 
 
 class _Task(StrEnum):
@@ -40,14 +40,14 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Look at recordings, draw when they are measured, and write a recipe that runs."""
-    from tsfm_adapt import atomic
+    from tsfm_adapt._util import atomic
+    from tsfm_adapt._util.progress import Progress
     from tsfm_adapt.errors import RecipeError
-    from tsfm_adapt.overview.formats import files_below, recognised
-    from tsfm_adapt.overview.picture import png
-    from tsfm_adapt.overview.proposal import propose
-    from tsfm_adapt.overview.recipe_text import text
-    from tsfm_adapt.overview.survey import look
-    from tsfm_adapt.progress import Progress
+    from tsfm_adapt.proposal.formats import files_below, recognised
+    from tsfm_adapt.proposal.picture import png
+    from tsfm_adapt.proposal.proposal import propose
+    from tsfm_adapt.proposal.recipe_text import text
+    from tsfm_adapt.proposal.survey import look
 
     picture = plot or out.parent / f"{out.stem or 'recipe'}.png"
     for file in (out, picture):
@@ -112,7 +112,7 @@ def _shown(survey: Survey, proposal: Proposal) -> list[str]:
 
 def _remarks(channel: Channel, line: ChannelLine) -> list[str]:
     """What is odd about a channel."""
-    from tsfm_adapt.overview.wording import readings, share_measured
+    from tsfm_adapt.proposal.wording import readings, share_measured
 
     remarks = []
     if channel.regular and channel.measured < channel.samples:
@@ -187,7 +187,7 @@ def _rate(channel: Channel) -> str:
 
 
 def _time(seconds: float) -> str:
-    from tsfm_adapt.overview.wording import duration
+    from tsfm_adapt.proposal.wording import duration
 
     return duration(seconds)
 

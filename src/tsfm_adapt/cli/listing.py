@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from tsfm_adapt.backbones.embedded import embedded, in_short, published
 from tsfm_adapt.cli.options import Json, print_json
 from tsfm_adapt.cli.tables import show
 from tsfm_adapt.components import Kind, component, names
-from tsfm_adapt.weights import embedded, in_short, published
 
 _KINDS: dict[str, Kind] = {
     "backbones": "backbone",

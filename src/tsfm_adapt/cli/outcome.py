@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tsfm_adapt.cli.options import print_json
 
 if TYPE_CHECKING:
-    from tsfm_adapt.runs import Run
+    from tsfm_adapt.runs.run import Run
 
 _SHOWN = ("mase", "wql", "mae", "coverage80")  # of forecasts and filled gaps
 _OF_CLASSES = ("auroc", "auprc", "accuracy", "balanced_accuracy", "macro_f1", "ece")

@@ -30,9 +30,9 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Forecast recordings that the run need not have seen, into a Parquet table."""
-    from tsfm_adapt.predictions import write
+    from tsfm_adapt.evaluation.tables import write
     from tsfm_adapt.recipe.files import parse_mapping
-    from tsfm_adapt.runs import predict
+    from tsfm_adapt.runs.run import predict
 
     settings = None if reader is None else parse_mapping(reader, "--reader")
     predictions = predict(model, source, settings, every_s, raw)

@@ -21,13 +21,13 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Train a recipe, score it beside baselines and zero-shot, and save the adapted weights."""
+    from tsfm_adapt._util.progress import Progress
     from tsfm_adapt.cli.outcome import show
-    from tsfm_adapt.progress import Progress
     from tsfm_adapt.recipe.files import load
 
     resolved = load(recipe, sets or (), to_tune=False)
 
-    from tsfm_adapt import runs as work
+    from tsfm_adapt.runs import run as work
 
     progress = Progress(quiet=quiet or not work.first_process())
     show(work.train(resolved, runs, progress, smoke), as_json)

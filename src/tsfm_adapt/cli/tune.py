@@ -11,8 +11,8 @@ from tsfm_adapt.cli.options import Json, Quiet, Sets, print_json
 from tsfm_adapt.errors import RecipeError
 
 if TYPE_CHECKING:
-    from tsfm_adapt.studies import StudyFolder
-    from tsfm_adapt.tuning import Tuned
+    from tsfm_adapt.studies.storage import StudyFolder
+    from tsfm_adapt.studies.tuning import Tuned
 
 
 def command(
@@ -43,7 +43,7 @@ def command(
     worker: Annotated[int, typer.Option(hidden=True)] = 0,
 ) -> None:
     """Search a recipe's `search.space` on validation; train the best and score test once."""
-    from tsfm_adapt.progress import Progress
+    from tsfm_adapt._util.progress import Progress
     from tsfm_adapt.recipe.files import load
 
     if (recipe is None) == (resume is None):
@@ -52,8 +52,8 @@ def command(
         raise RecipeError("tune: --set and --smoke belong to a new study; leave them out.")
     resolved = None if recipe is None else load(recipe, sets or ())
 
-    from tsfm_adapt import tuning
-    from tsfm_adapt.studies import StudyFolder
+    from tsfm_adapt.studies import tuning
+    from tsfm_adapt.studies.storage import StudyFolder
 
     progress = Progress(quiet=quiet)
     if resolved is not None:

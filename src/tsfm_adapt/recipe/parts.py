@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tsfm_adapt.cache import cache_folder
+from tsfm_adapt._util.cache import cache_folder
+from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.components import require
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.metrics import mase_scale
-from tsfm_adapt.progress import Progress
+from tsfm_adapt.evaluation.forecast_errors import mase_scale
 from tsfm_adapt.recipe.schema import Channel, Data, Recipe
 from tsfm_adapt.signals import store
 from tsfm_adapt.signals.attributes import grouped

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from tsfm_adapt.cache import code_of
+from tsfm_adapt._util.cache import code_of
 from tsfm_adapt.signals.cleaning import CleaningPlan, Seen
 from tsfm_adapt.signals.recording import FloatArray, Recording, RecordingSet, Span
 

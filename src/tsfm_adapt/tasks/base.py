@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tsfm_adapt.backbones.base import BackboneSpec
-    from tsfm_adapt.calibration import Conformal
+    from tsfm_adapt.evaluation.conformal import Conformal
+    from tsfm_adapt.evaluation.intervals import Pair
     from tsfm_adapt.heads.base import Head, HeadConfig
-    from tsfm_adapt.intervals import Pair
     from tsfm_adapt.model import AdaptedModel, Estimate, Outputs
     from tsfm_adapt.signals.recording import Recording, RecordingSet
     from tsfm_adapt.signals.windows import WindowArrays, WindowSpec
@@ -184,13 +184,13 @@ class Task(ABC):
             block: consecutive rows that share samples; see `block`.
             seed: of the resampling.
         """
-        from tsfm_adapt.statistics import verdict
+        from tsfm_adapt.evaluation.verdict import verdict
 
         return verdict(errors, scale.mase, block, seed)
 
     def headline(self, errors: Any, scale: Scale) -> float | None:
         """The overall score by `metric`; None where undefined."""
-        from tsfm_adapt.metrics import mase
+        from tsfm_adapt.evaluation.forecast_errors import mase
 
         absolute, count = errors.sums()
         found = float(mase(absolute.sum(0), count.sum(0), scale.mase))
@@ -202,7 +202,7 @@ class Task(ABC):
 
     def kept(self, errors: Any) -> dict[str, NDArray[Any]]:
         """What a later comparison with another model needs of `score`'s errors, as arrays."""
-        from tsfm_adapt.statistics import kept_forecasts
+        from tsfm_adapt.evaluation.verdict import kept_forecasts
 
         return kept_forecasts(errors)
 
@@ -219,7 +219,7 @@ class Task(ABC):
             theirs: of the other.
             mase: (C,) as in `Scale`.
         """
-        from tsfm_adapt.statistics import forecast_pair
+        from tsfm_adapt.evaluation.verdict import forecast_pair
 
         return forecast_pair(ours, theirs, mase)
 

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tsfm_adapt.backbones.base import BackboneSpec
-    from tsfm_adapt.classification import ClassErrors
-    from tsfm_adapt.classifiers import Classifier
+    from tsfm_adapt.baselines.classifiers import Classifier
+    from tsfm_adapt.evaluation.class_errors import ClassErrors
+    from tsfm_adapt.evaluation.intervals import Pair
     from tsfm_adapt.heads.base import Head, HeadConfig
-    from tsfm_adapt.intervals import Pair
     from tsfm_adapt.model import AdaptedModel, Outputs
     from tsfm_adapt.signals.recording import BoolArray, FloatArray, Recording, RecordingSet
     from tsfm_adapt.signals.windows import WindowArrays
@@ -245,7 +245,7 @@ class Classify(Task):
         season: int | None,  # noqa: ARG002  # classes have none
     ) -> dict[str, Predictor]:
         """The simple classifiers."""
-        from tsfm_adapt.classifiers import default_classifiers
+        from tsfm_adapt.baselines.classifiers import default_classifiers
 
         windows = self.windows(recordings, rate_hz, "train")
         assert isinstance(windows, LabelledWindows)
@@ -254,7 +254,7 @@ class Classify(Task):
 
     def decided(self, predictor: Predictor, val: Windows, batch_size: int) -> Predictor:
         """With the thresholds of best balanced accuracy on validation; 0.5 without any."""
-        from tsfm_adapt.classification import choose_threshold
+        from tsfm_adapt.evaluation.class_errors import choose_threshold
 
         assert isinstance(val, LabelledWindows)
         multilabel = val.labelling.multilabel
@@ -268,7 +268,7 @@ class Classify(Task):
         self, predictor: Predictor, windows: Windows, batch_size: int, tick: Callable[[int], None]
     ) -> ClassErrors:
         """Probabilities of every window, or of every recording, and what is decided from them."""
-        from tsfm_adapt.classification import class_errors
+        from tsfm_adapt.evaluation.class_errors import class_errors
 
         assert isinstance(windows, LabelledWindows)
         assert predictor.thresholds is not None
@@ -286,7 +286,7 @@ class Classify(Task):
         self, errors: Mapping[str, ClassErrors], scale: Scale, rate_hz: float
     ) -> dict[str, Any]:
         """`models`, and what they are ranked by."""
-        from tsfm_adapt.classification import summarise_classes
+        from tsfm_adapt.evaluation.class_errors import summarise_classes
 
         del scale
         classes = self.labels.labelling(rate_hz).classes
@@ -302,14 +302,14 @@ class Classify(Task):
         self, errors: Mapping[str, ClassErrors], scale: Scale, block: int, seed: int
     ) -> dict[str, Any]:
         """By the recipe's metric; see `statistics.class_verdict`."""
-        from tsfm_adapt.statistics import class_verdict
+        from tsfm_adapt.evaluation.verdict import class_verdict
 
         del scale
         return class_verdict(errors, self.metric, block, seed)
 
     def headline(self, errors: ClassErrors, scale: Scale) -> float | None:
         """By the recipe's metric."""
-        from tsfm_adapt.classification import weighted
+        from tsfm_adapt.evaluation.class_errors import weighted
 
         del scale
         found = float(weighted(errors, self.metric, np.ones((1, len(errors.target))))[0])
@@ -330,7 +330,7 @@ class Classify(Task):
         mase: FloatArray,
     ) -> Pair:
         """By the recipe's metric."""
-        from tsfm_adapt.statistics import class_pair
+        from tsfm_adapt.evaluation.verdict import class_pair
 
         del mase
         return class_pair(_restored(ours), _restored(theirs), self.metric)
@@ -342,7 +342,7 @@ class Classify(Task):
         units: Sequence[str],  # noqa: ARG002
     ) -> pyarrow.Table:
         """See `predictions.labelled`."""
-        from tsfm_adapt.predictions import labelled
+        from tsfm_adapt.evaluation.tables import labelled
 
         rate_hz = windows.recordings[0].rate_hz
         return labelled(windows, quantiles, self.labels.labelling(rate_hz).classes)
@@ -381,7 +381,7 @@ class Classify(Task):
         tick: Callable[[int], None],
     ) -> tuple[FloatArray, BoolArray, tuple[str, ...]]:
         """Probabilities (W, K), classes (W, K) and subjects (W,) of what is scored."""
-        from tsfm_adapt.classification import aggregated
+        from tsfm_adapt.evaluation.class_errors import aggregated
 
         pieces = []
         for first in range(0, len(windows), batch_size):
@@ -397,7 +397,7 @@ class Classify(Task):
 
 def _restored(kept: Mapping[str, NDArray[Any]]) -> ClassErrors:
     """What `Classify.kept` was given."""
-    from tsfm_adapt.classification import ClassErrors
+    from tsfm_adapt.evaluation.class_errors import ClassErrors
 
     plain = {name: kept[name].item() for name in ("multilabel", "n_windows")}
     subjects = {"subjects": tuple(kept["subjects"].tolist())}

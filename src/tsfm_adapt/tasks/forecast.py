@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import pyarrow
 
     from tsfm_adapt.backbones.base import BackboneSpec
-    from tsfm_adapt.baselines import Baseline
-    from tsfm_adapt.events import Event
-    from tsfm_adapt.metrics import ForecastErrors
+    from tsfm_adapt.baselines.forecasters import Baseline
+    from tsfm_adapt.evaluation.alarms import Event
+    from tsfm_adapt.evaluation.forecast_errors import ForecastErrors
     from tsfm_adapt.model import AdaptedModel
     from tsfm_adapt.signals.recording import BoolArray, FloatArray, Recording, RecordingSet
     from tsfm_adapt.signals.windows import WindowArrays
@@ -183,7 +183,7 @@ class Forecast(Task):
         self, recordings: Sequence[Recording], rate_hz: float, season: int | None
     ) -> dict[str, Predictor]:
         """The simple forecasters, as point predictions."""
-        from tsfm_adapt.baselines import default_baselines
+        from tsfm_adapt.baselines.forecasters import default_baselines
 
         fitted = default_baselines(self.windows(recordings, rate_hz, "train"), season)
         return {name: _point(baseline) for name, baseline in fitted.items()}
@@ -192,8 +192,8 @@ class Forecast(Task):
         self, predictor: Predictor, windows: Windows, batch_size: int, tick: Callable[[int], None]
     ) -> ForecastErrors:
         """Sufficient statistics of the errors, batch by batch; with events, alarm scores too."""
-        from tsfm_adapt.events import AlarmErrors
-        from tsfm_adapt.metrics import concatenate, forecast_errors
+        from tsfm_adapt.evaluation.alarms import AlarmErrors
+        from tsfm_adapt.evaluation.forecast_errors import concatenate, forecast_errors
 
         pieces, alarms = [], []
         for first in range(0, len(windows), batch_size):
@@ -227,10 +227,10 @@ class Forecast(Task):
     ) -> dict[str, Any]:
         """`models` over the whole horizon, `horizons` (by seconds) over the listed ones.
 
-        With events, how they were warned of; see `tsfm_adapt.events`.
+        With events, how they were warned of; see `tsfm_adapt.evaluation.alarms`.
         """
-        from tsfm_adapt.events import AlarmErrors, summarise_events
-        from tsfm_adapt.metrics import summarise
+        from tsfm_adapt.evaluation.alarms import AlarmErrors, summarise_events
+        from tsfm_adapt.evaluation.forecast_errors import summarise
 
         def over(steps: int | None) -> dict[str, Any]:
             return {
@@ -273,7 +273,7 @@ class Forecast(Task):
 
     def _events(self, rate_hz: float) -> dict[str, Event]:
         """The recipe's events, in samples."""
-        from tsfm_adapt.events import Event
+        from tsfm_adapt.evaluation.alarms import Event
 
         found = {}
         for name, crossing in self.events.items():
@@ -289,7 +289,7 @@ class Forecast(Task):
         self, windows: Windows, quantiles: FloatArray, units: Sequence[str]
     ) -> pyarrow.Table:
         """See `predictions.table`."""
-        from tsfm_adapt.predictions import table
+        from tsfm_adapt.evaluation.tables import table
 
         return table(windows, quantiles, self.levels, units)
 

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tsfm_adapt.backbones.base import BackboneSpec
+    from tsfm_adapt.baselines.imputers import Imputer
     from tsfm_adapt.batches import Batch
+    from tsfm_adapt.evaluation.forecast_errors import ForecastErrors
     from tsfm_adapt.forecasts import Forecast
-    from tsfm_adapt.imputers import Imputer
-    from tsfm_adapt.metrics import ForecastErrors
     from tsfm_adapt.model import AdaptedModel, Estimate
     from tsfm_adapt.signals.recording import BoolArray, FloatArray, Recording, RecordingSet
     from tsfm_adapt.signals.windows import WindowArrays
@@ -201,7 +201,7 @@ class Impute(Task):
 
     def estimate(self) -> Estimate | None:
         """The hidden values, by the route that is scored."""
-        from tsfm_adapt.filling import some_gaps
+        from tsfm_adapt.tasks._two_sided import some_gaps
 
         def of_target(model: AdaptedModel, batch: Batch) -> tuple[Forecast, Tensor]:
             assert batch.target_observed is not None
@@ -250,14 +250,14 @@ class Impute(Task):
         season: int | None,  # noqa: ARG002  # gaps are filled from both sides of the window
     ) -> dict[str, Predictor]:
         """The simple ways to fill gaps, as point estimates."""
-        from tsfm_adapt.imputers import default_imputers
+        from tsfm_adapt.baselines.imputers import default_imputers
 
         windows = self.windows(recordings, rate_hz, "test")  # without overlap: no more to learn
         return {name: _point(imputer) for name, imputer in default_imputers(windows).items()}
 
     def grounded(self, predictor: Predictor, recordings: Sequence[Recording]) -> Predictor:
         """With a channel's mean over the recordings where the model has no estimate."""
-        from tsfm_adapt.baselines import channel_means
+        from tsfm_adapt.baselines.forecasters import channel_means
 
         rate_hz = recordings[0].rate_hz
         level = channel_means(self.windows(recordings, rate_hz, "test"))[:, None, None]
@@ -273,7 +273,11 @@ class Impute(Task):
         self, predictor: Predictor, windows: Windows, batch_size: int, tick: Callable[[int], None]
     ) -> ForecastErrors:
         """Sufficient statistics of the errors at hidden values, batch by batch."""
-        from tsfm_adapt.metrics import MaskedErrors, concatenate, forecast_errors
+        from tsfm_adapt.evaluation.forecast_errors import (
+            MaskedErrors,
+            concatenate,
+            forecast_errors,
+        )
 
         pieces, masks = [], []
         for first in range(0, len(windows), batch_size):
@@ -300,7 +304,7 @@ class Impute(Task):
         self, errors: Mapping[str, ForecastErrors], scale: Scale, rate_hz: float
     ) -> dict[str, Any]:
         """`models` over all masks, `gaps` by pattern and length, and the masks themselves."""
-        from tsfm_adapt.metrics import MaskedErrors, summarise_filling
+        from tsfm_adapt.evaluation.forecast_errors import MaskedErrors, summarise_filling
 
         def over(kind: int | None) -> dict[str, Any]:
             scores = {}
@@ -328,7 +332,7 @@ class Impute(Task):
         self, windows: Windows, quantiles: FloatArray, units: Sequence[str]
     ) -> pyarrow.Table:
         """See `predictions.hidden`."""
-        from tsfm_adapt.predictions import hidden
+        from tsfm_adapt.evaluation.tables import hidden
 
         return hidden(windows, quantiles, self.levels, units)
 
@@ -348,7 +352,7 @@ class Impute(Task):
         Raises:
             RecipeError: `every_s` was given.
         """
-        from tsfm_adapt.predictions import filled
+        from tsfm_adapt.evaluation.tables import filled
 
         if every_s is not None:
             raise RecipeError(
@@ -390,7 +394,7 @@ class Impute(Task):
 
     def _filled(self, model: AdaptedModel, batch: Batch, wanted: Tensor) -> Forecast:
         """The estimate of a window's samples from those that are observed."""
-        from tsfm_adapt.filling import two_sided
+        from tsfm_adapt.tasks._two_sided import two_sided
 
         if model.head is not None or self._natively(model):
             return model.reconstruct(batch)

@@ -1,0 +1,1 @@
+"""Simple models that every adapted one is compared with."""

@@ -1,0 +1,1 @@
+"""Backbones x adapters x seeds on one recipe: trained, ranked, reported."""

@@ -1,0 +1,304 @@
+"""A ranking as a page that needs nothing but itself, and as CSV and JSON for machines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tsfm_adapt._util import atomic
+from tsfm_adapt.comparison.plots import pictures
+from tsfm_adapt.comparison.ranking import PRINTED, Against, Ranking
+from tsfm_adapt.recipe.files import dumps
+from tsfm_adapt.recipe.parts import cleaning_plan
+from tsfm_adapt.signals.windows import Windows
+
+_TEMPLATE = Path(__file__).parent / "templates" / "report.html"
+_SUBJECT_COLUMNS = 6  # models beside each other in the table of subjects
+
+_SHOWN = ("mase", "wql", "crps_scaled", "coverage80")  # of forecasts and filled gaps
+_OF_CLASSES = ("auroc", "auprc", "accuracy", "balanced_accuracy", "macro_f1", "ece")
+_OF_CHANNELS = ("mase", "mae", "wql", "coverage80")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Of a table; `mark` is a class of the page's style."""
+
+    text: str
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a table."""
+
+    cells: Sequence[Cell]
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Of the page; the first column names the row."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Line]
+
+
+def write(folder: Path, ranking: Ranking, test: Windows | None, command: str = "") -> Path:
+    """Writes `report.html`, `comparison.csv` and `comparison.json`.
+
+    Args:
+        folder: where they go.
+        ranking: what to show.
+        test: the windows that were scored; None draws no examples.
+        command: that makes the report again.
+
+    Returns:
+        The page.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    page = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        title=f"{ranking.recipe.name}: models compared",
+        about=f"tsfm-adapt {version('tsfm-adapt')}; {_what(ranking)}",
+        synthetic=ranking.synthetic,
+        warnings=list(_warnings(ranking)),
+        ranking=_ranked(ranking),
+        reading=_reading(ranking),
+        failures=[(row.name, row.failure) for row in ranking.rows if row.failure],
+        figures=list(pictures(ranking, test)),
+        tables=[_by_channel(ranking, score) for score in _channel_scores(ranking)]
+        + _by_subject(ranking),
+        protocol=list(_protocol(ranking)),
+        command=command,
+        recipe=dumps(ranking.recipe),
+    )
+    atomic.write_text(folder / "report.html", page)
+    atomic.write_text(folder / "comparison.csv", _csv(ranking))
+    atomic.write_text(folder / "comparison.json", json.dumps(plain(ranking), indent=1) + "\n")
+    return folder / "report.html"
+
+
+def plain(ranking: Ranking) -> dict[str, Any]:
+    """The ranking as JSON holds it."""
+
+    def of(against: Against | None) -> dict[str, Any] | None:
+        if against is None:
+            return None
+        return {
+            "name": against.name,
+            **asdict(against.comparison),
+            "p_holm": against.p_holm,
+            "verdict": against.verdict,
+        }
+
+    return {
+        "recipe": ranking.recipe.name,
+        "task": ranking.recipe.task.name,
+        "synthetic": ranking.synthetic,
+        "metric": ranking.metric,
+        "better": ranking.better,
+        "interval": ranking.interval,
+        "windows": ranking.windows,
+        "subjects": ranking.subjects,
+        "protocol": ranking.protocol,
+        "rows": [
+            {
+                "name": row.name,
+                "backbone": row.backbone,
+                "checkpoint": row.checkpoint,
+                "adapters": row.adapters,
+                "seeds": row.seeds,
+                "overall": row.overall,
+                "channels": row.scores.get("channels"),
+                "costs": row.costs,
+                "vs_reference": of(row.vs_reference),
+                "vs_baseline": of(row.vs_baseline),
+                "runs": [str(folder) for folder in row.folders],
+                "failure": row.failure,
+            }
+            for row in ranking.rows
+        ],
+    }
+
+
+def _csv(ranking: Ranking) -> str:
+    metrics = _metrics(ranking)
+    costs = ("trainable_parameters", "seconds_per_step", "peak_memory_mb", "train_seconds")
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    compared = [f"{kind}_{part}" for kind in ("vs_reference", "vs_baseline") for part in _PARTS]
+    rows.writerow(["model", "seeds", *metrics, *costs, *compared, "failure"])
+    for row in ranking.rows:
+        rows.writerow(
+            [
+                row.name,
+                row.seeds,
+                *(row.overall.get(metric) for metric in metrics),
+                *(row.costs.get(cost) for cost in costs),
+                *_parts(row.vs_reference),
+                *_parts(row.vs_baseline),
+                row.failure,
+            ]
+        )
+    return text.getvalue()
+
+
+_PARTS = ("name", "difference", "low", "high", "p_holm")
+
+
+def _parts(against: Against | None) -> list[Any]:
+    if against is None:
+        return [None] * len(_PARTS)
+    comparison = against.comparison
+    ends = (comparison.difference, comparison.low, comparison.high)
+    return [against.name, *ends, against.p_holm]
+
+
+def _metrics(ranking: Ranking) -> list[str]:
+    known = _OF_CLASSES if ranking.metric in _OF_CLASSES else _SHOWN
+    scored = [row for row in ranking.rows if row.scores]
+    first = [ranking.metric, *(name for name in known if name != ranking.metric)]
+    return [name for name in first if any(row.overall.get(name) is not None for row in scored)]
+
+
+def _what(ranking: Ranking) -> str:
+    return (
+        f"task {ranking.recipe.task.name}, {ranking.windows} windows of {ranking.subjects} "
+        f"subject{'s' if ranking.subjects != 1 else ''} of the test part"
+    )
+
+
+def _warnings(ranking: Ranking) -> Iterator[str]:
+    if ranking.protocol.get("smoke"):
+        yield "A smoke run of a few windows: the scores mean nothing."
+    if ranking.interval == "within one patient":
+        yield "One subject: intervals lie within one patient, and nothing counts as shown."
+    elif ranking.interval == "few subjects":
+        yield f"Only {ranking.subjects} subjects: intervals are wide (t intervals over subjects)."
+    if any(row.seeds == 1 and row.adapters for row in ranking.rows):
+        yield "One seed of training: how much another seed would change is not known."
+
+
+def _reading(ranking: Ranking) -> str:
+    unit = "percent lower MASE" if ranking.metric == "mase" else "points of the score"
+    return (
+        f"Ranked by {PRINTED.get(ranking.metric, ranking.metric)}, {ranking.better} is better. "
+        f"Differences are in {unit}, positive = the row is better, with 95 % intervals over "
+        "subjects on the same windows. p is adjusted for the number of rows in its column (Holm); "
+        "only what is below .05 is coloured. Seconds and memory are those of this machine."
+    )
+
+
+def _ranked(ranking: Ranking) -> Table:
+    metrics = _metrics(ranking)
+    unit = "%" if ranking.metric == "mase" else "points"
+    header = [
+        "model",
+        "seeds",
+        *(PRINTED.get(metric, metric) for metric in metrics),
+        f"against the frozen backbone, {unit}",
+        "p",
+        f"against the best baseline, {unit}",
+        "p",
+        "trained parameters",
+        "s a step",
+        "peak MB",
+    ]
+    lines = []
+    for row in ranking.rows:
+        if row.failure:
+            continue
+        cells = [
+            Cell(row.name),
+            Cell(str(row.seeds) if row.adapters else ""),
+            *(Cell(_number(row.overall.get(metric))) for metric in metrics),
+            *_compared(row.vs_reference),
+            *_compared(row.vs_baseline),
+            Cell(_number(row.costs.get("trainable_parameters"), "{:,.0f}")),
+            Cell(_number(row.costs.get("seconds_per_step"), "{:.2f}")),
+            Cell(_number(row.costs.get("peak_memory_mb"), "{:.0f}")),
+        ]
+        lines.append(Line(cells, "" if row.backbone else "baseline"))
+    return Table("", header, lines)
+
+
+def _compared(against: Against | None) -> tuple[Cell, Cell]:
+    if against is None:
+        return Cell(""), Cell("")
+    comparison = against.comparison
+    if comparison.low is None:
+        return Cell(f"{comparison.difference:+.1f}"), Cell("")
+    text = f"{comparison.difference:+.1f} [{comparison.low:+.1f}, {comparison.high:+.1f}]"
+    verdict = against.verdict
+    mark = "" if verdict == "not shown" else verdict
+    return Cell(text, mark), Cell(_number(against.p_holm, "{:.3f}"), mark)
+
+
+def _number(value: float | None, form: str = "{:.3f}") -> str:
+    return "" if value is None else form.format(value)
+
+
+def _channel_scores(ranking: Ranking) -> list[str]:
+    scored = ranking.scored
+    channels = next((row.scores.get("channels") for row in scored), None) or {}
+    known = {name for scores in channels.values() for name in scores}
+    return [name for name in _OF_CHANNELS if name in known]
+
+
+def _by_channel(ranking: Ranking, score: str) -> Table:
+    scored = ranking.scored
+    units = {plan.name: plan.unit for plan in cleaning_plan(ranking.recipe.data).channels}
+    channels = list(scored[0].scores["channels"])
+    header = [f"{name}, {units[name]}" if score == "mae" else name for name in channels]
+    lines = [
+        Line(
+            [
+                Cell(row.name),
+                *(Cell(_number(row.scores["channels"][name].get(score))) for name in channels),
+            ],
+            "" if row.backbone else "baseline",
+        )
+        for row in scored
+    ]
+    return Table(f"{PRINTED[score]} by channel", ["model", *header], lines)
+
+
+def _by_subject(ranking: Ranking) -> list[Table]:
+    rows = [row for row in ranking.scored if row.scores.get("by_subject")][:_SUBJECT_COLUMNS]
+    if not rows:
+        return []
+    subjects = list(rows[0].scores["by_subject"])
+    lines = [
+        Line(
+            [
+                Cell(subject),
+                *(Cell(_number(row.scores["by_subject"][subject].get("mase"))) for row in rows),
+            ]
+        )
+        for subject in subjects
+    ]
+    title = f"MASE by subject, the best {len(rows)} models"
+    return [Table(title, ["subject", *(row.name for row in rows)], lines)]
+
+
+def _protocol(ranking: Ranking) -> Iterator[str]:
+    protocol, recipe = ranking.protocol, ranking.recipe
+    by_part = protocol.get("windows_by_part", {})
+    yield "Data: reader " + recipe.data.reader.name + ("; SYNTHETIC" if ranking.synthetic else "")
+    plan = cleaning_plan(recipe.data)
+    named = ", ".join(f"{channel.name} ({channel.unit})" for channel in plan.channels)
+    yield f"Channels: {named}; {recipe.data.rate_hz:g} Hz"
+    yield f"Split by {recipe.data.split.by}; windows " + ", ".join(
+        f"{part} {count}" for part, count in by_part.items()
+    )
+    yield f"Fitted on: {protocol.get('fitted_on', '')}"
+    yield f"Test windows: sha256 {protocol['origins_sha256'][:12]}, the same for every model"

@@ -1,0 +1,1 @@
+"""Errors, intervals, calibration and the verdict; knows no task and no model."""

@@ -1,0 +1,121 @@
+"""Pictures of a classification: how it ranks, what it confuses, whether it is as sure as right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tsfm_adapt.plots._panels import panels
+from tsfm_adapt.signals.recording import BoolArray, FloatArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_BINS = 10  # of the reliability diagram
+_FEW = 12  # classes up to which each cell of the confusion has its number
+
+
+def roc(probability: FloatArray, target: BoolArray, classes: Sequence[str], title: str) -> Figure:
+    """ROC and precision-recall curves, each class against the rest; of two classes the second.
+
+    Args:
+        probability: (N, K).
+        target: (N, K).
+        classes: K names.
+        title: what was classified.
+    """
+    from sklearn.metrics import (
+        average_precision_score,
+        precision_recall_curve,
+        roc_auc_score,
+        roc_curve,
+    )
+
+    figure, (left, right) = panels(2, 2)
+    left.plot([0, 1], [0, 1], color="C7", linewidth=0.8)
+    for k in _asked(len(classes), target):
+        true, sure = target[:, k], probability[:, k]
+        if true.all() or not true.any():
+            continue
+        curve = roc_curve(true, sure)
+        area, precision = roc_auc_score(true, sure), average_precision_score(true, sure)
+        left.plot(curve[0], curve[1], color=f"C{k % 10}", label=f"{classes[k]}: {area:.2f}")
+        found, recall, _ = precision_recall_curve(true, sure)
+        share = true.mean()
+        label = f"{classes[k]}: {precision:.2f} ({true.sum()} of {len(true)})"
+        right.step(recall, found, where="post", color=f"C{k % 10}", label=label)
+        right.axhline(share, color=f"C{k % 10}", linestyle=":", linewidth=0.8)
+    left.set(xlabel="1 - specificity", ylabel="sensitivity", title="ROC, area", aspect="equal")
+    right.set(xlabel="sensitivity (recall)", ylabel="precision", ylim=(0, 1.02))
+    right.set_title("Precision and recall, average precision")
+    for axis in (left, right):
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(fontsize="small")
+    figure.suptitle(title)
+    return figure
+
+
+def confusion(
+    probability: FloatArray, target: BoolArray, classes: Sequence[str], title: str
+) -> Figure:
+    """True classes by the class of largest probability: share of each row, and counts.
+
+    Args:
+        probability: (N, K), one class of K a row.
+        target: (N, K).
+        classes: K names.
+        title: what was classified.
+    """
+    count = len(classes)
+    decided = np.arange(count) == probability.argmax(axis=1)[:, None]
+    counts = target.astype(np.int64).T @ decided
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure, (axis,) = panels(1, 1)
+    image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, label="share of the true class")
+    if count <= _FEW:
+        for row, column in np.ndindex(count, count):
+            colour = "white" if share[row, column] > 0.5 else "black"
+            axis.text(column, row, counts[row, column], ha="center", va="center", color=colour)
+    axis.set_xticks(range(count), classes, rotation=45, ha="right")
+    axis.set_yticks(range(count), classes)
+    axis.set(xlabel="largest probability", ylabel="true class", title=title)
+    return figure
+
+
+def reliability(
+    probability: FloatArray, target: BoolArray, classes: Sequence[str], title: str
+) -> Figure:
+    """How often a class was true by how probable it was said to be, and how often that was said.
+
+    Args:
+        probability: (N, K).
+        target: (N, K).
+        classes: K names.
+        title: what was classified.
+    """
+    figure, (above, below) = panels(2, 1)
+    figure.set_size_inches(6.0, 6.0)
+    above.plot([0, 1], [0, 1], color="C7", linewidth=0.8)
+    edges = np.linspace(0, 1, _BINS + 1)
+    for k in _asked(len(classes), target):
+        number = np.clip((probability[:, k] * _BINS).astype(int), 0, _BINS - 1)
+        said = np.bincount(number, weights=probability[:, k], minlength=_BINS)
+        came = np.bincount(number, weights=target[:, k], minlength=_BINS)
+        rows = np.bincount(number, minlength=_BINS)
+        some = rows > 0
+        points = said[some] / rows[some], came[some] / rows[some]
+        above.plot(*points, "o-", color=f"C{k % 10}", label=classes[k])
+        below.stairs(rows, edges, color=f"C{k % 10}")
+    above.set(xlabel="probability", ylabel="share that was of the class", title=title)
+    above.legend(fontsize="small")
+    below.set(xlabel="probability", ylabel="how often")
+    return figure
+
+
+def _asked(classes: int, target: BoolArray) -> range:
+    """The second of two classes, or all; two labels are no two classes."""
+    exclusive = bool((target.sum(axis=1) == 1).all())
+    return range(1, 2) if classes == 2 and exclusive else range(classes)

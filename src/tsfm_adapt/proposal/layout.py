@@ -1,0 +1,131 @@
+"""Ways to split and to window that leave windows in every part."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tsfm_adapt.errors import DataError
+from tsfm_adapt.proposal.survey import Survey
+from tsfm_adapt.proposal.wording import duration
+from tsfm_adapt.signals.recording import RecordingSet
+from tsfm_adapt.signals.splitting import SplitPlan, split
+
+Kind = Literal["forecast", "impute", "classify"]
+
+CONTEXT = 512  # samples that every embedded backbone accepts
+FEW = 8  # subjects
+_CONTEXTS = (256, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8)
+_SEED = 17
+
+
+@dataclass(frozen=True)
+class Window:
+    """The geometry in samples of the clock."""
+
+    context: int
+    horizon: int  # 0 = none
+
+
+Found = tuple[Window, str, Mapping[str, str | float], str]
+
+
+def laid_out(
+    recordings: RecordingSet, survey: Survey, kind: Kind, rate_hz: float
+) -> tuple[Found, list[str]]:
+    """Split and window that leave windows in every part, and channels that train never has.
+
+    Raises:
+        DataError: there are none.
+    """
+    problem = ""
+    for sizes, split_why in _splits(recordings, survey):
+        try:
+            plan = SplitPlan(**sizes, seed=_SEED)  # type: ignore[arg-type]  # its own fields
+            parts = split(recordings, plan)
+        except DataError as error:
+            problem = problem or f" {error}"
+            continue
+        for strict in (True, False):
+            for window in _windows(recordings, kind):
+                if not _holds(parts, window, strict):
+                    continue
+                train = [r for r in parts["train"] if r.samples >= window.context + window.horizon]
+                measured = np.any([np.isfinite(r.values).any(axis=1) for r in train], axis=0)
+                names = recordings.recordings[0].channels
+                unmeasured = [n for n, m in zip(names, measured, strict=True) if not m]
+                why = _window_why(window, parts, rate_hz)
+                return (window, why, sizes, split_why), unmeasured
+    longest = max(recordings, key=lambda recording: recording.samples)
+    raise DataError(
+        f"The shortest window, {_CONTEXTS[-1]} + {_CONTEXTS[-1] // 4} samples at {rate_hz:g} Hz, "
+        f"lies in every part: of {len(recordings)} recordings the longest, {longest.id}, has "
+        f"{longest.samples} samples.{problem} Give longer recordings; if these are arrays, check "
+        "that their last axis is time."
+    )
+
+
+def _splits(recordings: RecordingSet, survey: Survey) -> list[tuple[dict[str, str | float], str]]:
+    """Ways to split, the best first."""
+    subjects = len(recordings.subjects)
+    count = f"{survey.subjects} subject{'s' if survey.subjects != 1 else ''}"
+    ways: list[tuple[dict[str, str | float], str]] = []
+    parts = Counter(str(item.labels.get("part", "")) for item in survey.listed)
+    if parts.keys() >= {"train", "test"} and not parts.keys() - {"train", "val", "test"}:
+        known = ", ".join(f"{part} {number}" for part, number in parts.items())
+        ways.append(({"by": "predefined", "val": 0.2}, f"as published: {known} recordings"))
+    if subjects >= 3:
+        few = subjects < FEW
+        large, small = (0.6, 0.2) if few else (0.7, 0.15)
+        ways.append(
+            (
+                {"by": "subject", "order": "seed", "train": large, "val": small, "test": small},
+                f"{count}, fewer than {FEW}: intervals will be wide" if few else count,
+            )
+        )
+    ways.append(
+        (
+            {"by": "time", "train": 0.6, "val": 0.2, "test": 0.2},
+            f"{count}: within each, the earlier to learn; no evidence for any other patient",
+        )
+    )
+    return ways
+
+
+def _windows(recordings: RecordingSet, kind: Kind) -> list[Window]:
+    """Geometries, the longest first."""
+    if kind == "classify":
+        lengths = np.array([recording.samples for recording in recordings])
+        whole = int(np.quantile(lengths, 0.1, method="lower"))
+        longest = min(whole, CONTEXT)
+        return [Window(longest, 0)] + [Window(c, 0) for c in _CONTEXTS if c < longest]
+    if kind == "impute":
+        return [Window(context, 0) for context in _CONTEXTS]
+    return [Window(c, c // (8 if c >= 192 else 4)) for c in _CONTEXTS]
+
+
+def _holds(parts: Mapping[str, RecordingSet], window: Window, strict: bool) -> bool:
+    """Whether every part has windows; strictly, some, and in most of the time recorded."""
+    needed = window.context + window.horizon
+    step = window.horizon or window.context
+    fitting = {part: [r for r in of if r.samples >= needed] for part, of in parts.items()}
+    windows = [sum((r.samples - needed) // step + 1 for r in of) for of in fitting.values()]
+    if not strict:
+        return min(windows) >= 1
+    time = sum(r.samples for of in parts.values() for r in of)
+    inside = sum(r.samples for of in fitting.values() for r in of)
+    return min(windows) >= 4 and inside >= 0.8 * time
+
+
+def _window_why(window: Window, parts: Mapping[str, RecordingSet], rate_hz: float) -> str:
+    needed = window.context + window.horizon
+    every = [recording for part in parts.values() for recording in part]
+    fitting = sum(recording.samples >= needed for recording in every)
+    return (
+        f"{window.context} samples, {duration(window.context / rate_hz)}; {fitting} of "
+        f"{len(every)} pieces of recordings are as long as a window"
+    )

@@ -1,0 +1,246 @@
+"""Values for a recipe, each with what was seen that speaks for it.
+
+Everything is proposed from the recordings looked at. Channels are cleaned and split by the code
+that a run uses, so that a window which is proposed lies in every part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+
+import numpy as np
+
+from tsfm_adapt.errors import DataError
+from tsfm_adapt.proposal.channel_lines import ChannelLine, line_of
+from tsfm_adapt.proposal.clock import clock, gap
+from tsfm_adapt.proposal.layout import FEW, Kind, Window, laid_out
+from tsfm_adapt.proposal.survey import Survey
+from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, clean
+from tsfm_adapt.signals.duplicates import duplicated
+from tsfm_adapt.signals.readers.base import ReaderConfig
+from tsfm_adapt.signals.recording import RecordingSet
+
+_SHARE = 0.1  # of samples that a channel has at least
+_CLASSES = 50
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a recipe is written from; each `why` becomes a comment."""
+
+    reader: ReaderConfig
+    kind: Kind
+    kind_why: str
+    channels: tuple[ChannelLine, ...]
+    rate_hz: float
+    rate_why: str
+    max_gap_s: float | None
+    gap_why: str
+    split: Mapping[str, str | float]
+    split_why: str
+    window: Window
+    window_why: str
+    label: str | None  # of the recordings, for classes
+    classes: tuple[str | int | float, ...]
+    by_recording: bool
+    notes: tuple[str, ...]
+    recordings: RecordingSet  # cleaned, those looked at
+
+    @property
+    def kept(self) -> tuple[ChannelLine, ...]:
+        """The channels of the recipe."""
+        return tuple(line for line in self.channels if not line.left_out)
+
+
+def propose(survey: Survey, reader: ReaderConfig, kind: Kind | None = None) -> Proposal:
+    """A recipe's values for the recordings that were surveyed.
+
+    Args:
+        survey: of the reader.
+        reader: reads the recordings looked at once more, cleaned.
+        kind: the task; None = to classify where recordings are short trials with a class,
+            otherwise to forecast.
+
+    Raises:
+        DataError: no part of the recordings is long enough for the shortest window, or no label
+            could be a class.
+    """
+    label, classes = _label(survey, kind)
+    chosen: Kind = kind or ("classify" if label is not None and survey.trials else "forecast")
+    rate_hz, rate_why, alike = clock(survey, chosen)
+    max_gap_s, gap_why = gap(survey, rate_hz)
+    lines = [line_of(channel, survey, alike) for channel in survey.channels]
+    while True:  # ends: every round leaves a channel out
+        recordings = _cleaned(reader, survey, lines, rate_hz, max_gap_s)
+        sparse = _sparse(recordings)
+        if not sparse:
+            found, unmeasured = laid_out(recordings, survey, chosen, rate_hz)
+            if not unmeasured:
+                break
+            sparse = dict.fromkeys(unmeasured, "no measured value in what would be the train part")
+        lines = [
+            replace(line, left_out=True, why=sparse[line.name]) if line.name in sparse else line
+            for line in lines
+        ]
+    window, window_why, sizes, split_why = found
+    return Proposal(
+        reader=reader,
+        kind=chosen,
+        kind_why=_kind_why(chosen, kind, label, classes, survey),
+        channels=tuple(lines),
+        rate_hz=rate_hz,
+        rate_why=rate_why,
+        max_gap_s=max_gap_s,
+        gap_why=gap_why,
+        split=sizes,
+        split_why=split_why,
+        window=window,
+        window_why=window_why,
+        label=label,
+        classes=classes,
+        by_recording=chosen == "classify"
+        and any(r.samples >= 2 * window.context for r in recordings),
+        notes=tuple(_notes(survey, reader, chosen, label, lines, recordings, sizes)),
+        recordings=recordings,
+    )
+
+
+def _label(survey: Survey, kind: Kind | None) -> tuple[str | None, tuple[str | int | float, ...]]:
+    """The label with the fewest values among those that could be a class."""
+    found: dict[str, tuple[str | int | float, ...]] = {}
+    for name in dict.fromkeys(name for item in survey.listed for name in item.labels):
+        values = {item.labels[name] for item in survey.listed if name in item.labels}
+        whole = all(isinstance(value, str) or float(value).is_integer() for value in values)
+        if name != "part" and whole and 2 <= len(values) <= _CLASSES:
+            found[name] = tuple(sorted(values, key=lambda value: (isinstance(value, str), value)))
+    if not found:
+        if kind == "classify":
+            known = sorted({name for item in survey.listed for name in item.labels})
+            raise DataError(
+                f"To classify, recordings need a label of 2 to {_CLASSES} values: these have "
+                f"{', '.join(known) or 'no labels'}. Use --task forecast, or read labels with "
+                "--reader."
+            )
+        return None, ()
+    name = min(found, key=lambda label: (label != "label", len(found[label])))
+    return name, found[name]
+
+
+def _kind_why(
+    chosen: Kind,
+    asked: Kind | None,
+    label: str | None,
+    classes: Sequence[str | int | float],
+    survey: Survey,
+) -> str:
+    if chosen == "classify":
+        seen = " so far" if survey.more else ""
+        return f"each recording has the label '{label}', with {len(classes)} values{seen}"
+    if asked is None and label is not None:
+        return f"or classify: recordings have the label '{label}' (init --task classify)"
+    return "or impute, to fill gaps (init --task impute)" if chosen == "forecast" else ""
+
+
+def _cleaned(
+    reader: ReaderConfig,
+    survey: Survey,
+    lines: Sequence[ChannelLine],
+    rate_hz: float,
+    max_gap_s: float | None,
+) -> RecordingSet:
+    """The recordings looked at, as the recipe will have them."""
+    kept = [line for line in lines if not line.left_out]
+    if not kept:
+        reasons = "; ".join(f"{line.name}: {line.why}" for line in lines[:5])
+        raise DataError(f"No channel is left to propose ({reasons}). Write the recipe by hand.")
+    plan = CleaningPlan(
+        channels=tuple(ChannelPlan(c.name, c.unit, c.name, c.from_unit) for c in kept),
+        rate_hz=rate_hz,
+        zero_is_missing=tuple(line.name for line in kept if line.zero),
+        ranges={line.name: line.limits for line in kept if line.limits is not None},
+        max_gap_s=max_gap_s,
+    )
+    looked = {item.id for item in survey.listed[: survey.looked]}
+    items = reader.read(tuple(line.name for line in kept))
+    return clean(takewhile(lambda item: (item.part_of or item.id) in looked, items), plan)
+
+
+def _sparse(recordings: RecordingSet) -> dict[str, str]:
+    """Channels with too few measured samples, and the reason; never all of them."""
+    first = recordings.recordings[0]
+    measured = sum(np.isfinite(r.values).sum(axis=1) for r in recordings)
+    share = np.asarray(measured) / max(sum(r.samples for r in recordings), 1)
+    least = min(_SHARE, float(share.max()))
+    return {
+        name: f"measured in {part:.1%} of the samples after cleaning"
+        for name, part in zip(first.channels, share.tolist(), strict=True)
+        if part < least
+    }
+
+
+def _notes(
+    survey: Survey,
+    reader: ReaderConfig,
+    kind: Kind,
+    label: str | None,
+    lines: Sequence[ChannelLine],
+    recordings: RecordingSet,
+    sizes: Mapping[str, str | float],
+) -> list[str]:
+    """What a user should know before any number is believed."""
+    notes = []
+    if survey.looked < len(survey.listed) or survey.more:
+        every = f"{len(survey.listed)} or more" if survey.more else str(len(survey.listed))
+        notes.append(f"looked at the first {survey.looked} of {every} recordings")
+    if sizes["by"] == "time":
+        notes.append(
+            f"{survey.subjects} subject{'s' if survey.subjects != 1 else ''}: split by time; "
+            "what holds within one patient is never evidence for another"
+        )
+    elif survey.subjects < FEW:
+        notes.append(f"{survey.subjects} subjects, fewer than {FEW}: intervals will be wide")
+    if not _names_subjects(reader) and len(survey.listed) > 1:
+        notes.append(
+            "each recording or file is taken as a subject of its own: if people have several, "
+            "say so to the reader, or parts will share them"
+        )
+    if "rate_hz" in reader.model_fields_set and type(reader).model_fields["rate_hz"].is_required():
+        notes.append("the format states no rate: seconds are samples until rate_hz is corrected")
+    assumed = [f"{c.name} {c.unit}" for c in lines if c.from_unit not in (None, "1")]
+    if assumed:
+        notes.append(f"no unit in the file, assumed by name and values: {', '.join(assumed[:8])}")
+    if recordings.left_out:
+        shown = next(iter(recordings.left_out.items()))
+        notes.append(f"{len(recordings.left_out)} recordings left out: {' '.join(shown)}")
+    notes += _copies(recordings)
+    if kind != "classify" and label is not None:
+        notes.append(f"recordings have the label '{label}': --task classify learns it")
+    if survey.spans:
+        common = sorted(survey.spans, key=lambda name: -survey.spans[name])[:5]
+        notes.append(f"marked: {', '.join(f'{name} {survey.spans[name]}' for name in common)}")
+    return [note.encode(errors="replace").decode() for note in notes]  # ids are names of files
+
+
+def _copies(recordings: RecordingSet) -> list[str]:
+    """Stretches that two subjects share: one file under two names, or one person."""
+    found = duplicated(recordings.recordings)
+    if not found:
+        return []
+    pairs = {tuple(sorted((copy.one.subject, copy.other.subject))) for copy in found}
+    copy = found[0]
+    return [
+        f"{len(pairs)} pair{'s' if len(pairs) != 1 else ''} of subjects share stretches: the "
+        f"longest is {copy.samples} values of {copy.channel} in {copy.one.id} and "
+        f"{copy.other.id}; training refuses to learn from one and score on the other"
+    ]
+
+
+def _names_subjects(reader: ReaderConfig) -> bool:
+    """Whether the reader knows who was recorded, as far as its settings tell."""
+    fields = ("subject", "subjects", "subject_pattern")
+    known = [getattr(reader, name) for name in fields if name in type(reader).model_fields]
+    return any(value is not None for value in known) or not (
+        known or "rate_hz" in type(reader).model_fields
+    )

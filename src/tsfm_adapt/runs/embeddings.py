@@ -1,0 +1,241 @@
+"""What an encoder makes of a recipe's windows, as a table: one vector a window and channel."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from tsfm_adapt._util import atomic
+from tsfm_adapt.backbones.base import RANDOM
+from tsfm_adapt.errors import DataError, RecipeError
+from tsfm_adapt.heads._pooling import Pooling, pooled, resolved
+from tsfm_adapt.model import AdaptedModel, device_for
+from tsfm_adapt._util.progress import Progress
+from tsfm_adapt.recipe.files import dumps, load, loads
+from tsfm_adapt.recipe.parts import PARTS, prepare
+from tsfm_adapt.recipe.schema import Recipe
+from tsfm_adapt.runs.run import load as load_run
+from tsfm_adapt.signals.labels import LabelledWindows
+from tsfm_adapt.signals.missingness import HiddenWindows
+from tsfm_adapt.signals.recording import BoolArray, FloatArray
+from tsfm_adapt.signals.windows import Windows
+from tsfm_adapt.tasks.base import Part
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_OF_A_RUN = ("data", "task", "evaluate", "train.accelerator")  # what may differ from the training
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What a table of embeddings holds."""
+
+    rows: int
+    windows: int
+    subjects: int
+    width: int  # D, numbers a vector
+
+
+def embed(
+    source: Path,
+    out: Path,
+    part: Part | Literal["all"] = "all",
+    pooling: Pooling = "auto",
+    sets: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Embedded:
+    """Writes the embeddings of windows as Parquet, all of it or nothing.
+
+    Columns subject, recording, part, origin_s (end of the context, seconds from the recording's
+    start), time (the same as a date; null where the recording has none), channel, label (where
+    windows have classes), and embedding, D float32; null where the window shows nothing of the
+    channel. The schema's metadata say what made them. Windows are laid out as in the test part;
+    those of a task that hides values are seen whole.
+
+    Args:
+        source: a run or bundle: its trained model; or a recipe: its backbone as it is.
+        out: the file to write.
+        part: of the recipe's split.
+        pooling: of a channel's tokens.
+        sets: overrides `key=value`; of a run those of data, task and evaluate.
+        progress: where progress is shown; None = on standard error.
+
+    Raises:
+        RecipeError: the recipe is not readable or does not fit its backbone.
+        DataError: the run has no trained weights, or the parts no window.
+        EnvironmentProblem: the file cannot be written.
+    """
+    progress = progress or Progress()
+    model, recipe = _opened(source, sets)
+    with progress.step("reading recordings"):
+        windows = _windows(recipe, PARTS if part == "all" else (part,))
+    number = sum(map(len, windows.values()))
+    if number == 0:
+        raise DataError(f"embed: the {part} part has no window. Choose another --part.")
+    spec = model.backbone.spec
+    if spec.random_weights:
+        progress.say(RANDOM)
+    how = resolved(pooling, spec.causal)
+    some = next(iter(windows.values()))
+    about = {
+        "backbone": spec.name,
+        "checkpoint": spec.checkpoint,
+        "adapters": ", ".join(adapter.name for adapter in model.adapters),
+        "pooling": how,
+        "rate_hz": f"{recipe.data.rate_hz:.17g}",
+        "context_s": f"{some.spec.context / recipe.data.rate_hz:.17g}",
+        "synthetic": str(recipe.data.reader.synthetic).lower(),
+    }
+    rows, width, subjects, size = 0, 0, set(), recipe.evaluate.batch_size
+    model.to(device_for(recipe.train.accelerator))
+    with _writing(out) as write, progress.work("embed", number) as meter:
+        for name, own in windows.items():
+            for first in range(0, len(own), size):
+                picked = own.take(np.arange(first, min(first + size, len(own))))
+                vectors, shown = _vectors(model, picked, how)
+                table = _table(picked, name, vectors, shown, _channels(model, vectors))
+                write(table.replace_schema_metadata(about))
+                rows, width = rows + table.num_rows, vectors.shape[-1]
+                subjects |= {own.subject_names[s] for s in picked.subjects}
+                meter.advance(len(picked))
+    return Embedded(rows, number, len(subjects), width)
+
+
+def _opened(source: Path, sets: Sequence[str]) -> tuple[AdaptedModel, Recipe]:
+    """The model of a run's folder or of a recipe's file, in eval mode, and the recipe."""
+    if source.is_dir():
+        foreign = [entry for entry in sets if not entry.strip().startswith(_OF_A_RUN)]
+        if foreign:
+            raise RecipeError(
+                f"--set {foreign[0]}: a run's model is as it was trained; only "
+                f"{', '.join(_OF_A_RUN)} can differ. Give a recipe to embed with another backbone."
+            )
+        model, trained = load_run(source)
+        recipe = loads(dumps(trained), sets, source=str(source)) if sets else trained
+        if recipe.data.channels.keys() != trained.data.channels.keys():
+            raise RecipeError(
+                f"data.channels: the run was trained on {', '.join(trained.data.channels)}, not "
+                f"on {', '.join(recipe.data.channels)}. Keep them."
+            )
+    else:
+        recipe = load(source, sets)
+        model = AdaptedModel(recipe.backbone.build())
+    recipe.task.build().check(model.backbone.spec, recipe.data.rate_hz, headed=True)
+    return model, recipe
+
+
+def _windows(recipe: Recipe, names: Sequence[Part]) -> dict[Part, Windows]:
+    """All windows of some parts, by the geometry of the test part."""
+    task, parts = recipe.task.build(), prepare(recipe)
+    found: dict[Part, Windows] = {}
+    for name in names:
+        own = task.windows(parts.recordings[name], recipe.data.rate_hz, "test")
+        hides = isinstance(own, HiddenWindows)
+        found[name] = Windows(own.recordings, own.spec) if hides else own
+    return found
+
+
+def _vectors(model: AdaptedModel, windows: Windows, how: Pooling) -> tuple[FloatArray, BoolArray]:
+    """Vectors (N, C, D) float32, and whether the window shows anything of the channel (N, C)."""
+    import torch
+
+    from tsfm_adapt.batches import collate
+
+    assert how != "auto"
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        batch = collate(windows.gather(np.arange(len(windows)))).to(device)
+        encoded = model.encode(batch)
+        vectors: FloatArray = pooled(encoded, how).float().cpu().numpy()
+        shown: BoolArray = encoded.token_observed.any(2).cpu().numpy()
+    return vectors, shown
+
+
+def _channels(model: AdaptedModel, vectors: FloatArray) -> list[str]:
+    """The names of the channels that are encoded: the data's, or an adapter's own."""
+    if any(adapter.changes_channels for adapter in model.adapters):
+        return [f"latent {number + 1}" for number in range(vectors.shape[1])]
+    return []
+
+
+def _table(
+    windows: Windows, part: Part, vectors: FloatArray, shown: BoolArray, latent: Sequence[str]
+) -> pyarrow.Table:
+    """The rows of some windows, channel by channel."""
+    import pyarrow
+
+    number, channels, width = vectors.shape
+    first = windows.recordings[0]
+    names = list(latent) or list(first.channels)
+    recordings = [windows.recordings[index] for index in windows.recording]
+    origin_s = (windows.start + windows.spec.context) / first.rate_hz
+    starts = np.array([_date(r.start) for r in recordings])
+    times = starts + np.round(origin_s * 1000).astype("timedelta64[ms]")
+    each = np.repeat(np.arange(number), channels)  # (N * C,)
+    offsets = np.concatenate([[0], np.cumsum(np.where(shown.ravel(), width, 0))])
+    kept = vectors.reshape(-1, width)[shown.ravel()].ravel()
+    columns: dict[str, Any] = {  # arrays of pyarrow, which is untyped
+        "subject": pyarrow.array([recordings[i].subject for i in each]),
+        "recording": pyarrow.array([recordings[i].id for i in each]),
+        "part": pyarrow.array([part] * len(each)),
+        "origin_s": pyarrow.array(origin_s[each]),
+        "time": pyarrow.array(times[each]),
+        "channel": pyarrow.array(names * number),
+    }
+    if isinstance(windows, LabelledWindows):
+        classes, holds = windows.labelling.classes, windows.classes_of
+        called = [
+            [name for name, is_so in zip(classes, row, strict=True) if is_so] for row in holds
+        ]
+        if windows.labelling.multilabel:
+            kind = pyarrow.list_(pyarrow.string())
+            columns["label"] = pyarrow.array([called[i] for i in each], kind)
+        else:
+            columns["label"] = pyarrow.array([called[i][0] for i in each])
+    columns["embedding"] = pyarrow.ListArray.from_arrays(
+        pyarrow.array(offsets, pyarrow.int32()),
+        pyarrow.array(kept, pyarrow.float32()),
+        mask=pyarrow.array(~shown.ravel()),
+    )
+    return pyarrow.table(columns)
+
+
+def _date(start: np.datetime64 | None) -> np.datetime64:
+    """By the millisecond; NaT where it is not known."""
+    return np.datetime64("NaT", "ms") if start is None else start.astype("datetime64[ms]")
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[Any]:  # Any: a function from tables, of untyped pyarrow
+    """Takes tables of one schema; the file has its name once the block ends well."""
+    import pyarrow.parquet
+
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    writers: list[Any] = []  # the one writer, once the first table shows the schema
+
+    def write(table: pyarrow.Table) -> None:
+        if not writers:
+            writers.append(pyarrow.parquet.ParquetWriter(draft, table.schema))
+        writers[0].write_table(table)
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield write
+        for writer in writers:
+            writer.close()
+        draft.replace(path)
+    except OSError as error:
+        raise atomic.unwritable(path, error) from error
+    finally:
+        for writer in writers:
+            with suppress(Exception):
+                writer.close()
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)

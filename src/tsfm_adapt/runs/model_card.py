@@ -1,0 +1,229 @@
+"""The model card of an adapted model, written from what its run knows.
+
+Mitchell et al., "Model Cards for Model Reporting", arXiv 1810.03993: what a model is, what it was
+trained and judged on, and where it says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tsfm_adapt.backbones.base import TINY
+from tsfm_adapt.runs.bundle import Card
+from tsfm_adapt.recipe.schema import Recipe
+
+# Of scores.json, and how a card calls them.
+_OF_VALUES = {"mase": "MASE", "wql": "WQL"}
+_OF_CLASSES = {"auroc": "AUROC", "auprc": "AUPRC", "balanced_accuracy": "balanced accuracy"}
+
+_INTERVALS = {
+    "subjects": "95 % bootstrap over the subjects of the test part",
+    "few subjects": "95 % t interval over the few subjects of the test part",
+    "within one patient": "95 % block bootstrap in time, within one patient",
+}
+
+
+def model_card(
+    card: Card,
+    recipe: Recipe,
+    scores: Mapping[str, Any],
+    loading: str,
+    notes: Sequence[str] = (),
+) -> str:
+    """README.md of a bundle or an export, Markdown.
+
+    Args:
+        card: what the model takes, gives and rests on.
+        recipe: that it was trained by.
+        scores: content of scores.json; a model that is None there was not scored.
+        loading: Python that loads it.
+        notes: what a reader must know before anything else.
+    """
+    warning = "".join(f"> **{note}**\n\n" for note in notes)
+    return f"""---
+library_name: tsfm-adapt
+base_model: {card.checkpoint}
+license: {card.licence}
+---
+# {recipe.name}
+
+{card.backbone} (weights `{card.checkpoint}`) adapted to {recipe.task.name} on {_source(card)}.
+
+**Research software. Not a medical device: not for diagnosis, treatment or monitoring.**
+
+{warning}## Use
+
+```python
+{loading}
+```
+
+- Channels, in this order: {_channels(card)}
+- {_rate(card)}; context {card.context} samples, {_reach(card)}
+- Missing values stay missing: NaN, never 0 and never filled in beforehand
+- Adapters: {_parts(recipe)}; {_trained(scores)}
+- Base weights: sha256 `{card.base_sha256}`
+
+## Data
+
+Reader `{recipe.data.reader.name}`, split by {recipe.data.split.by}. {_made(card)}
+
+| part | subjects | recordings | windows |
+|---|---|---|---|
+{_parts_table(scores)}
+## Scores
+
+On the test part, which nothing was fitted or chosen on.
+
+{_scores_table(scores)}
+{" ".join(f"{sentence}." for sentence in scores["sentences"])}{_interval(scores)}
+
+## Calibration
+
+{_calibration(scores)}
+
+## Limits
+
+{_limits(card, scores)}
+## Licence
+
+{_licence(card)}
+"""
+
+
+def _source(card: Card) -> str:
+    return "SYNTHETIC (simulated) recordings" if card.synthetic else "the recipe's recordings"
+
+
+def _channels(card: Card) -> str:
+    return ", ".join(f"{c} ({u})" for c, u in zip(card.channels, card.units, strict=True))
+
+
+def _rate(card: Card) -> str:
+    if card.rate_hz < 1:
+        return f"One sample every {1 / card.rate_hz:g} s"
+    return f"{card.rate_hz:g} samples a second"
+
+
+def _reach(card: Card) -> str:
+    if not card.horizon:
+        return "no horizon"
+    levels = ", ".join(f"{level:g}" for level in card.quantiles)
+    return f"horizon {card.horizon} samples, quantiles {levels}"
+
+
+def _parts(recipe: Recipe) -> str:
+    adapters = ", ".join(adapter.name for adapter in recipe.adapters) or "none"
+    return adapters if recipe.head is None else f"{adapters}; head {recipe.head.name}"
+
+
+def _trained(scores: Mapping[str, Any]) -> str:
+    trainable, total = scores.get("trainable_parameters"), scores.get("total_parameters")
+    if trainable is None or not total:
+        return "trained parameters unknown"
+    return f"trained parameters {trainable:,} of {total:,}"
+
+
+def _made(card: Card) -> str:
+    if card.synthetic:
+        return "SYNTHETIC: simulated signals, no patient is behind them."
+    return "See `recipe.yaml` of the run for cleaning and units."
+
+
+def _parts_table(scores: Mapping[str, Any]) -> str:
+    protocol = scores.get("protocol", {})
+    columns = [
+        protocol.get(f"{name}_by_part", {}) for name in ("subjects", "recordings", "windows")
+    ]
+    return "".join(
+        f"| {part} | {' | '.join(str(column.get(part, 'unknown')) for column in columns)} |\n"
+        for part in ("train", "val", "test")
+    )
+
+
+def _scores_table(scores: Mapping[str, Any]) -> str:
+    overall = _overall(scores)
+    of_classes = any("auroc" in found for found in overall.values())
+    metrics = _OF_CLASSES if of_classes else _OF_VALUES
+    rows = "".join(
+        f"| {model} | {' | '.join(_number(found.get(metric)) for metric in metrics)} |\n"
+        for model, found in overall.items()
+    )
+    better = "higher" if of_classes else "lower"
+    titles = " | ".join(metrics.values())
+    return f"| model ({better} is better) | {titles} |\n|---{'|---' * len(metrics)}|\n{rows}"
+
+
+def _overall(scores: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {name: found["overall"] for name, found in scores["models"].items() if found}
+
+
+def _interval(scores: Mapping[str, Any]) -> str:
+    verdict = scores.get("verdict")
+    if not verdict:
+        return ""
+    kind = verdict.get("interval")
+    return f" In brackets: {_INTERVALS.get(kind, kind)}."
+
+
+def _calibration(scores: Mapping[str, Any]) -> str:
+    overall = _overall(scores)
+    shown = {name: overall[name] for name in ("adapted", "zero_shot") if name in overall}
+    lines = []
+    for name, found in shown.items():
+        if (coverage := found.get("coverage80")) is not None:
+            lines.append(
+                f"- {name}: {coverage:.0%} of what was measured lies in the central 80 % interval"
+            )
+        if (error := found.get("ece")) is not None:
+            lines.append(f"- {name}: expected calibration error {error:.3f}")
+    lines += _conformal(scores.get("calibration") or {})
+    return "\n".join(lines) or "Not measured: the predictions are points."
+
+
+def _conformal(calibration: Mapping[str, Any]) -> list[str]:
+    """What `predict` makes of the bands."""
+    if "reason" in calibration:
+        return [f"- Bands are the model's own: {calibration['reason']}"]
+    if (coverage := calibration.get("overall", {}).get("coverage80")) is None:
+        return []
+    return [
+        f"- adapted, calibrated: {coverage:.0%}. `predict` gives these bands, conformalised on "
+        f"{calibration['windows']} windows of {calibration['subjects']} validation subjects; "
+        "nominal on average over subjects like them, not for each patient. `--raw` leaves them"
+    ]
+
+
+def _limits(card: Card, scores: Mapping[str, Any]) -> str:
+    subjects = scores.get("subjects")
+    limits = [
+        "Judged on one data set. Other populations, wards, devices and sampling rates are "
+        "untested; where they differ, expect worse.",
+        "Forecasts of a channel are for its unit and range above; nothing checks at use that they "
+        "are kept.",
+    ]
+    if card.synthetic:
+        limits.insert(0, "Trained and judged on simulated signals: says nothing about patients.")
+    if card.checkpoint == TINY:
+        limits.insert(0, "The base weights are random, for tests only: the scores mean nothing.")
+    if subjects is not None and subjects < 8:  # below it the interval is no bootstrap
+        limits.append(f"Judged on {subjects} subject{'s' * (subjects != 1)} only.")
+    if scores.get("smoke"):
+        limits.append("A smoke run: a few steps on a few windows; the scores mean nothing.")
+    if not scores.get("verdict"):
+        limits.append("Never shown to be better than what it was compared with.")
+    return "".join(f"- {limit}\n" for limit in limits)
+
+
+def _licence(card: Card) -> str:
+    if card.licence == "unknown":
+        return (
+            f"Unknown: the weights `{card.checkpoint}` come without a licence that could be read. "
+            "Find out before use; adapted weights are bound by that of their base."
+        )
+    text = f"`{card.licence}`, that of the base weights `{card.checkpoint}`"
+    return f"{text}: NOT for commercial use." if card.non_commercial else f"{text}."
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

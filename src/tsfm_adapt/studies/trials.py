@@ -1,0 +1,196 @@
+"""One trial of a study: a changed recipe, trained on train and judged on validation.
+
+The test part is taken away before the first trial, so that nothing here could look at it.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tsfm_adapt._util import atomic
+from tsfm_adapt._util.progress import Progress
+from tsfm_adapt.errors import DivergedError, RecipeError, TsfmAdaptError
+from tsfm_adapt.model import AdaptedModel, device_for
+from tsfm_adapt.recipe.files import dumps
+from tsfm_adapt.recipe.parts import Parts, scale_of
+from tsfm_adapt.recipe.search import Search, without_search
+from tsfm_adapt.studies.storage import root
+from tsfm_adapt.training.building import build
+from tsfm_adapt.training.feature_cache import remembered
+
+if TYPE_CHECKING:
+    import optuna
+
+    from tsfm_adapt.recipe.schema import Recipe
+
+_SAID_EVERY_S = 10.0
+
+
+class FailedTrial(TsfmAdaptError):
+    """This trial has no value; the study goes on."""
+
+
+def blind(parts: Parts) -> Parts:
+    """The parts without test.
+
+    Raises:
+        RecipeError: nothing would be left to judge by.
+    """
+    if len(parts.windows["val"]) == 0:
+        raise RecipeError(
+            "search: trials are compared on the validation windows, and there are none. Give "
+            "data.split.val some subjects."
+        )
+    return replace(
+        parts,
+        windows={part: w for part, w in parts.windows.items() if part != "test"},
+        recordings={part: r for part, r in parts.recordings.items() if part != "test"},
+    )
+
+
+class Objective:
+    """A trial's value on the validation windows.
+
+    Args:
+        recipe: of the study, with its search.
+        parts: `blind`.
+        folder: of the study; a trial trains in `trials/<number>`.
+        always: changes that every trial makes after its own, such as those of a smoke run.
+        progress: told of long trials.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        parts: Parts,
+        folder: Path,
+        always: Mapping[str, Any],
+        progress: Progress,
+    ) -> None:
+        assert recipe.search is not None
+        self.search: Search = recipe.search
+        self.progress = progress
+        self._plain = without_search(recipe)
+        self._parts = parts
+        self._folder = folder
+        self._always = always
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        """Trains and judges.
+
+        Raises:
+            FailedTrial: the recipe does not fit together, or its training diverged.
+            optuna.TrialPruned: others were better at the same step.
+            KeyboardInterrupt: stopped; the trial's folder holds its checkpoint.
+        """
+        import optuna
+        import torch
+
+        changes = self.search.draw(trial)
+        trial.set_user_attr("changes", changes)
+        folder = self._folder / "trials" / str(root(trial))
+        try:
+            value = self._value(trial, changes, folder)
+        except optuna.TrialPruned:
+            _clear(folder)
+            raise
+        except (RecipeError, DivergedError, torch.OutOfMemoryError) as error:
+            reason = " ".join(str(error).split())
+            trial.set_user_attr("reason", reason)
+            _clear(folder)
+            raise FailedTrial(reason) from error
+        _clear(folder)
+        if not math.isfinite(value):
+            reason = "its value is not a number: nothing could be scored"
+            trial.set_user_attr("reason", reason)
+            raise FailedTrial(reason)
+        return value
+
+    def _value(self, trial: optuna.Trial, changes: Mapping[str, Any], folder: Path) -> float:
+        from tsfm_adapt.training import checkpoints
+        from tsfm_adapt.training import loop as training
+
+        recipe = self._plain.override(changes).override(self._always)
+        quiet = Progress(quiet=True)
+        atomic.write_text(folder / "recipe.yaml", dumps(recipe))
+        model = build(recipe, self._parts, quiet)
+        if not model.trainable():
+            if self.search.metric == "loss":
+                raise RecipeError("search.metric: a trial that trains nothing has no loss.")
+            return self.score(recipe, model)
+        fitted = training.fit(
+            model,
+            remembered(model, recipe, self._parts.windows["train"], quiet),
+            remembered(model, recipe, self._parts.windows["val"], quiet),
+            recipe.train,
+            recipe.seed,
+            folder,
+            quiet,
+            _Watch(self, trial, recipe, model),
+        )
+        if self.search.metric == "loss":
+            return fitted.best_loss
+        checkpoints.load_best(model, folder)
+        return self.score(recipe, model)
+
+    def score(self, recipe: Recipe, model: AdaptedModel) -> float:
+        """The task's own score on at most `train.val_windows` validation windows."""
+        parts, task = self._parts, recipe.task.build()
+        was_training, device = model.training, next(model.parameters()).device
+        model.to(device_for(recipe.train.accelerator)).eval()
+        windows = parts.windows["val"].evenly_spaced(recipe.train.val_windows)
+        val = remembered(model, recipe, windows, Progress(quiet=True))
+        size = recipe.evaluate.batch_size
+        predictor = task.grounded(task.predictor(model), parts.fit)
+        predictor = task.decided(predictor, val, size)
+        errors = task.score(predictor, val, size, lambda _: None)
+        scale = scale_of(recipe, parts)
+        summary = task.summary({"adapted": errors}, scale, recipe.data.rate_hz)
+        value = summary["models"]["adapted"]["overall"][task.metric]
+        model.to(device).train(was_training)
+        return math.nan if value is None else float(value)
+
+
+def _clear(folder: Path) -> None:
+    """Leaves of a finished trial its recipe and metrics: the best recipe is trained anew."""
+    for spent in ("checkpoints", "tensorboard"):
+        shutil.rmtree(folder / spent, ignore_errors=True)
+
+
+class _Watch:
+    """Reports each validation to the study, which may end the trial there."""
+
+    def __init__(
+        self, objective: Objective, trial: optuna.Trial, recipe: Recipe, model: AdaptedModel
+    ) -> None:
+        self._objective = objective
+        self._trial = trial
+        self._recipe = recipe
+        self._model = model
+        self._said_s = time.monotonic()
+
+    def __call__(self, step: int, loss: float) -> None:
+        import optuna
+
+        search, steps = self._objective.search, self._recipe.train.steps
+        if time.monotonic() - self._said_s > _SAID_EVERY_S:
+            self._said_s = time.monotonic()
+            self._objective.progress.say(
+                f"trial {self._trial.number}: step {step}/{steps}, val loss {loss:.4f}"
+            )
+        if step == 0 or step == steps or search.pruner == "none":
+            return  # before training all are alike; after it there is nothing to save
+        value = loss
+        if search.metric == "score":
+            value = self._objective.score(self._recipe, self._model)
+        self._trial.report(value, step)
+        if self._trial.should_prune():
+            reason = f"pruned at step {step} of {steps}: others were better there"
+            self._trial.set_user_attr("reason", reason)
+            raise optuna.TrialPruned(reason)

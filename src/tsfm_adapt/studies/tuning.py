@@ -1,0 +1,347 @@
+"""Tuning: trials until a study has as many as planned, then the best recipe, trained and tested.
+
+What a study finds is in its folder: trials.csv, best.yaml, plots/, and below refit/ the run of the
+best recipe, the only one that is scored on test.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tsfm_adapt._util import atomic
+from tsfm_adapt._util.progress import Progress
+from tsfm_adapt.errors import EnvironmentProblem, Interrupted, RecipeError
+from tsfm_adapt.recipe.files import dumps
+from tsfm_adapt.recipe.parts import prepare
+from tsfm_adapt.recipe.search import without_search
+from tsfm_adapt.runs import run as runs
+from tsfm_adapt.studies.storage import (
+    StudyFolder,
+    Tally,
+    created,
+    opened,
+    recover,
+    signs_of_life,
+    tally,
+    this_process,
+)
+from tsfm_adapt.studies.trials import FailedTrial, Objective, blind
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+    from tsfm_adapt.recipe.schema import Recipe
+
+# Holds the database's url for worker processes: an argument would show its password to everyone.
+STORAGE = "TSFM_ADAPT_STORAGE"
+
+_WAIT_S = 2.0  # between looks at trials of other processes
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a study found."""
+
+    study: StudyFolder
+    trials: Mapping[str, int]  # how many: complete, pruned, failed
+    best: int  # number of the trial
+    value: float  # on the validation windows
+    changes: Mapping[str, Any]  # of the recipe, by path
+    standing: float | None  # value of the recipe as it stands, where the space holds it
+    run: runs.Run | None  # of the best recipe; None where another machine began the study
+
+
+def begin(recipe: Recipe, runs_folder: Path, storage: str | None, smoke: bool) -> StudyFolder:
+    """A new study; in a database the one of this recipe, where it was begun before.
+
+    Raises:
+        RecipeError: there is nothing to search, or a trial would need several devices.
+    """
+    if recipe.search is None:
+        raise RecipeError(
+            "search: missing. Say what to vary, e.g. search: {space: {train.lr: "
+            "{low: 1.0e-4, high: 1.0e-2, log: true}}}."
+        )
+    if recipe.train.devices != 1 or recipe.train.num_nodes != 1:
+        raise RecipeError(
+            f"search: a trial trains on one device; train.devices is {recipe.train.devices}, "
+            f"train.num_nodes {recipe.train.num_nodes}. Set both to 1 and use --workers."
+        )
+    return created(recipe, runs_folder, storage is not None, smoke)
+
+
+def tune(study: StudyFolder, storage: str | None, workers: int, progress: Progress) -> Tuned:
+    """Runs what is left of a study, then trains and scores the best recipe.
+
+    Args:
+        study: its folder.
+        storage: the database's url; None = the folder's journal.
+        workers: processes that try at once.
+        progress: where progress is shown.
+
+    Raises:
+        Interrupted: stopped; what is finished is kept.
+        RecipeError: no trial had a value.
+        EnvironmentProblem: workers ended before the study.
+    """
+    progress.say(f"study folder: {study.folder}")
+    made, ours = opened(study, storage, 0)
+    try:
+        with _stoppable():
+            _run(study, made, ours, storage, workers, progress)
+            return _finish(study, made, ours, progress)
+    except (KeyboardInterrupt, Interrupted):
+        raise Interrupted(
+            f"stopped and saved. Go on with: tsfm-adapt tune --resume {study.folder}"
+        ) from None
+    finally:
+        atomic.write_text(study.folder / "trials.csv", _table(tally(made)))
+
+
+def work(study: StudyFolder, storage: str | None, worker: int, progress: Progress) -> None:
+    """Tries until nothing is left to begin.
+
+    Args:
+        study: its folder.
+        storage: the database's url; None = the folder's journal.
+        worker: number of this process; 0 = the one that the user started.
+        progress: where progress is shown.
+    """
+    made, _ = opened(study, storage, worker)
+    if _nothing_left(study, tally(made)):
+        return
+    recipe = study.recipe
+    parts = blind(prepare(recipe, study.smoke))
+    always = runs.SMOKE if study.smoke else {}
+    objective = Objective(recipe, parts, study.folder, always, progress)
+    parent = os.getppid() if worker else None
+    with _stoppable(), signs_of_life(study, parent):
+        while _try_one(study, made, objective, progress):
+            pass
+
+
+def _try_one(
+    study: StudyFolder, made: optuna.Study, objective: Objective, progress: Progress
+) -> bool:
+    """One trial; False where as many as planned are finished or under way."""
+    with ExitStack() as asking:
+        asking.enter_context(study.alone("ask"))
+        number = 0
+        if _nothing_left(study, recover(study, made)):
+            return False
+
+        def value(trial: optuna.Trial) -> float:
+            nonlocal number
+            number = trial.number
+            trial.set_user_attr("process", this_process())
+            asking.close()  # others may ask now
+            try:
+                return objective(trial)
+            except FailedTrial:
+                raise
+            except (KeyboardInterrupt, Exception) as error:
+                if "reason" not in trial.user_attrs:
+                    trial.set_user_attr("stopped", type(error).__name__)
+                raise
+
+        made.optimize(value, n_trials=1, catch=(FailedTrial,), gc_after_trial=True)
+    _say(study, tally(made), number, progress)
+    return True
+
+
+def _nothing_left(study: StudyFolder, found: Tally) -> bool:
+    return len(found.finished) + len(found.running) >= study.planned
+
+
+def _run(
+    study: StudyFolder,
+    made: optuna.Study,
+    ours: bool,
+    storage: str | None,
+    workers: int,
+    progress: Progress,
+) -> None:
+    """Until all planned trials are finished, here or elsewhere."""
+    waiting = False
+    while len((found := tally(made)).finished) < study.planned:
+        if waiting and _nothing_left(study, found):
+            time.sleep(_WAIT_S)
+            with study.alone("ask"):
+                recover(study, made)
+            continue
+        if workers == 1:
+            work(study, storage, 0, progress)
+        else:
+            _spawn(study, made, storage, workers)
+        found = tally(made)
+        if not waiting and _nothing_left(study, found) and found.running:
+            if not ours:
+                return
+            progress.say(f"waiting for {len(found.running)} trials of other processes")
+            waiting = True
+
+
+def _spawn(study: StudyFolder, made: optuna.Study, storage: str | None, workers: int) -> None:
+    """Worker processes, until the last has ended."""
+    command = [sys.executable, "-m", "tsfm_adapt", "tune", "--resume", str(study.folder)]
+    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    environment = {"OMP_NUM_THREADS": threads} | os.environ
+    if storage is not None:
+        environment[STORAGE] = storage
+    started = [
+        subprocess.Popen(  # noqa: S603  # this program
+            [*command, "--worker", str(number)], env=environment, stdout=subprocess.DEVNULL
+        )
+        for number in range(1, workers + 1)
+    ]
+    try:
+        codes = [process.wait() for process in started]
+    except KeyboardInterrupt:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait()
+        raise
+    if any(codes) and not _nothing_left(study, tally(made)):
+        raise EnvironmentProblem(
+            f"{sum(map(bool, codes))} of {workers} workers ended early; what they said stands "
+            f"above. Go on with: tsfm-adapt tune --resume {study.folder}"
+        )
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM acts as Ctrl-C."""
+
+    def stop(_number: int, _frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _say(study: StudyFolder, found: Tally, number: int, progress: Progress) -> None:
+    """How a finished trial went, the best, and when the study may end."""
+    last = found.trials[number]
+    how = f"{last.value:.4f}" if last in found.complete else found.reason(last)
+    best = _best(study, found)
+    shown = "" if best is None else f"; best {best.value:.4f} (trial {best.number})"
+    seconds = [_seconds(t) or 0.0 for t in found.finished]
+    left = study.planned - len(found.finished)
+    eta_s = left * sum(seconds) / len(seconds) / (len(found.running) + 1)
+    eta = f", about {eta_s:.0f} s left" if left > 0 else ""
+    line = f"trial {last.number}, {len(found.finished)}/{study.planned}: {how}{shown}{eta}"
+    progress.say(line)
+
+
+def _best(study: StudyFolder, found: Tally) -> FrozenTrial | None:
+    recipe = study.recipe
+    higher = study.search.metric == "score" and recipe.task.build().better == "higher"
+    sign = -1.0 if higher else 1.0
+    return min(found.complete, key=lambda t: (sign * (t.value or 0.0), t.number), default=None)
+
+
+def _finish(study: StudyFolder, made: optuna.Study, ours: bool, progress: Progress) -> Tuned:
+    """Writes down the best recipe, draws, trains it and scores it on test, once."""
+    with study.alone("finish"):
+        found = tally(made)
+        best = _best(study, found)
+        if best is None:
+            reasons = [found.reason(t) for t in found.finished]
+            raise RecipeError(
+                f"search: none of {len(reasons)} trials has a value; the first: "
+                f"{reasons[0] if reasons else 'not begun'}"
+            )
+        changes = best.user_attrs["changes"]
+        recipe = without_search(study.recipe).override(changes)
+        atomic.write_text(study.folder / "best.yaml", dumps(recipe))
+        run = _refit(study, recipe, progress) if ours else None
+        if not study.smoke:
+            from tsfm_adapt.studies.plots import draw
+
+            draw(study.folder / "plots", made, study.search.metric)
+    states = [t.state.name for t in found.finished]
+    counts = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
+    standing = [t.value for t in found.complete if "as_it_stands" in t.user_attrs]
+    return Tuned(
+        study,
+        {word: states.count(state) for word, state in counts.items()},
+        best.number,
+        float(best.value or 0.0),
+        changes,
+        standing[0] if standing else None,
+        run,
+    )
+
+
+def _refit(study: StudyFolder, recipe: Recipe, progress: Progress) -> runs.Run:
+    """The run of the best recipe: the one that is there, or what is left of it, or a new one."""
+    folder = study.folder / "refit"
+    begun = sorted(folder.glob("*/*/env.json"))
+    if not begun:
+        progress.say("training the best recipe, to be scored on test")
+        return runs.train(recipe, folder, progress, study.smoke)
+    run = runs.Run(begun[-1].parent)
+    if (run.folder / "scores.json").is_file():
+        return run
+    return runs.resume(run, progress)
+
+
+def _seconds(trial: FrozenTrial) -> float | None:
+    return trial.duration.total_seconds() if trial.duration is not None else None
+
+
+def _table(found: Tally) -> str:
+    """trials.csv: a row a trial, a column a path that any of them changed."""
+    paths = list(dict.fromkeys(p for t in found.trials for p in t.user_attrs.get("changes", {})))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["trial", "state", "value", "seconds", "step", "reason", *paths])
+    for trial in found.trials:
+        state = "broken" if found.broken(trial) else _STATES[trial.state.name]
+        value = trial.value if trial.state.name == "COMPLETE" else None
+        seconds = _seconds(trial)
+        changes = trial.user_attrs.get("changes", {})
+        shown = changes | {path: trial.params[path] for path in changes if path in trial.params}
+        cells = [_cell(shown[path]) if path in shown else "" for path in paths]
+        writer.writerow(
+            [
+                trial.number,
+                state,
+                "" if value is None else value,
+                "" if seconds is None else f"{seconds:.2f}",
+                "" if trial.last_step is None else trial.last_step,
+                found.reason(trial),
+                *cells,
+            ]
+        )
+    return text.getvalue()
+
+
+_STATES = {
+    "COMPLETE": "complete",
+    "PRUNED": "pruned",
+    "FAIL": "failed",
+    "RUNNING": "running",
+    "WAITING": "waiting",
+}
+
+
+def _cell(value: Any) -> Any:
+    return value if isinstance(value, str | int | float) else json.dumps(value)

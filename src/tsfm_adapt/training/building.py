@@ -1,0 +1,127 @@
+"""From a recipe to its model: put together, fitted where something is fitted, not yet trained."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from tsfm_adapt._util.progress import Progress
+from tsfm_adapt.adapters.base import Setting
+from tsfm_adapt.backbones.base import RANDOM, Backbone
+from tsfm_adapt.batches import collate
+from tsfm_adapt.heads.base import ClassHead, Head, Labelled
+from tsfm_adapt.model import AdaptedModel, device_for
+from tsfm_adapt.recipe.parts import Parts
+from tsfm_adapt.recipe.schema import Recipe
+from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
+from tsfm_adapt.signals.windows import Windows
+from tsfm_adapt.training.feature_cache import remembered
+
+# At most so many windows of train are read to fit a head, evenly spaced, and so many bytes kept.
+FITTED_ON = 20_000
+FITTED_BYTES = 2e9
+
+
+def build(recipe: Recipe, parts: Parts, progress: Progress) -> AdaptedModel:
+    """The untrained model of a recipe; its random parts depend on the seed only."""
+    train = parts.windows["train"]
+    model = put_together(recipe, parts.deviation, parts.shared_subjects, train)
+    spec = model.backbone.spec
+    if spec.random_weights:
+        progress.say(RANDOM)
+    if spec.non_commercial:
+        progress.say(f"weights '{spec.checkpoint}' are {spec.licence}: not for commercial use")
+    model.fit(train)
+    _fit_remembered_head(model, recipe, train, progress)
+    return model
+
+
+def unadapted(recipe: Recipe) -> Recipe:
+    """The recipe of the backbone as it is."""
+    return recipe.model_copy(update={"adapters": (), "head": None})
+
+
+def reference(recipe: Recipe, parts: Parts, head: Head, progress: Progress) -> AdaptedModel:
+    """The frozen backbone with a fitted head, for tasks that no backbone is pretrained for."""
+    plain = unadapted(recipe)
+    train = parts.windows["train"]
+    model = put_together(plain, parts.deviation, parts.shared_subjects, train, head)
+    _fit_remembered_head(model, plain, train, progress)
+    return model
+
+
+def put_together(
+    recipe: Recipe,
+    deviation: FloatArray | None,
+    subjects: tuple[str, ...],
+    train: Windows | None = None,
+    head: Head | None = None,
+    backbone: Backbone | None = None,
+) -> AdaptedModel:
+    """A recipe's model with nothing fitted or trained.
+
+    Args:
+        recipe: validated.
+        deviation: (C,) of each channel in train; None = unknown.
+        subjects: those that adapters may have parameters for.
+        train: the windows that are learned from; None where a saved model is put together.
+        head: instead of the recipe's.
+        backbone: freshly built; None = built here, with its weights.
+    """
+    backbone = backbone or recipe.backbone.build()
+    known = None if deviation is None else torch.as_tensor(deviation, dtype=torch.float32)
+    task, rate_hz = recipe.task.build(), recipe.data.rate_hz
+    task.check(backbone.spec, rate_hz, headed=head is not None or recipe.head is not None)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        if head is None and recipe.head is not None:
+            head = recipe.head.build()
+        return AdaptedModel(
+            backbone,
+            [entry.build() for entry in recipe.adapters],
+            known,
+            setting=Setting(tuple(recipe.data.channels), subjects),
+            rates=[entry.lr for entry in recipe.adapters],
+            estimate=task.estimate(),
+            head=head,
+            outputs=None if head is None else task.outputs(rate_hz, train),
+            head_rate=None if recipe.head is None else recipe.head.lr,
+        )
+
+
+def fit_head(model: AdaptedModel, train: Windows, batch_size: int, progress: Progress) -> None:
+    """Lets a head of classes compute what it fits, on train only."""
+    if not isinstance(model.head, ClassHead):
+        return
+    device = next(model.parameters()).device
+
+    def read(windows: Windows, index: IntArray) -> tuple[FloatArray, BoolArray]:
+        batch = collate(windows.gather(index)).to(device)
+        assert batch.target is not None
+        return model.features(batch).float().cpu().numpy(), batch.target.cpu().numpy() > 0
+
+    def given() -> Labelled:
+        with torch.inference_mode():
+            each = read(train, np.arange(1))[0].nbytes
+            windows = train.evenly_spaced(min(FITTED_ON, max(1, int(FITTED_BYTES // each))))
+            features, targets = [], []
+            with progress.work("features", len(windows)) as meter:
+                for first in range(0, len(windows), batch_size):
+                    index = np.arange(first, min(first + batch_size, len(windows)))
+                    feature, target = read(windows, index)
+                    features.append(feature)
+                    targets.append(target)
+                    meter.advance(len(index))
+        return Labelled(np.concatenate(features), np.concatenate(targets), windows.subjects)
+
+    model.head.fit(given)
+
+
+def _fit_remembered_head(
+    model: AdaptedModel, recipe: Recipe, train: Windows, progress: Progress
+) -> None:
+    """Fits on the device that will train; the model is left on the processor."""
+    model.to(device_for(recipe.train.accelerator))
+    known = remembered(model, recipe, train, progress)
+    fit_head(model, known, recipe.evaluate.batch_size, progress)
+    model.to("cpu")

@@ -1,0 +1,301 @@
+"""Models beside each other: the same windows for all, nothing computed twice, nothing hidden."""
+
+import csv
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tsfm_adapt._util.progress import Progress
+from tsfm_adapt.comparison import cells as comparison
+from tsfm_adapt.comparison import ranking, report
+from tsfm_adapt.errors import DataError, RecipeError, TsfmAdaptError
+from tsfm_adapt.evaluation import paired
+from tsfm_adapt.recipe.files import dumps, loads
+from tsfm_adapt.runs import run as runs
+from tsfm_adapt.training.checkpoints import read
+
+QUIET = Progress(quiet=True)
+
+RECIPE = """
+name: small
+seed: 5
+data:
+  reader: {name: synthetic, cohort: icu_vitals, subjects: 24, hours: 3}
+  channels: {HR: bpm, MAP: mmHg}
+  rate_hz: 1/60
+  split: {by: subject, train: 12, val: 4, test: 8}
+backbone: {name: chronos_bolt, checkpoint: tiny}
+adapters: [{name: lora, rank: 2, lr: 0.02}]
+task: {name: forecast, context_s: 3840, horizon_s: 600}
+train: {steps: 3, batch_size: 4, val_windows: 8}
+evaluate: {max_windows: 24}
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return loads(RECIPE)
+
+
+@pytest.fixture(scope="module")
+def compared(recipe, tmp_path_factory):
+    """Two backbones, as they are and with LoRA of two seeds, and one that cannot be."""
+    folder = tmp_path_factory.mktemp("compare")
+    wanted = comparison.cells(
+        recipe, ["chronos_bolt", "chronos_t5=tiny"], ["none", "lora"], [1, 2]
+    )
+    broken = recipe.override(
+        {
+            "adapters": [{"name": "bitfit"}],
+            "backbone": {"name": "chronos_t5", "checkpoint": "tiny"},
+        }
+    )
+    wanted.append(comparison.Cell("<b>broken</b>", broken))
+    return folder, wanted, comparison.run(recipe, wanted, folder, QUIET)
+
+
+@pytest.fixture(scope="module")
+def ranked(compared):
+    _, _, finished = compared
+    return ranking.rank(finished.folders, finished.failures)
+
+
+def test_cells_are_every_backbone_with_every_adapter_and_seed(recipe):
+    wanted = comparison.cells(recipe, ["chronos_bolt", "chronos2"], ["lora+norm", "none"], [1, 2])
+    assert [cell.name for cell in wanted] == [
+        "chronos_bolt-none",
+        "chronos2-none",
+        "chronos_bolt-lora+norm-1",
+        "chronos_bolt-lora+norm-2",
+        "chronos2-lora+norm-1",
+        "chronos2-lora+norm-2",
+    ]
+    last = wanted[-1].recipe
+    assert [adapter.name for adapter in last.adapters] == ["lora", "norm"]
+    assert last.adapters[0].rank == 2, "the recipe's own settings"
+    assert (last.seed, last.data.split.seed) == (2, 5), "the split does not follow the seed"
+    assert (wanted[1].recipe.backbone.checkpoint, wanted[0].recipe.backbone.checkpoint) == (
+        "embedded",
+        "tiny",
+    )
+
+
+@pytest.mark.parametrize(
+    ("backbones", "adapters", "said"),
+    [(["chronos3"], [], "chronos2"), ([], ["lorra"], "lora")],
+)
+def test_a_name_that_does_not_exist_stops_before_anything_runs(recipe, backbones, adapters, said):
+    with pytest.raises(RecipeError, match=said):
+        comparison.cells(recipe, backbones, adapters, [])
+
+
+def test_every_model_is_scored_on_the_same_windows(compared):
+    _, _, finished = compared
+    scores = [runs.Run(folder).scores for folder in finished.folders]
+    assert len({each["protocol"]["origins_sha256"] for each in scores}) == 1
+    files = [paired.read(folder / "predictions" / "paired.npz") for folder in finished.folders]
+    counts = {kept["count"].tobytes() for file in files for kept in file.models.values()}
+    assert len(counts) == 1
+
+
+def test_zero_shot_is_scored_once_a_backbone_and_baselines_once(compared):
+    _, _, finished = compared
+    scored = [name for folder in finished.folders for name in runs.Run(folder).scores["models"]]
+    assert scored.count("zero_shot") == 2
+    assert scored.count("adapted") == 4
+    assert scored.count("ridge") == 1
+
+
+def test_a_failing_cell_is_a_row_with_its_reason(compared, ranked):
+    _, _, finished = compared
+    assert list(finished.failures) == ["<b>broken</b>"]
+    assert "bias" in finished.failures["<b>broken</b>"]
+    assert ranked.rows[-1].failure == finished.failures["<b>broken</b>"]
+
+
+def test_finished_runs_are_not_computed_again(recipe, compared, monkeypatch):
+    folder, wanted, finished = compared
+    trained = []
+
+    def train(recipe, *_):
+        trained.append(recipe.backbone.name)
+        raise TsfmAdaptError("not now")
+
+    monkeypatch.setattr(runs, "train", train)
+    monkeypatch.setattr(comparison, "score_baselines", lambda *_: pytest.fail("scored again"))
+    again = comparison.run(recipe, wanted, folder, QUIET)
+    assert again.folders == finished.folders
+    assert trained == ["chronos_t5"], "the failed one alone is tried again"
+    changed = [cell for cell in wanted if cell.name == "chronos_bolt-lora-1"]
+    changed = [comparison.Cell(c.name, c.recipe.override({"train.steps": 4})) for c in changed]
+    monkeypatch.setattr(comparison, "score_baselines", lambda *_: {})
+    assert comparison.run(recipe, changed, folder, QUIET).failures, "another setting, another run"
+
+
+def test_processes_find_what_one_process_finds(recipe, compared, tmp_path):
+    _, wanted, finished = compared
+    some = [cell for cell in wanted if cell.name in ("chronos_bolt-none", "chronos_bolt-lora-1")]
+    apart = comparison.run(recipe, some, tmp_path, QUIET, jobs=2)
+
+    def overall(folders):
+        found = {}
+        for folder in folders:
+            for name, scores in runs.Run(folder).scores["models"].items():
+                key = (name, runs.Run(folder).recipe.backbone.name, runs.Run(folder).recipe.seed)
+                found[key] = scores["overall"]["mase"]
+        return found
+
+    assert len(overall(apart.folders)) > 2
+    assert overall(apart.folders).items() <= overall(finished.folders).items()
+
+
+def test_unless_asked_every_core_works_up_to_four_and_no_gpu_is_shared(recipe, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for cores, jobs in ((None, 1), (1, 1), (2, 2), (64, 4)):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        assert comparison.default_jobs(recipe) == jobs
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert comparison.default_jobs(recipe) == 1
+    assert comparison.default_jobs(recipe.override({"train.accelerator": "cpu"})) == 4
+
+
+def test_an_interrupt_of_the_first_process_stops_all_and_their_steps_are_kept(recipe, tmp_path):
+    endless = {"train.steps": 10**6, "train.checkpoint_every": 10**6}
+    (tmp_path / "endless.yaml").write_text(dumps(recipe.override(endless)))
+    command = ["compare", "endless.yaml", "--adapters", "lora,norm", "--jobs", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tsfm_adapt", *command],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 300
+        while len(list(tmp_path.glob("runs/small/compare/cells/*/*/*/metrics.jsonl"))) < 2:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, said
+    assert "0 of 2 runs are finished. Give the same command to go on." in said
+    assert "Traceback" not in said
+    stopped = [
+        read(path)
+        for path in tmp_path.glob("runs/small/compare/cells/*/*/*/checkpoints/last.ckpt")
+    ]
+    assert len(stopped) == 2
+    assert all(state["fitted"]["step"] > 0 for state in stopped)
+
+
+def test_seeds_are_one_row_and_their_mean(compared, ranked):
+    _, _, finished = compared
+    lora = next(row for row in ranked.rows if row.name == "chronos_bolt (tiny), lora")
+    single = [
+        runs.Run(folder).scores["models"]["adapted"]["overall"]["mase"]
+        for folder in finished.folders
+        if folder.parts[-3].startswith("chronos_bolt-lora")
+    ]
+    assert lora.seeds == len(single) == 2
+    assert lora.overall["mase"] == pytest.approx(sum(single) / 2)
+    assert lora.vs_reference.name == "zero-shot"
+    assert lora.vs_reference.p_holm >= lora.vs_reference.comparison.p
+    zero_shot = next(row for row in ranked.rows if row.name == "chronos_bolt (tiny), zero-shot")
+    gain = 100 * (1 - lora.overall["mase"] / zero_shot.overall["mase"])
+    assert lora.vs_reference.comparison.difference == pytest.approx(gain)
+
+
+def test_rows_are_from_best_to_worst(ranked):
+    scores = [row.overall["mase"] for row in ranked.rows if row.scores]
+    assert scores == sorted(scores)
+    assert {"ridge", "last_value"} <= {row.name for row in ranked.rows}
+
+
+def test_run_folders_compare_too_and_say_in_what_they_differ(recipe, compared, tmp_path):
+    folder, _, _ = compared
+    run = runs.train(recipe.override({"data.split.seed": 5}), tmp_path, QUIET)
+    cell = next(folder.glob("cells/chronos_bolt-lora-1/*/*"))
+    both = ranking.rank([run.folder, cell])
+    lora = [row for row in both.rows if row.adapters == "lora"]
+    assert [row.seeds for row in lora] == [2], "recipes that differ in the seed alone"
+    other = runs.train(recipe.override({"train.steps": 2}), tmp_path, QUIET)
+    names = [row.name for row in ranking.rank([run.folder, other.folder]).rows if row.adapters]
+    assert sorted(re.search(r"steps \d", name).group() for name in names) == ["steps 2", "steps 3"]
+    shorter = runs.train(recipe.override({"task.horizon_s": 300}), tmp_path, QUIET)
+    with pytest.raises(DataError, match="differ in task"):
+        ranking.rank([run.folder, shorter.folder])
+    (other.folder / "predictions" / "paired.npz").unlink()
+    with pytest.raises(DataError, match="tsfm-adapt evaluate"):
+        ranking.rank([run.folder, other.folder])
+
+
+@pytest.fixture(scope="module")
+def page(recipe, ranked, tmp_path_factory):
+    test = comparison.test_windows(recipe, smoke=False)
+    return report.write(tmp_path_factory.mktemp("report"), ranked, test, "tsfm-adapt compare <x>")
+
+
+def test_the_report_needs_nothing_else_and_escapes_what_comes_from_outside(page):
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"(src|href)\s*=\s*.(?!data:)", text)
+    assert "@import" not in text
+    assert "<script" not in text
+    assert "&lt;b&gt;broken" in text
+    assert "<b>broken" not in text
+    assert "SYNTHETIC" in text
+    assert text.count("data:image/png") >= 6
+
+
+def test_csv_and_json_hold_every_row(page, ranked):
+    with (page.parent / "comparison.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    content = json.loads((page.parent / "comparison.json").read_text(encoding="utf-8"))
+    names = [row.name for row in ranked.rows]
+    assert [row["model"] for row in rows] == [row["name"] for row in content["rows"]] == names
+    for row, of in zip(rows, ranked.rows, strict=True):
+        if of.scores:
+            assert float(row["mase"]) == pytest.approx(of.overall["mase"])
+        else:
+            assert row["failure"] == of.failure
+
+
+def test_the_report_opens_in_a_browser(page):
+    browser = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no chromium and no google-chrome on the PATH")
+    profile = f"--user-data-dir={page.parent / 'profile'}"
+    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", profile]
+    done = subprocess.run(
+        [browser, *quiet, "--enable-logging=stderr", "--dump-dom", Path(page).as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Models, best first" in done.stdout
+    assert done.stdout.count("<img") >= 6
+    assert "CONSOLE" not in done.stderr
+
+
+def test_a_run_that_was_scored_alone_gets_its_verdict_when_it_is_evaluated(recipe, tmp_path):
+    wanted = comparison.cells(recipe, [], ["lora"], [])
+    finished = comparison.run(recipe, wanted, tmp_path, QUIET)
+    run = runs.Run(finished.folders[1])
+    assert run.scores["verdict"] is None
+    before = run.scores["models"]["adapted"]
+    runs.evaluate(run, QUIET)
+    assert run.scores["verdict"]["vs_zero_shot"]["difference"] is not None
+    assert run.scores["models"]["adapted"] == before
+    assert json.loads((run.folder / "bundle" / "scores.json").read_text())["verdict"]
+    again = comparison.run(recipe, wanted, tmp_path, QUIET)
+    assert again.folders == finished.folders
+    assert len(ranking.rank(again.folders).rows) == 6

@@ -1,0 +1,121 @@
+import warnings
+
+import numpy as np
+import pyarrow
+import pytest
+from matplotlib.image import imread
+
+from tsfm_adapt.evaluation.forecast_errors import forecast_errors, summarise
+from tsfm_adapt.evaluation.tables import hidden, table, write
+from tsfm_adapt.plots.run import calibration, calibration_curve, draw, gaps
+from tsfm_adapt.signals.missingness import HiddenWindows, Missingness
+from tsfm_adapt.signals.recording import Recording
+from tsfm_adapt.signals.windows import Windows, WindowSpec
+
+LEVELS = (0.1, 0.5, 0.9)
+
+
+@pytest.fixture
+def windows():
+    """Two subjects, two channels with gaps; the second subject never shows RESP."""
+    rng = np.random.default_rng(5)
+    recordings = []
+    for subject in ("a", "b"):
+        values = 50 + rng.normal(size=(2, 60)).cumsum(axis=1)
+        values[:, 10:13] = np.nan
+        if subject == "b":
+            values[1] = np.nan
+        recordings.append(
+            Recording(subject, subject, values, ("HR", "RESP"), ("bpm", "1/min"), 1 / 60)
+        )
+    return Windows(recordings, WindowSpec(20, 10, 10))
+
+
+def predicted(windows):
+    """Quantiles (W, C, Q, H) around the last value."""
+    arrays = windows.gather(np.arange(len(windows)))
+    band = np.array([-1.0, 0.0, 1.0])[:, None] * np.arange(1, 11)
+    return (arrays.values[..., -1:, None] + band).astype(np.float32), arrays
+
+
+def test_a_calibration_without_estimates_is_drawn_empty():
+    none = pyarrow.array([None], pyarrow.float32())
+    rows = pyarrow.table({"channel": ["HR"], "q0.5": none, "measured": [1.0]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert calibration_curve(rows, "nothing").axes[0].get_legend() is None
+
+
+def test_calibration_counts_the_measured_values_below_each_quantile():
+    rows = pyarrow.table(
+        {
+            "channel": ["HR"] * 4 + ["RESP"] * 2,
+            "q0.1": [0.0, 0.0, 0.0, 0.0, None, 1.0],
+            "q0.9": [2.0, 2.0, 2.0, 2.0, None, 3.0],
+            "measured": [-1.0, 1.0, 3.0, None, 1.0, 2.0],
+        }
+    )
+    assert calibration(rows) == {
+        "HR": [(0.1, pytest.approx(1 / 3)), (0.9, pytest.approx(2 / 3))],
+        "RESP": [(0.1, 0.0), (0.9, 1.0)],
+    }
+
+
+def test_a_channel_that_the_context_never_shows_has_no_forecast(windows):
+    quantiles, _ = predicted(windows)
+    rows = table(windows, quantiles, LEVELS, ("bpm", "1/min")).to_pandas()
+    unseen = (rows.subject == "b") & (rows.channel == "RESP")
+    assert rows.loc[unseen, ["q0.1", "q0.5", "q0.9"]].isna().all(axis=None)
+    assert rows.loc[~unseen, ["q0.1", "q0.5", "q0.9"]].notna().all(axis=None)
+
+
+def test_a_run_gets_four_pictures_that_show_something(tmp_path, windows):
+    quantiles, arrays = predicted(windows)
+    errors = forecast_errors(
+        quantiles,
+        LEVELS,
+        arrays.target,
+        arrays.target_observed,
+        arrays.observed.any(-1),
+        arrays.subjects,
+    )
+    model = summarise(errors, ("HR", "RESP"), ("bpm", "1/min"), np.ones(2))
+    write(
+        tmp_path / "predictions" / "test.parquet",
+        table(windows, quantiles, LEVELS, ("bpm", "1/min")),
+    )
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 0, "val_loss": 2.0}\n{"step": 1, "loss": 1.5, "lr": 0.1}\n'
+    )
+    scores = {"synthetic": True, "models": {"adapted": model, "zero_shot": model, "ridge": model}}
+    draw(tmp_path, windows, ("bpm", "1/min"), scores)
+    pictures = sorted((tmp_path / "plots").iterdir())
+    assert [path.stem for path in pictures] == [
+        "calibration",
+        "forecasts",
+        "learning_curve",
+        "skill_by_lead_time",
+    ]
+    for path in pictures:
+        assert imread(path).std() > 0.05, f"{path.stem} is blank"
+
+
+def test_a_run_that_fills_gaps_shows_them_and_no_lead_time(windows, tmp_path):
+    masks = [Missingness("block", 0.2, 4)]
+    some = HiddenWindows(windows.recordings, WindowSpec(20, 0, 10), masks)
+    arrays = some.gather(range(len(some)))
+    band = np.array([-1.0, 0.0, 1.0], dtype=np.float32)[:, None]
+    rows = hidden(some, arrays.target[:, :, None] + band, LEVELS, ("bpm", "1/min"))
+    write(tmp_path / "predictions" / "test.parquet", rows)
+    draw(tmp_path, some, ("bpm", "1/min"), {"synthetic": True})
+    drawn = {path.stem for path in (tmp_path / "plots").iterdir()}
+    assert drawn == {"gaps", "calibration"}
+    assert imread(tmp_path / "plots" / "gaps.png").std() > 0.01
+    figure = gaps(some, ("bpm", "1/min"), rows, "test part")
+    panel = figure.axes[0]
+    count = arrays.target_observed[0, 0].sum()
+    assert count > 0
+    assert len(panel.lines[1].get_xdata()) == count
+    np.testing.assert_array_equal(
+        panel.lines[1].get_ydata(), arrays.target[0, 0][arrays.target_observed[0, 0]]
+    )

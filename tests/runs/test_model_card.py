@@ -1,0 +1,126 @@
+"""A card says what its run knows, and says plainly what the run does not know."""
+
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from tsfm_adapt.runs.bundle import Card
+from tsfm_adapt.runs.model_card import model_card
+from tsfm_adapt.recipe.schema import Recipe
+
+CARD = Card(
+    channels=("HR", "SpO2"),
+    units=("bpm", "%"),
+    rate_hz=1 / 60,
+    context=240,
+    horizon=30,
+    quantiles=(0.1, 0.5, 0.9),
+    backbone="chronos2",
+    checkpoint="amazon/chronos-2",
+    revision=None,
+    base_sha256="0123abcd",
+    licence="apache-2.0",
+    synthetic=False,
+    versions={},
+)
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    tree = {
+        "name": "vitals",
+        "data": {
+            "reader": {"name": "synthetic"},
+            "channels": {"HR": "bpm", "SpO2": "%"},
+            "rate_hz": "1/60",
+        },
+        "backbone": {"name": "chronos2"},
+        "adapters": [{"name": "lora"}],
+        "task": {"name": "forecast", "context_s": 14400, "horizon_s": 1800},
+    }
+    return Recipe.model_validate(tree)
+
+
+def scores(**changes):
+    plain = {
+        "models": {
+            "adapted": {"overall": {"mase": 0.81234, "wql": 0.05, "coverage80": 0.741}},
+            "zero_shot": {"overall": {"mase": 0.9, "wql": 0.06, "coverage80": 0.66}},
+            "last_value": {"overall": {"mase": 1.0, "wql": None, "coverage80": None}},
+        },
+        "subjects": 12,
+        "protocol": {
+            "subjects_by_part": {"train": 42, "val": 9, "test": 12},
+            "recordings_by_part": {"train": 50, "val": 10, "test": 13},
+            "windows_by_part": {"train": 5000, "val": 700, "test": 618},
+        },
+        "verdict": {"interval": "subjects"},
+        "sentences": ["adapted beats zero-shot by 8.1 % MASE [5.0, 11.2]"],
+        "trainable_parameters": 1234,
+        "total_parameters": 56789,
+    }
+    return plain | changes
+
+
+def test_it_states_base_licence_data_scores_and_calibration(recipe):
+    text = model_card(CARD, recipe, scores(), "import this")
+    _, front, body = text.split("---\n", 2)
+    assert yaml.safe_load(front) == {
+        "library_name": "tsfm-adapt",
+        "base_model": "amazon/chronos-2",
+        "license": "apache-2.0",
+    }
+    for said in (
+        "Not a medical device",
+        "```python\nimport this\n```",
+        "HR (bpm), SpO2 (%)",
+        "horizon 30 samples, quantiles 0.1, 0.5, 0.9",
+        "Adapters: lora; trained parameters 1,234 of 56,789",
+        "One sample every 60 s; context 240 samples",
+        "0123abcd",
+        "| test | 12 | 13 | 618 |",
+        "| adapted | 0.8123 | 0.0500 |",
+        "| last_value | 1.0000 | - |",
+        "adapted beats zero-shot by 8.1 % MASE [5.0, 11.2].",
+        "95 % bootstrap over the subjects",
+        "adapted: 74% of what was measured",
+        "zero_shot: 66% of what was measured",
+        "`apache-2.0`, that of the base weights",
+    ):
+        assert said in body, said
+    for unsaid in ("SYNTHETIC", "simulated", "commercial", "Never shown", "only.", "random"):
+        assert unsaid not in body, unsaid
+
+
+@pytest.mark.parametrize(
+    ("card", "changes", "said"),
+    [
+        ({"synthetic": True}, {}, "SYNTHETIC: simulated signals, no patient is behind them"),
+        ({"synthetic": True}, {}, "says nothing about patients"),
+        ({"licence": "cc-by-nc-4.0"}, {}, "NOT for commercial use"),
+        ({"licence": "unknown"}, {}, "Unknown: the weights `amazon/chronos-2` come without"),
+        ({"checkpoint": "tiny"}, {}, "The base weights are random"),
+        ({}, {"subjects": 3}, "Judged on 3 subjects only"),
+        ({}, {"subjects": 1}, "Judged on 1 subject only"),
+        ({}, {"smoke": True, "verdict": None}, "A smoke run"),
+        ({}, {"verdict": None}, "Never shown to be better"),
+        ({}, {"protocol": {}}, "| train | unknown | unknown | unknown |"),
+        ({"horizon": 0}, {}, "no horizon"),
+    ],
+)
+def test_it_says_what_limits_the_model(recipe, card, changes, said):
+    assert said in model_card(replace(CARD, **card), recipe, scores(**changes), "")
+
+
+def test_classes_have_their_own_scores_and_calibration(recipe):
+    models = {"adapted": {"overall": {"auroc": 0.91, "ece": 0.123}}, "zero_shot": None}
+    text = model_card(CARD, recipe, scores(models=models), "")
+    assert "| model (higher is better) | AUROC | AUPRC | balanced accuracy |" in text
+    assert "| adapted | 0.9100 | - | - |" in text
+    assert "adapted: expected calibration error 0.123" in text
+
+
+def test_notes_stand_before_the_use(recipe):
+    text = model_card(CARD, recipe, scores(), "", notes=("Exported by force.",))
+    assert text.index("> **Exported by force.**") < text.index("## Use")
