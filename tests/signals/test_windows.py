@@ -229,3 +229,12 @@ def test_the_reach_of_windows_is_that_of_looking_at_each(stride):
         assert {r: (first, last) for r, first, last in found} == {
             r: (min(starts), max(starts)) for r, starts in every.items()
         }
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 100])
+def test_batches_are_all_windows_in_order(size):
+    windows = Windows([recording(10)], WindowSpec(4, 0))
+    batches = list(windows.batches(size))
+    assert np.concatenate(batches).tolist() == list(range(7))
+    assert all(len(batch) == min(size, 7) for batch in batches[:-1])
+    assert list(windows.take([]).batches(size)) == []

@@ -143,8 +143,8 @@ _Extract = Callable[[FloatArray, BoolArray], FloatArray]
 def _features(fit: LabelledWindows, extract: _Extract) -> FloatArray:
     """Features (N, F) of windows, some at a time."""
     pieces = []
-    for first in range(0, len(fit), _CHUNK):
-        arrays = fit.gather(np.arange(first, min(first + _CHUNK, len(fit))))
+    for index in fit.batches(_CHUNK):
+        arrays = fit.gather(index)
         pieces.append(extract(arrays.values, arrays.observed))
     return np.concatenate(pieces)
 

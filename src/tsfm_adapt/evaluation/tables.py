@@ -93,8 +93,8 @@ def hidden(
     first = windows.recordings[0]
     recordings = [windows.recordings[index] for index in windows.recording]
     columns: list[dict[str, FloatArray | IntArray | BoolArray]] = []
-    for low in range(0, len(windows), _CHUNK):
-        arrays = windows.gather(np.arange(low, min(low + _CHUNK, len(windows))))
+    for index in windows.batches(_CHUNK):
+        arrays = windows.gather(index)
         assert arrays.target is not None
         assert arrays.target_observed is not None
         assert arrays.mask is not None
@@ -102,7 +102,7 @@ def hidden(
         shown = arrays.observed.sum(-1)[window, channel] >= windows.spec.min_context
         columns.append(
             {
-                "window": window + low,
+                "window": index[window],
                 "mask": arrays.mask[window],
                 "channel": channel,
                 "sample": sample,
@@ -238,10 +238,7 @@ def write(path: Path, predictions: pyarrow.Table) -> None:
 
 def _founded(windows: Windows) -> BoolArray:
     """Which (window, channel) pairs show enough of the context, (N, C)."""
-    pieces = [
-        windows.gather(np.arange(first, min(first + _CHUNK, len(windows)))).observed.sum(-1)
-        for first in range(0, len(windows), _CHUNK)
-    ]
+    pieces = [windows.gather(index).observed.sum(-1) for index in windows.batches(_CHUNK)]
     founded: BoolArray = np.concatenate(pieces) >= windows.spec.min_context
     return founded
 

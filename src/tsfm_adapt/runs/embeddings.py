@@ -97,8 +97,8 @@ def embed(
     model.to(device_for(recipe.train.accelerator))
     with _writing(out) as write, progress.work("embed", number) as meter:
         for name, own in windows.items():
-            for first in range(0, len(own), size):
-                picked = own.take(np.arange(first, min(first + size, len(own))))
+            for index in own.batches(size):
+                picked = own.take(index)
                 vectors, shown = _vectors(model, picked, how)
                 table = _table(picked, name, vectors, shown, _channels(model, vectors))
                 write(table.replace_schema_metadata(about))

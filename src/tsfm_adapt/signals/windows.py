@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Self
@@ -149,6 +149,11 @@ class Windows:
         if len(self) <= n:
             return self
         return self.take(np.arange(n) * len(self) // n)
+
+    def batches(self, size: int) -> Iterator[IntArray]:
+        """The indices of all windows in order, at most `size` at a time, (B,) each."""
+        for first in range(0, len(self), size):
+            yield np.arange(first, min(first + size, len(self)))
 
     def gather(self, indices: Sequence[int] | IntArray) -> WindowArrays:
         """Copies the values of B windows.

@@ -368,8 +368,7 @@ class Classify(Task):
         if isinstance(labelling, EventSpans):
             windows = LabelledWindows(recordings.recordings, spec, labelling)
         probabilities = [np.empty((0, len(labelling.classes)), dtype=np.float32)] + [
-            predictor.predict(windows.gather(np.arange(i, min(i + batch_size, len(windows)))), 0)
-            for i in range(0, len(windows), batch_size)
+            predictor.predict(windows.gather(index), 0) for index in windows.batches(batch_size)
         ]
         return self.table(windows, np.concatenate(probabilities), units)
 
@@ -384,8 +383,8 @@ class Classify(Task):
         from tsfm_adapt.evaluation.class_errors import aggregated
 
         pieces = []
-        for first in range(0, len(windows), batch_size):
-            arrays = windows.gather(np.arange(first, min(first + batch_size, len(windows))))
+        for index in windows.batches(batch_size):
+            arrays = windows.gather(index)
             pieces.append(predictor.predict(arrays, 0))
             tick(len(arrays.subjects))
         probability, target = np.concatenate(pieces), windows.classes_of

@@ -196,8 +196,8 @@ class Forecast(Task):
         from tsfm_adapt.evaluation.forecast_errors import concatenate, forecast_errors
 
         pieces, alarms = [], []
-        for first in range(0, len(windows), batch_size):
-            arrays = windows.gather(np.arange(first, min(first + batch_size, len(windows))))
+        for index in windows.batches(batch_size):
+            arrays = windows.gather(index)
             assert arrays.target is not None
             assert arrays.target_observed is not None
             quantiles = predictor.predict(arrays, windows.spec.horizon)
@@ -315,10 +315,8 @@ class Forecast(Task):
                 passed += last + 1
         windows = every.take(np.concatenate(chosen))
         quantiles = [
-            predictor.predict(
-                windows.gather(np.arange(i, min(i + batch_size, len(windows)))), spec.horizon
-            )
-            for i in range(0, len(windows), batch_size)
+            predictor.predict(windows.gather(index), spec.horizon)
+            for index in windows.batches(batch_size)
         ]
         return self.table(windows, np.concatenate(quantiles), units)
 

@@ -280,8 +280,8 @@ class Impute(Task):
         )
 
         pieces, masks = [], []
-        for first in range(0, len(windows), batch_size):
-            arrays = windows.gather(np.arange(first, min(first + batch_size, len(windows))))
+        for index in windows.batches(batch_size):
+            arrays = windows.gather(index)
             assert arrays.target is not None
             assert arrays.target_observed is not None
             assert arrays.mask is not None
@@ -379,12 +379,12 @@ class Impute(Task):
         )
         best = np.zeros((channels, recording.samples))
         sides = np.minimum(np.arange(context), np.arange(context)[::-1]) + 1.0  # (T,)
-        for first in range(0, len(windows), batch_size):
-            arrays = windows.gather(np.arange(first, min(first + batch_size, len(windows))))
+        for index in windows.batches(batch_size):
+            arrays = windows.gather(index)
             predicted = predictor.predict(arrays, context)
             estimated = np.isfinite(predicted).all((2, 3))  # (B, C)
             founded = estimated & (arrays.observed.sum(-1) >= self.min_context)
-            for row, start in enumerate(starts[first : first + batch_size]):
+            for row, start in enumerate(starts[index]):
                 at = slice(start, start + context)
                 centrality = sides * founded[row][:, None]  # (C, T)
                 better: BoolArray = centrality > best[:, at]

@@ -106,8 +106,7 @@ def fit_head(model: AdaptedModel, train: Windows, batch_size: int, progress: Pro
             windows = train.evenly_spaced(min(FITTED_ON, max(1, int(FITTED_BYTES // each))))
             features, targets = [], []
             with progress.work("features", len(windows)) as meter:
-                for first in range(0, len(windows), batch_size):
-                    index = np.arange(first, min(first + batch_size, len(windows)))
+                for index in windows.batches(batch_size):
                     feature, target = read(windows, index)
                     features.append(feature)
                     targets.append(target)

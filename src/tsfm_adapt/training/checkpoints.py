@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -171,15 +172,14 @@ class Keeper(lightning.Callback):
     def _validation_loss(self, trainer: Any, pl_module: Any) -> float:
         """Mean loss over the validation windows, shared out over the processes."""
         assert self._val is not None
-        size = self._settings.batch_size
-        firsts = range(0, len(self._val), size)[trainer.global_rank :: trainer.world_size]
+        batches = self._val.batches(self._settings.batch_size)
+        own = islice(batches, trainer.global_rank, None, trainer.world_size)
         total = torch.zeros(2, dtype=torch.float64, device=pl_module.device)
         training = self._model.training
         self._model.eval()
         with torch.no_grad(), trainer.precision_plugin.forward_context():
-            for first in firsts:
-                reseed(stream(self._seed, first, 0))
-                indices = np.arange(first, min(first + size, len(self._val)))
+            for indices in own:
+                reseed(stream(self._seed, int(indices[0]), 0))
                 batch = collate(self._val.gather(indices)).to(pl_module.device)
                 total += torch.stack(
                     [self._model(batch).double() * batch.size, total.new_tensor(batch.size)]

@@ -248,7 +248,7 @@ def _content(windows: Windows) -> bytes:
         digest.update(f"{about}{r.values.dtype.str}".encode())
         for block in r.blocks():
             digest.update(np.ascontiguousarray(block).reshape(-1).data)
-    for first in range(0, len(windows), _PLACES):
-        some = windows.take(np.arange(first, min(first + _PLACES, len(windows))))
+    for index in windows.batches(_PLACES):
+        some = windows.take(index)
         digest.update(some.recording.tobytes() + some.start.tobytes())
     return digest.digest()
