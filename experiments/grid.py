@@ -23,10 +23,12 @@ from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.errors import TsfmAdaptError
 from tsfm_adapt.evaluation.class_errors import ClassErrors
 from tsfm_adapt.evaluation.forecast_errors import ForecastErrors, MaskedErrors
+from tsfm_adapt.evaluation.scores import Models, Role, Scores, Summary
 from tsfm_adapt.recipe.files import dumps, load
 from tsfm_adapt.recipe.parts import Parts, prepare, scale_of
 from tsfm_adapt.recipe.schema import Recipe
-from tsfm_adapt.runs import run as runs
+from tsfm_adapt.runs import lifecycle
+from tsfm_adapt.runs.run import Run
 from tsfm_adapt.training.building import build
 from tsfm_adapt.training.checkpoints import forget_peak_memory
 
@@ -94,7 +96,9 @@ def score(cells: Iterable[Cell], results: Path, folder: Path) -> list[str]:
         results: where `<cell>.json` goes.
         folder: where run folders go, one folder a cell.
     """
-    return finish(list(cells), results, lambda cell: _kept(_run(cell, folder / cell.name).scores))
+    return finish(
+        list(cells), results, lambda cell: _result(_run(cell, folder / cell.name).scores)
+    )
 
 
 def validate(cells: Iterable[Cell], path: Path, bench: Bench) -> dict[str, Any]:
@@ -186,15 +190,21 @@ class Bench:
             checkpoints.load_best(model, folder)
             went = asdict(fitted) | {"seconds_per_step": fitted.train_seconds / fitted.step}
         predictor = task.predictor(model.to(device_for(recipe.train.accelerator)))
-        predictor = task.grounded(predictor, parts.fit)
-        predictor = task.decided(predictor, parts.windows["val"], recipe.evaluate.batch_size)
+        predictor = task.with_fallback(predictor, parts.fit)
+        predictor = task.with_thresholds(
+            predictor, parts.windows["val"], recipe.evaluate.batch_size
+        )
         windows, val = parts.windows["test"], parts.windows["val"].evenly_spaced(512)
         with Progress(interval_s=30).work("score", len(windows)) as meter:
-            errors = task.score(predictor, windows, recipe.evaluate.batch_size, meter.advance)
+            errors = task.scoring(recipe.data.rate_hz).errors(
+                predictor, windows, recipe.evaluate.batch_size, meter.advance
+            )
         _keep(errors, folder / "errors.npz")
         seen = {}
         if len(val) and "probability" in vars(errors):
-            chosen = task.score(predictor, val, recipe.evaluate.batch_size, lambda _: None)
+            chosen = task.scoring(recipe.data.rate_hz).errors(
+                predictor, val, recipe.evaluate.batch_size, lambda _: None
+            )
             seen = {"validation": self._summary(recipe, {"model": chosen})["models"]["model"]}
         return self._summary(recipe, {"model": errors}) | {
             **seen,
@@ -214,8 +224,10 @@ class Bench:
         windows, size = parts.windows["test"], recipe.evaluate.batch_size
         errors = {}
         for name, each in task.baselines(parts.fit, recipe.data.rate_hz, None).items():
-            decided = task.decided(each, parts.windows["val"], size)
-            errors[name] = task.score(decided, windows, size, lambda _: None)
+            decided = task.with_thresholds(each, parts.windows["val"], size)
+            errors[name] = task.scoring(recipe.data.rate_hz).errors(
+                decided, windows, size, lambda _: None
+            )
             _keep(errors[name], self.folder / f"{recipe.name}-{name}" / "errors.npz")
         return self._summary(recipe, errors)
 
@@ -240,7 +252,7 @@ class Bench:
     def _summary(self, recipe: Recipe, errors: Mapping[str, Any]) -> dict[str, Any]:
         parts = self.parts(recipe)
         scale = scale_of(recipe, parts)
-        summary = recipe.task.build().summary(errors, scale, recipe.data.rate_hz)
+        summary = recipe.task.build().scoring(recipe.data.rate_hz).summary(errors, scale)
         windows = parts.windows["test"]
         return _kept(summary) | {
             "mase_scale": scale.mase.tolist(),
@@ -290,34 +302,45 @@ def interval(compared: Mapping[str, Any]) -> str:
     return f"{percent[0]} % [{percent[1]}, {percent[2]}]{shown}"
 
 
-def _kept(scores: dict[str, Any]) -> dict[str, Any]:
+def _kept(summary: Summary) -> dict[str, Any]:
     """The scores without those of single subjects, which the run folder keeps."""
 
-    def shorter(models: dict[str, Any]) -> dict[str, Any]:
+    def shorter(models: Models) -> dict[str, Any]:
         return {
-            model: {part: value for part, value in own.items() if part != "by_subject"}
-            for model, own in models.items()
-            if own is not None
+            name: own.model_dump(mode="json", exclude_unset=True, exclude={"by_subject", "role"})
+            for name, own in models.items()
         }
 
-    by_length = {
-        kind: {seconds: shorter(models) for seconds, models in scores[kind].items()}
-        for kind in ("horizons", "gaps")
-        if kind in scores
-    }
-    return scores | {"models": shorter(scores["models"])} | by_length
+    tree = summary.model_dump(mode="json", exclude_unset=True)
+    for kind in ("horizons", "gaps"):
+        by_length: dict[str, Models] = getattr(summary, kind)
+        tree |= {kind: {key: shorter(own) for key, own in by_length.items()}} if by_length else {}
+    return tree | {"models": shorter(summary.models)}
 
 
-def _run(cell: Cell, folder: Path) -> runs.Run:
+def _result(scores: Scores) -> dict[str, Any]:
+    """A run's scores in the form of the results of these experiments: a comparison a role."""
+    tree = _kept(scores) | scores.costs.model_dump()
+    if scores.verdict is not None:
+        tree["verdict"] = {"interval": scores.verdict.interval} | {
+            "vs_best_baseline" if own.role == Role.BASELINE else f"vs_{own.role}": (
+                own.model_dump(exclude={"role", "against"}) | {"name": own.against}
+            )
+            for own in scores.verdict.comparisons
+        }
+    return tree
+
+
+def _run(cell: Cell, folder: Path) -> Run:
     recipe = cell.load()
     begun = sorted(path.parent for path in folder.glob("*/*/recipe.yaml"))
-    for earlier in map(runs.Run, begun):
+    for earlier in map(Run, begun):
         if earlier.recipe == recipe:
             if not (earlier.folder / "scores.json").exists():
-                runs.resume(earlier, Progress())
+                lifecycle.resume(earlier, Progress())
             return earlier
     forget_peak_memory()
-    return runs.train(recipe, folder, Progress())
+    return lifecycle.train(recipe, folder, Progress())
 
 
 def _keep(errors: Any, path: Path) -> None:

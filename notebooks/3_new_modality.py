@@ -123,7 +123,7 @@ table[["mase", "gain", "verdict", "gain_baseline", "verdict_baseline", "train_s"
 best = table[table["trained_parameters"] > 0].iloc[0]
 run = train(Run(best["run"]).recipe, folder / "runs", quiet)
 print(best.name)
-for sentence in run.scores["sentences"]:
+for sentence in run.scores.sentences:
     print(sentence)
 
 # %%

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from tsfm_adapt.evaluation.forecast_errors import ForecastErrors
-from tsfm_adapt.evaluation.verdict import compare
+from tsfm_adapt.evaluation.forecast_scoring import compare_forecasts
 from tsfm_adapt.signals.readers import synthetic
 from tsfm_adapt.signals.recording import Recording
 
@@ -196,7 +196,9 @@ def gain(
     by = scale()
     if channel is not None:
         by = np.where([name == channel for name in CHANNELS], by, np.nan)
-    return asdict(compare(leads(better, first, stop), leads(reference, first, stop), by, block=1))
+    return asdict(
+        compare_forecasts(leads(better, first, stop), leads(reference, first, stop), by, block=1)
+    )
 
 
 def report() -> None:

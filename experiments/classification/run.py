@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tsfm_adapt.evaluation.verdict import compare_classes
+from tsfm_adapt.evaluation.class_scoring import compare_classes
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tsfm_adapt.evaluation.verdict import compare
+from tsfm_adapt.evaluation.forecast_scoring import compare_forecasts
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -114,7 +114,7 @@ def report() -> None:
         for model, own in scores["models"].items():
             against = "-"
             if model == "model":
-                gain = compare(
+                gain = compare_forecasts(
                     BENCH.errors(scores), line(cell.recipe), scale, block=scores["overlap"]
                 )
                 against = interval(asdict(gain))

@@ -23,7 +23,7 @@ import numpy as np
 
 from tsfm_adapt._util import atomic
 from tsfm_adapt.errors import RecipeError
-from tsfm_adapt.evaluation.verdict import compare
+from tsfm_adapt.evaluation.forecast_scoring import compare_forecasts
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -185,7 +185,7 @@ class Row:
         assert zero_shot is not None  # comes first
         scale = np.array(zero_shot["mase_scale"])
         mine = averaged([BENCH.errors(scores) for scores in self.seeds])
-        return asdict(compare(mine, BENCH.errors(zero_shot), scale, block=1))
+        return asdict(compare_forecasts(mine, BENCH.errors(zero_shot), scale, block=1))
 
     def mean(self, *keys: str) -> float:
         """A number of the results over the seeds."""

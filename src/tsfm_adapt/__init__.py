@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from tsfm_adapt.recipe.parts import prepare as prepare
     from tsfm_adapt.recipe.schema import Recipe as Recipe
     from tsfm_adapt.runs.embeddings import embed as embed
+    from tsfm_adapt.runs.lifecycle import train as train
     from tsfm_adapt.runs.run import Run as Run
-    from tsfm_adapt.runs.run import train as train
     from tsfm_adapt.signals.recording import Recording as Recording
 
 _HOME = {
@@ -29,7 +29,7 @@ _HOME = {
     "embed": "runs.embeddings",
     "load_backbone": "api",
     "prepare": "recipe.parts",
-    "train": "runs.run",
+    "train": "runs.lifecycle",
     "zero_shot": "api",
 }
 

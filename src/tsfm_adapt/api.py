@@ -124,11 +124,11 @@ def compare(
     found = ranking.rank(finished.folders, finished.failures)
     rows = [
         {
-            found.metric: row.overall.get(found.metric),
+            found.metric.name: row.overall.get(found.metric.name),
             **_gain(row.vs_reference, ""),
             **_gain(row.vs_baseline, "_baseline"),
-            "trained_parameters": row.costs.get("trainable_parameters"),
-            "train_s": row.costs.get("train_seconds"),
+            "trained_parameters": row.costs.trainable_parameters,
+            "train_s": row.costs.train_seconds,
             "run": _run(row),
             "failure": row.failure,
         }

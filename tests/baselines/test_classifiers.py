@@ -111,8 +111,8 @@ def test_statistics_find_a_level_and_convolutions_a_shape_on_subjects_they_never
     new_level, new_shape = (
         windows(kind, seed=1, classes=k) for kind, k in (("level", 2), ("shape", 3))
     )
-    assert area(fit_statistics(level), new_level)["overall"]["auroc"] > 0.99
-    assert area(fit_convolutions(shape), new_shape)["overall"]["auroc"] > 0.9
+    assert area(fit_statistics(level), new_level).overall["auroc"] > 0.99
+    assert area(fit_convolutions(shape), new_shape).overall["auroc"] > 0.9
 
 
 def test_channels_in_other_units_are_classified_alike():
@@ -140,7 +140,7 @@ def test_each_label_has_a_classifier_of_its_own():
     labelling = RecordingLabels(("high", "coin"))
     some, new = (windows(labelling=labelling, count=120, seed=seed) for seed in (0, 1))
     fitted = default_classifiers(some)
-    found = area(fitted["statistics_logistic"], new, multilabel=True)["classes"]
+    found = area(fitted["statistics_logistic"], new, multilabel=True).classes
     assert found["0"]["auroc"] > 0.99
     assert 0.3 < found["1"]["auroc"] < 0.7
     for name, model in fitted.items():
@@ -183,8 +183,8 @@ def test_a_channel_that_is_never_measured_and_one_that_never_moves_do_no_harm():
         recording.values[2] = 7.0
     labelling = RecordingLabel("kind", (0, 1), ("low", "high"))
     some = LabelledWindows(recordings, WindowSpec(50, 0, 50), labelling)
-    assert area(fit_statistics(some), some)["overall"]["auroc"] > 0.95
-    assert area(fit_convolutions(some), some)["overall"]["auroc"] > 0.5
+    assert area(fit_statistics(some), some).overall["auroc"] > 0.95
+    assert area(fit_convolutions(some), some).overall["auroc"] > 0.5
 
 
 def test_statistics_by_hand():

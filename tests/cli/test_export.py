@@ -30,9 +30,22 @@ RECIPE: dict[str, Any] = {
 def trained_in(folder: Path, tree: dict[str, Any], smoke: bool = False) -> Path:
     from tsfm_adapt._util.progress import Progress
     from tsfm_adapt.recipe.schema import Recipe
-    from tsfm_adapt.runs import run as runs
+    from tsfm_adapt.runs import lifecycle
 
-    return runs.train(Recipe.model_validate(tree), folder, Progress(quiet=True), smoke).folder
+    return lifecycle.train(Recipe.model_validate(tree), folder, Progress(quiet=True), smoke).folder
+
+
+def verdict(shown: bool, role: str = "zero_shot") -> dict[str, Any]:
+    """Of a run that was compared with its reference and a baseline."""
+    numbers = {"difference": 1.0, "low": 0.5, "high": 1.5, "shown": shown}
+    return {
+        "metric": "mase",
+        "interval": "few subjects",
+        "comparisons": [
+            {"against": role, "role": role, **numbers},
+            {"against": "ridge", "role": "baseline", **numbers},
+        ],
+    }
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +59,7 @@ def run(finished: Path, tmp_path: Path) -> Path:
     """A copy of it whose verdict is that adapting helped."""
     copy = tmp_path / "run"
     shutil.copytree(finished, copy)
-    changed(
-        copy / "scores.json", lambda scores: scores["verdict"]["vs_zero_shot"].update(shown=True)
-    )
+    changed(copy / "scores.json", lambda scores: scores["verdict"].update(verdict(shown=True)))
     return copy
 
 
@@ -116,12 +127,12 @@ def test_merged_weights_are_a_checkpoint_of_a_recipe_without_adapters(
         ("scores.json", {"verdict": None}, "scores.json has no verdict"),
         (
             "scores.json",
-            {"verdict": {"vs_zero_shot": {"shown": False}}},
+            {"verdict": verdict(shown=False)},
             "it was not shown to be better than zero-shot",
         ),
         (
             "scores.json",
-            {"verdict": {"vs_zero_shot": None, "vs_frozen_probe": {"shown": False}}},
+            {"verdict": verdict(shown=False, role="frozen_probe")},
             "it was not shown to be better than the frozen probe",
         ),
         (

@@ -62,13 +62,13 @@ def test_scores_hold_what_the_reader_of_a_paper_would_ask_for(trained: Path) -> 
         "mean_of_last_15",
         "ridge",
     }
-    assert (scores["part"], scores["task"], scores["smoke"]) == ("test", "forecast", False)
+    assert (scores["split"], scores["task"], scores["smoke"]) == ("test", "forecast", False)
     assert scores["windows"] == 2 * 11  # (120 - 40) // 8 + 1 of each test subject
     assert scores["subjects"] == 2
     assert scores["verdict"]["interval"] == "few subjects"
     assert scores["left_out"] == {"windows": 0, "pairs": 0, "recordings": {}}
     assert len(scores["protocol"]["origins_sha256"]) == 64
-    assert 0 < scores["trainable_parameters"] < scores["total_parameters"]
+    assert 0 < scores["costs"]["trainable_parameters"] < scores["costs"]["total_parameters"]
     for model in scores["models"].values():
         assert set(model["channels"]) == {"HR", "RESP"}
         assert set(model["by_subject"]) == {"p6", "p7"}
@@ -85,7 +85,7 @@ def test_a_smoke_run_has_no_verdict(
     assert scores["smoke"] is True
     assert scores["verdict"] is None
     assert scores["windows"] == 4
-    assert scores["protocol"]["windows_by_part"] == {"train": 4, "val": 4, "test": 4}
+    assert scores["protocol"]["windows_by_split"] == {"train": 4, "val": 4, "test": 4}
 
 
 def test_without_adapters_the_backbone_is_scored_zero_shot(
@@ -96,7 +96,7 @@ def test_without_adapters_the_backbone_is_scored_zero_shot(
     scores = json.loads(outcome.out)["scores"]
     assert "adapted" not in scores["models"]
     assert scores["verdict"] is None
-    assert scores["trainable_parameters"] == 0
+    assert scores["costs"]["trainable_parameters"] == 0
 
 
 def test_evaluate_repeats_the_scores(cli: Callable[..., Any], trained: Path) -> None:

@@ -18,7 +18,8 @@ from tsfm_adapt.comparison import ranking, report
 from tsfm_adapt.errors import DataError, RecipeError, TsfmAdaptError
 from tsfm_adapt.evaluation import paired
 from tsfm_adapt.recipe.files import dumps, loads
-from tsfm_adapt.runs import run as runs
+from tsfm_adapt.runs import lifecycle
+from tsfm_adapt.runs.run import Run
 from tsfm_adapt.training.checkpoints import read
 
 QUIET = Progress(quiet=True)
@@ -98,7 +99,7 @@ def test_a_name_that_does_not_exist_stops_before_anything_runs(recipe, backbones
 
 def test_every_model_is_scored_on_the_same_windows(compared):
     _, _, finished = compared
-    scores = [runs.Run(folder).scores for folder in finished.folders]
+    scores = [Run(folder).scores for folder in finished.folders]
     assert len({each["protocol"]["origins_sha256"] for each in scores}) == 1
     files = [paired.read(folder / "predictions" / "paired.npz") for folder in finished.folders]
     counts = {kept["count"].tobytes() for file in files for kept in file.models.values()}
@@ -107,7 +108,7 @@ def test_every_model_is_scored_on_the_same_windows(compared):
 
 def test_zero_shot_is_scored_once_a_backbone_and_baselines_once(compared):
     _, _, finished = compared
-    scored = [name for folder in finished.folders for name in runs.Run(folder).scores["models"]]
+    scored = [name for folder in finished.folders for name in Run(folder).scores.models]
     assert scored.count("zero_shot") == 2
     assert scored.count("adapted") == 4
     assert scored.count("ridge") == 1
@@ -147,8 +148,8 @@ def test_processes_find_what_one_process_finds(recipe, compared, tmp_path):
     def overall(folders):
         found = {}
         for folder in folders:
-            for name, scores in runs.Run(folder).scores["models"].items():
-                key = (name, runs.Run(folder).recipe.backbone.name, runs.Run(folder).recipe.seed)
+            for name, scores in Run(folder).scores.models.items():
+                key = (name, Run(folder).recipe.backbone.name, Run(folder).recipe.seed)
                 found[key] = scores["overall"]["mase"]
         return found
 
@@ -201,7 +202,7 @@ def test_seeds_are_one_row_and_their_mean(compared, ranked):
     _, _, finished = compared
     lora = next(row for row in ranked.rows if row.name == "chronos_bolt (tiny), lora")
     single = [
-        runs.Run(folder).scores["models"]["adapted"]["overall"]["mase"]
+        Run(folder).scores.models["adapted"].overall["mase"]
         for folder in finished.folders
         if folder.parts[-3].startswith("chronos_bolt-lora")
     ]
@@ -222,15 +223,15 @@ def test_rows_are_from_best_to_worst(ranked):
 
 def test_run_folders_compare_too_and_say_in_what_they_differ(recipe, compared, tmp_path):
     folder, _, _ = compared
-    run = runs.train(recipe.override({"data.split.seed": 5}), tmp_path, QUIET)
+    run = lifecycle.train(recipe.override({"data.split.seed": 5}), tmp_path, QUIET)
     cell = next(folder.glob("cells/chronos_bolt-lora-1/*/*"))
     both = ranking.rank([run.folder, cell])
     lora = [row for row in both.rows if row.adapters == "lora"]
     assert [row.seeds for row in lora] == [2], "recipes that differ in the seed alone"
-    other = runs.train(recipe.override({"train.steps": 2}), tmp_path, QUIET)
+    other = lifecycle.train(recipe.override({"train.steps": 2}), tmp_path, QUIET)
     names = [row.name for row in ranking.rank([run.folder, other.folder]).rows if row.adapters]
     assert sorted(re.search(r"steps \d", name).group() for name in names) == ["steps 2", "steps 3"]
-    shorter = runs.train(recipe.override({"task.horizon_s": 300}), tmp_path, QUIET)
+    shorter = lifecycle.train(recipe.override({"task.horizon_s": 300}), tmp_path, QUIET)
     with pytest.raises(DataError, match="differ in task"):
         ranking.rank([run.folder, shorter.folder])
     (other.folder / "predictions" / "paired.npz").unlink()
@@ -289,12 +290,12 @@ def test_the_report_opens_in_a_browser(page):
 def test_a_run_that_was_scored_alone_gets_its_verdict_when_it_is_evaluated(recipe, tmp_path):
     wanted = comparison.cells(recipe, [], ["lora"], [])
     finished = comparison.run(recipe, wanted, tmp_path, QUIET)
-    run = runs.Run(finished.folders[1])
-    assert run.scores["verdict"] is None
-    before = run.scores["models"]["adapted"]
-    runs.evaluate(run, QUIET)
-    assert run.scores["verdict"]["vs_zero_shot"]["difference"] is not None
-    assert run.scores["models"]["adapted"] == before
+    run = Run(finished.folders[1])
+    assert run.scores.verdict is None
+    before = run.scores.models["adapted"]
+    lifecycle.evaluate(run, QUIET)
+    assert run.scores.verdict.reference.difference is not None
+    assert run.scores.models["adapted"] == before
     assert json.loads((run.folder / "bundle" / "scores.json").read_text())["verdict"]
     again = comparison.run(recipe, wanted, tmp_path, QUIET)
     assert again.folders == finished.folders

@@ -21,8 +21,9 @@ from contracts.batch import GARBAGE
 from contracts.small_run import model, windows
 from tsfm_adapt.components import component, config_class
 from tsfm_adapt.errors import RecipeError
+from tsfm_adapt.evaluation.base import Predictor, Scale
 from tsfm_adapt.signals.windows import Windows
-from tsfm_adapt.tasks.base import Predictor, Scale, TaskConfig
+from tsfm_adapt.tasks.base import TaskConfig
 
 RATE_HZ = 1 / 60
 BATCH = 8
@@ -73,9 +74,11 @@ class TaskContract:
     def scored(self, task, predictor, some, batch_size=BATCH):
         """The summary, as scores.json would hold it, and how many windows were told."""
         told = []
-        errors = task.score(predictor, some, batch_size, told.append)
+        errors = task.scoring(RATE_HZ).errors(predictor, some, batch_size, told.append)
         scale = Scale(("HR", "MAP"), ("bpm", "mmHg"), np.array([0.5, 2.0]))
-        summary = task.summary({"model": errors}, scale, RATE_HZ)
+        summary = (
+            task.scoring(RATE_HZ).summary({"model": errors}, scale).model_dump(exclude_unset=True)
+        )
         return json.loads(json.dumps(summary, allow_nan=False)), told
 
     def test_the_config_is_found_by_its_name(self, task):

@@ -116,9 +116,8 @@ def outcome(recordings, alarms, stride=HORIZON, allowed=(1.0,), event=LOW, seed=
     errors = AlarmErrors(
         subjects, plain, plain > 0, *[plain] * 4, alarm[:, None], risk[:, None], windows
     )
-    found = summarise_events({"model": errors}, {"low": event}, {"MAP": "mmHg"}, allowed, seed)[
-        "low"
-    ]
+    found = summarise_events({"model": errors}, {"low": event}, {"MAP": "mmHg"}, allowed, seed)
+    found = found["low"].model_dump()
     json.dumps(found, allow_nan=False)
     return found
 

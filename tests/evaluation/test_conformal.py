@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsfm_adapt.evaluation.conformal import MIN_WINDOWS, Conformal, fit, pairs
+from tsfm_adapt.evaluation.scores import CalibrationScores
 
 LEVELS = (0.05, 0.1, 0.5, 0.9, 0.95)
 NORMAL = np.array([-1.645, -1.2816, 0.0, 1.2816, 1.645])
@@ -145,7 +146,7 @@ def trained(tree, tmp_path_factory):
     from tsfm_adapt._util.progress import Progress
     from tsfm_adapt.recipe.parts import prepare
     from tsfm_adapt.recipe.schema import Recipe
-    from tsfm_adapt.runs import run as runs
+    from tsfm_adapt.runs import lifecycle
 
     def train(other_test=None, **evaluate):
         recipe = Recipe.model_validate({**tree, "evaluate": evaluate})
@@ -155,7 +156,9 @@ def trained(tree, tmp_path_factory):
             windows = recipe.task.build().windows(changed, recipe.data.rate_hz, "test")
             parts = replace(parts, windows={**parts.windows, "test": windows})
         folder = tmp_path_factory.mktemp("runs")
-        return runs.train(recipe, folder, Progress(quiet=True), alone=True, parts=parts)
+        return lifecycle.train(
+            recipe, folder, Progress(quiet=True), without_baselines=True, parts=parts
+        )
 
     return train
 
@@ -169,13 +172,13 @@ def test_scores_have_both_coverages_and_the_bundle_keeps_the_factors(run):
     from tsfm_adapt.runs.bundle import read_card
     from tsfm_adapt.runs.run import calibration
 
-    found = run.scores["calibration"]
-    assert (found["part"], found["subjects"]) == ("val", 6)
+    found = run.scores.calibration.model_dump(exclude_unset=True)
+    assert (found["split"], found["subjects"]) == ("val", 6)
     assert found["not_calibrated"] == {}
     for bands in (found["overall"], *found["channels"].values()):
         assert 0 <= bands["coverage80"] <= 1
     assert found["channels"]["HR"]["width80"] == pytest.approx(
-        run.scores["models"]["adapted"]["channels"]["HR"]["width80"] * found["factors"]["HR"]["80"]
+        run.scores.models["adapted"].channels["HR"]["width80"] * found["factors"]["HR"]["80"]
     )
     assert read_card(run.folder / "bundle").calibrated == (0.8,)
     kept = calibration(run.folder)
@@ -187,11 +190,11 @@ def test_test_windows_cannot_change_the_calibration_and_it_cannot_change_their_s
     run, trained
 ):
     changed = trained(other_test=lambda values: values[:, ::-1] * 1.5)
-    assert changed.scores["calibration"]["factors"] == run.scores["calibration"]["factors"]
+    assert changed.scores.calibration.factors == run.scores.calibration.factors
     without = trained(conformal=False)
     assert "calibration" not in without.scores
-    assert without.scores["models"] == run.scores["models"]
-    assert changed.scores["models"] != run.scores["models"]
+    assert without.scores.models == run.scores.models
+    assert changed.scores.models != run.scores.models
 
 
 def test_predict_gives_calibrated_bands_unless_asked_for_raw_ones(run, tmp_path):
@@ -224,8 +227,8 @@ def test_too_few_validation_subjects_leave_the_bands_with_the_reason(trained, tr
         run = trained()
     finally:
         tree["data"]["split"] = before
-    assert run.scores["calibration"]["reason"] == (
-        "the val part has windows of 2 subjects, 5 are needed"
+    assert run.scores.calibration.reason == (
+        "the validation split has windows of 2 subjects, 5 are needed"
     )
     assert calibration(run.folder) is None
 
@@ -251,29 +254,32 @@ def test_the_outcome_says_what_bands_cover_before_and_after(run, capsys, monkeyp
     from tsfm_adapt.cli.outcome import show
 
     show(run, as_json=False)
-    now = run.scores["calibration"]["overall"]["coverage80"]
-    raw = run.scores["models"]["adapted"]["overall"]["coverage80"]
-    assert (
-        f"coverage of the 80 % band: {raw:.2f}, calibrated {now:.2f}\n" in capsys.readouterr().out
+    now = run.scores.calibration.overall["coverage80"]
+    raw = run.scores.models["adapted"].overall["coverage80"]
+    printed = capsys.readouterr().out
+    assert f"coverage of the 80 % prediction interval: {raw:.2f}, calibrated {now:.2f}\n"
+        in capsys.readouterr().out
     )
-    other = {**run.scores, "calibration": {"part": "val", "reason": "the val part is empty"}}
+    nothing = CalibrationScores(windows=0, subjects=0, reason="the val split is empty")
+    other = run.scores.model_copy(update={"calibration": nothing})
     monkeypatch.setattr(type(run), "scores", property(lambda _: other))
     show(run, as_json=False)
-    assert "bands not calibrated: the val part is empty\n" in capsys.readouterr().out
+    assert (
+        "prediction intervals not calibrated: the val split is empty\n" in printed
 
 
 def test_filled_gaps_are_calibrated_and_visible_values_stay():
     """Bands of a predictor that fills: what is visible is its own at every level."""
-    from tsfm_adapt.tasks.base import Predictor
+    from tsfm_adapt.evaluation.base import Predictor
 
     quantiles, _ = forecasts(np.random.default_rng(8), 3, steps=6)
     quantiles[..., :2] = quantiles[:, :, 2:3, :2]  # visible
-    plain = Predictor(lambda arrays, steps: quantiles, LEVELS, headed=True)
+    plain = Predictor(lambda arrays, steps: quantiles, LEVELS, by_head=True)
     conformal = Conformal(LEVELS, np.array([[2.0, 2.0, 1.0, 2.0, 2.0]]), (None,))
     calibrated = plain.calibrated(conformal)
     found = calibrated.predict(None, 6)
     assert np.array_equal(found[..., :2], quantiles[..., :2])
     half = quantiles[:, :, 4] - quantiles[:, :, 2]
     assert found[:, :, 4] - found[:, :, 2] == pytest.approx(2 * half)
-    assert calibrated.headed
+    assert calibrated.by_head
     assert plain.calibrated(None) is plain

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsfm_adapt.errors import DivergedError
+from tsfm_adapt.evaluation import forecast_errors as module
 from tsfm_adapt.evaluation.forecast_errors import (
     ForecastErrors,
     concatenate,
@@ -18,13 +19,21 @@ from tsfm_adapt.evaluation.forecast_errors import (
     forecast_errors,
     mase,
     mase_scale,
-    summarise,
-    summarise_filling,
 )
 from tsfm_adapt.signals import recording as recording_module
 from tsfm_adapt.signals.recording import Recording
 
 LEVELS = (0.1, 0.5, 0.9)
+
+
+def summarise(*errors_and_scale):
+    """As scores.json holds it."""
+    return module.summarise(*errors_and_scale).model_dump(exclude_unset=True)
+
+
+def summarise_filling(*errors_and_scale):
+    """As scores.json holds it."""
+    return module.summarise_filling(*errors_and_scale).model_dump(exclude_unset=True)
 
 
 def recording(values, subject="p1"):

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from tsfm_adapt.components import config_class
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.evaluation.class_errors import class_errors
+from tsfm_adapt.evaluation.class_scoring import compare_classes
 from tsfm_adapt.evaluation.forecast_errors import forecast_errors
+from tsfm_adapt.evaluation.forecast_scoring import compare_forecasts
 from tsfm_adapt.evaluation.intervals import Mean, compared
 from tsfm_adapt.evaluation.paired import Paired, read, write
-from tsfm_adapt.evaluation.verdict import compare, compare_classes
-from tsfm_adapt.recipe.schema import config_class
 
 SUBJECTS = [f"p{i // 3}" for i in range(30)]
 SCALE = np.array([1.0, 2.0])
@@ -30,7 +31,7 @@ def classes(seed):
 
 
 def task(name, **settings):
-    return config_class("task", name)(**settings).build()
+    return config_class("task", name)(**settings).build().scoring(1.0)
 
 
 FORECAST = task("forecast", context_s=8, horizon_s=4)
@@ -51,7 +52,7 @@ def kept(tmp_path, task, **models):
 def test_forecasts_compare_as_their_errors_do(tmp_path):
     found = kept(tmp_path, FORECAST, adapted=forecasts(1), zero_shot=forecasts(2))
     pair = FORECAST.pair(found.models["adapted"], found.models["zero_shot"], found.mase)
-    expected = compare(forecasts(1), forecasts(2), SCALE, block=2, seed=3)
+    expected = compare_forecasts(forecasts(1), forecasts(2), SCALE, block=2, seed=3)
     assert compared(pair, found.block, 3) == expected
     assert expected.difference != 0
 

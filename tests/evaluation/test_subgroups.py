@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from contracts.small_run import windows
+from tsfm_adapt.evaluation.base import Predictor, Scale
 from tsfm_adapt.evaluation.class_errors import class_errors
+from tsfm_adapt.evaluation.scores import Role
 from tsfm_adapt.evaluation.subgroups import MIN_SUBJECTS, by_subgroup
 from tsfm_adapt.tasks import classify, forecast
-from tsfm_adapt.tasks.base import Predictor, Scale
 
 SCALE = Scale(("HR", "MAP"), ("bpm", "mmHg"), np.array([0.5, 2.0]))
-TASK = forecast.Config(context_s=1920, horizon_s=720).build()
+SCORING = forecast.Config(context_s=1920, horizon_s=720).build().scoring(1 / 60)
 BY_SEX = {"sex": None}
 
 
@@ -43,10 +44,16 @@ def woman(subject):
 
 def table(some, grouping=None, **models):
     errors = {
-        name: TASK.score(off_by(of), some, 16, lambda _: None) for name, of in models.items()
+        name: SCORING.errors(off_by(of), some, 16, lambda _: None) for name, of in models.items()
     }
-    found = by_subgroup(TASK, errors, some, SCALE, grouping or BY_SEX)
-    return json.loads(json.dumps(found, allow_nan=False))
+    found = by_subgroup(SCORING, errors, roles(errors), some, SCALE, grouping or BY_SEX)
+    plain = {name: of.model_dump() for name, of in found.items()}
+    return json.loads(json.dumps(plain, allow_nan=False))
+
+
+def roles(errors):
+    named = {role.value: role for role in Role}
+    return {name: named.get(name, Role.BASELINE) for name in errors}
 
 
 def test_scores_and_differences_are_those_of_the_group_alone():
@@ -97,9 +104,9 @@ def test_classes_are_scored_apart_by_the_recipes_metric():
     errors = class_errors(probability, target, subjects, False, np.array([np.nan, 0.5]))
     labels = {"of": "recording", "label": "x", "classes": [0, 1]}
     task = classify.Config(context_s=1920, labels=labels, metric="accuracy").build()
-    found = by_subgroup(task, {"adapted": errors, "frozen_probe": errors}, some, SCALE, BY_SEX)[
-        "sex"
-    ]
+    both = {"adapted": errors, "frozen_probe": errors}
+    found = by_subgroup(task.scoring(1 / 60), both, roles(both), some, SCALE, BY_SEX)
+    found = found["sex"].model_dump()
     assert found["better"] == "higher"
     assert found["groups"]["F"]["models"]["adapted"] == 1.0
     assert found["groups"]["M"]["models"]["adapted"] == 0.0

@@ -7,18 +7,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tsfm_adapt.evaluation.base import Scale
 from tsfm_adapt.evaluation.class_errors import ClassErrors, class_errors, summarise_classes
+from tsfm_adapt.evaluation.class_scoring import ClassScoring, compare_classes
 from tsfm_adapt.evaluation.forecast_errors import ForecastErrors, forecast_errors, summarise
+from tsfm_adapt.evaluation.forecast_scoring import ForecastScoring, compare_forecasts
 from tsfm_adapt.evaluation.intervals import holm
-from tsfm_adapt.evaluation.verdict import (
-    class_verdict,
-    compare,
-    compare_classes,
-    sentence,
-    verdict,
-)
+from tsfm_adapt.evaluation.scores import Compared, Role, Verdict
+from tsfm_adapt.evaluation.verdict import sentence, verdict
 
 SCALE = np.array([1.0, 2.0])
+BOTH = Scale(("a", "b"), ("bpm", "bpm"), SCALE)
+
+
+def roles_of(errors):
+    named = {role.value: role for role in Role}
+    return {name: named.get(name, Role.BASELINE) for name in errors}
 
 
 def model(error, subjects, observed=None) -> ForecastErrors:
@@ -49,9 +53,9 @@ def reordered(errors, order, rename=lambda name: name):
 def test_the_difference_is_that_of_the_printed_scores():
     ours, theirs = cohort()
     printed = [
-        summarise(e, "ab", ["bpm", "bpm"], SCALE, 2)["overall"]["mase"] for e in (ours, theirs)
+        summarise(e, "ab", ["bpm", "bpm"], SCALE, 2).overall["mase"] for e in (ours, theirs)
     ]
-    found = compare(ours, theirs, SCALE, block=1, steps=2)
+    found = compare_forecasts(ours, theirs, SCALE, block=1, steps=2)
     assert found.difference == pytest.approx(100 * (printed[1] - printed[0]) / printed[1])
 
 
@@ -59,7 +63,7 @@ def test_a_difference_worked_out_by_hand():
     # Channel means 1 and 4 against 2 and 4, scales 1 and 2: MASE 1.5 against 2.
     ours = model([[[1.0], [4.0]], [[1.0], [4.0]]], ["a", "b"])
     theirs = model([[[2.0], [4.0]], [[2.0], [4.0]]], ["a", "b"])
-    found = compare(ours, theirs, SCALE, block=1)
+    found = compare_forecasts(ours, theirs, SCALE, block=1)
     assert found.difference == pytest.approx(25.0)
     assert (found.low, found.high) == (pytest.approx(25.0), pytest.approx(25.0))
 
@@ -69,7 +73,7 @@ def test_a_difference_worked_out_by_hand():
 )
 def test_identical_models_differ_by_nothing_and_nothing_is_shown(subjects, label):
     _, theirs = cohort(subjects)
-    found = compare(theirs, theirs, SCALE, block=1)
+    found = compare_forecasts(theirs, theirs, SCALE, block=1)
     assert (found.difference, found.low, found.high) == (0.0, 0.0, 0.0)
     assert not found.shown
     assert found.interval == label
@@ -80,7 +84,7 @@ def test_identical_models_differ_by_nothing_and_nothing_is_shown(subjects, label
     [(1, "within one patient"), (2, "few subjects"), (7, "few subjects"), (8, "subjects")],
 )
 def test_the_number_of_subjects_chooses_the_interval(subjects, label):
-    found = compare(*cohort(subjects, gain=0.5, spread=0.01), SCALE, block=1)
+    found = compare_forecasts(*cohort(subjects, gain=0.5, spread=0.01), SCALE, block=1)
     assert found.interval == label
     assert found.low < found.difference < found.high
     assert found.shown is (subjects > 1)
@@ -92,29 +96,29 @@ def test_subjects_without_a_scored_target_do_not_count():
     observed = ~np.broadcast_to(gone[:, None, None], ours.scored.shape)
     without = [model(e.absolute, e.subjects, observed) for e in (ours, theirs)]
     kept = np.flatnonzero(~gone)
-    assert compare(*without, SCALE, 1) == compare(
+    assert compare_forecasts(*without, SCALE, 1) == compare_forecasts(
         reordered(ours, kept), reordered(theirs, kept), SCALE, 1
     )
-    assert compare(*without, SCALE, 1).interval == "few subjects"
+    assert compare_forecasts(*without, SCALE, 1).interval == "few subjects"
 
 
 def test_one_patient_is_never_evidence_however_large_the_difference():
-    found = compare(*cohort(1, windows=200, gain=0.9, spread=0.0), SCALE, block=1)
+    found = compare_forecasts(*cohort(1, windows=200, gain=0.9, spread=0.0), SCALE, block=1)
     assert found.low > 80
     assert not found.shown
 
 
 def test_windows_that_all_share_samples_give_no_interval():
     ours, theirs = cohort(1, windows=100)
-    assert compare(ours, theirs, SCALE, block=50).low is not None
-    found = compare(ours, theirs, SCALE, block=51)
+    assert compare_forecasts(ours, theirs, SCALE, block=50).low is not None
+    found = compare_forecasts(ours, theirs, SCALE, block=51)
     assert (found.low, found.high) == (None, None)
 
 
-def test_a_test_part_without_any_target_compares_to_nothing():
+def test_a_test_set_without_any_target_compares_to_nothing():
     ours, theirs = cohort(3)
     nothing = [model(e.absolute, e.subjects, np.zeros_like(e.scored)) for e in (ours, theirs)]
-    found = compare(*nothing, SCALE, 1)
+    found = compare_forecasts(*nothing, SCALE, 1)
     assert (found.difference, found.low, found.high, found.shown) == (0.0, None, None, False)
 
 
@@ -125,7 +129,8 @@ def test_blocks_widen_the_interval_of_windows_that_resemble_their_neighbours():
     ours = theirs * (1 - slow[:, None, None])
     names = ["p"] * 800
     narrow, wide = (
-        compare(model(ours, names), model(theirs, names), SCALE, block) for block in (1, 80)
+        compare_forecasts(model(ours, names), model(theirs, names), SCALE, block)
+        for block in (1, 80)
     )
     expected = 2 * 1.96 * 100 * slow.std() / np.sqrt(40)
     assert wide.high - wide.low == pytest.approx(expected, rel=0.3)
@@ -141,7 +146,9 @@ def test_few_subjects_have_the_t_interval_of_their_own_differences():
     gains = np.array([0.3, 0.1, 0.2, 0.25])
     theirs = np.ones((4, 2, 3))
     ours = theirs * (1 - gains[:, None, None])
-    found = compare(model(ours, list("abcd")), model(theirs, list("abcd")), SCALE, block=1)
+    found = compare_forecasts(
+        model(ours, list("abcd")), model(theirs, list("abcd")), SCALE, block=1
+    )
     low, high = stats.t.interval(0.95, 3, 100 * gains.mean(), 100 * stats.sem(gains))
     assert (found.low, found.high) == (pytest.approx(low, rel=1e-5), pytest.approx(high, rel=1e-5))
 
@@ -157,7 +164,7 @@ def test_intervals_hold_the_true_difference_about_as_often_as_they_say(subjects,
         theirs = np.ones((len(own), 2, 1))
         ours = theirs * (1 - own[:, None, None])
         names = np.repeat(np.arange(subjects), 4).astype(str)
-        found = compare(model(ours, names), model(theirs, names), SCALE, 1, seed=trial)
+        found = compare_forecasts(model(ours, names), model(theirs, names), SCALE, 1, seed=trial)
         held += found.low <= 100 * gain <= found.high
     assert least <= held / trials <= 0.99
 
@@ -165,8 +172,8 @@ def test_intervals_hold_the_true_difference_about_as_often_as_they_say(subjects,
 def test_windows_of_one_subject_are_not_taken_for_independent():
     ours, theirs = cohort(10, windows=3, seed=1)
     more = np.repeat(np.arange(30), 20)  # each window twenty times: no new information
-    first = compare(ours, theirs, SCALE, 1)
-    second = compare(reordered(ours, more), reordered(theirs, more), SCALE, 1)
+    first = compare_forecasts(ours, theirs, SCALE, 1)
+    second = compare_forecasts(reordered(ours, more), reordered(theirs, more), SCALE, 1)
     assert second.high - second.low == pytest.approx(first.high - first.low, rel=1e-5)
 
 
@@ -176,8 +183,8 @@ def test_neither_the_order_of_windows_nor_the_names_matter(seed, subjects):
     ours, theirs = cohort(subjects, windows=4, seed=seed)
     order = np.random.default_rng(seed).permutation(len(ours.subjects))
     # The prefix keeps the subjects' order, on which draws of the same seed depend.
-    first = compare(ours, theirs, SCALE, 1, seed=3)
-    second = compare(
+    first = compare_forecasts(ours, theirs, SCALE, 1, seed=3)
+    second = compare_forecasts(
         *(reordered(e, order, lambda name: f"ward 7/{name}") for e in (ours, theirs)), SCALE, 1, 3
     )
     assert (second.difference, second.low, second.high) == pytest.approx(
@@ -186,7 +193,7 @@ def test_neither_the_order_of_windows_nor_the_names_matter(seed, subjects):
     backwards = [
         reordered(e, order, lambda name: f"{999 - int(name[1:])}") for e in (ours, theirs)
     ]
-    third = compare(*backwards, SCALE, 1, seed=3)
+    third = compare_forecasts(*backwards, SCALE, 1, seed=3)
     width = first.high - first.low
     assert third.difference == pytest.approx(first.difference)
     assert abs(third.low - first.low) < 0.15 * width + 1e-9
@@ -195,22 +202,22 @@ def test_neither_the_order_of_windows_nor_the_names_matter(seed, subjects):
 
 def test_the_same_seed_gives_the_same_interval_and_another_one_nearly():
     models = cohort(30)
-    first = compare(*models, SCALE, 1, seed=1)
-    assert compare(*models, SCALE, 1, seed=1) == first
-    other = compare(*models, SCALE, 1, seed=2)
+    first = compare_forecasts(*models, SCALE, 1, seed=1)
+    assert compare_forecasts(*models, SCALE, 1, seed=1) == first
+    other = compare_forecasts(*models, SCALE, 1, seed=2)
     assert other != first
     assert other.low == pytest.approx(first.low, abs=0.1 * (first.high - first.low))
 
 
 def test_a_channel_without_a_scale_leaves_the_comparison_to_the_others():
     ours, theirs = cohort()
-    alone = compare(
+    alone = compare_forecasts(
         model(ours.absolute[:, :1], ours.subjects),
         model(theirs.absolute[:, :1], ours.subjects),
         SCALE[:1],
         1,
     )
-    found = compare(ours, theirs, np.array([1.0, np.nan]), 1)
+    found = compare_forecasts(ours, theirs, np.array([1.0, np.nan]), 1)
     assert (found.difference, found.low, found.high) == pytest.approx(
         (alone.difference, alone.low, alone.high), rel=1e-12
     )
@@ -221,13 +228,13 @@ def test_models_scored_on_other_pairs_are_not_compared():
     observed = theirs.scored.copy()
     observed[0, 0, 0] = False
     with pytest.raises(AssertionError):
-        compare(ours, model(theirs.absolute, theirs.subjects, observed), SCALE, 1)
+        compare_forecasts(ours, model(theirs.absolute, theirs.subjects, observed), SCALE, 1)
 
 
 def test_three_hundred_subjects_are_compared_in_under_a_second():
     models = cohort(300, windows=7, channels=7, steps=30)
     start = time.perf_counter()
-    compare(*models, np.ones(7), 1)
+    compare_forecasts(*models, np.ones(7), 1)
     assert time.perf_counter() - start < 1.0
 
 
@@ -240,59 +247,67 @@ def test_the_verdict_names_the_best_baseline_and_holds_plain_values():
         "last_value": model(theirs.absolute * 1.3, names),
         "ridge": model(theirs.absolute * 0.9, names),
     }
-    found = verdict(errors, SCALE, block=1, seed=5)
-    ridge = compare(ours, errors["ridge"], SCALE, 1, seed=5)
-    assert list(found) == ["metric", "better", "interval", "vs_zero_shot", "vs_best_baseline"]
-    assert (found["metric"], found["better"], found["interval"]) == ("mase", "lower", "subjects")
-    assert found["vs_best_baseline"] == {
-        "name": "ridge",
+    found = verdict(ForecastScoring(), errors, roles_of(errors), BOTH, block=1, seed=5)
+    ridge = compare_forecasts(ours, errors["ridge"], SCALE, 1, seed=5)
+    assert (found.metric, found.interval, found.subjects) == ("mase", "subjects", 12)
+    assert [c.against for c in found.comparisons] == ["zero_shot", "ridge"]
+    assert found.baseline.model_dump() == {
+        "against": "ridge",
+        "role": "baseline",
         "difference": ridge.difference,
         "low": ridge.low,
         "high": ridge.high,
         "shown": True,
     }
-    assert found["vs_zero_shot"]["difference"] == pytest.approx(20, abs=3)
-    assert type(found["vs_zero_shot"]["shown"]) is bool
+    assert found.reference.difference == pytest.approx(20, abs=3)
+    assert type(found.reference.shown) is bool
 
 
-def words(zero_shot, baseline, interval="subjects"):
-    keys = ("difference", "low", "high", "shown")
-    return sentence(
-        {
-            "metric": "mase",
-            "interval": interval,
-            "vs_zero_shot": dict(zip(keys, zero_shot, strict=True)),
-            "vs_best_baseline": {"name": "ridge", **dict(zip(keys, baseline, strict=True))},
-        }
+def compared(role, against, numbers):
+    difference, low, high, shown = numbers
+    return Compared(
+        against=against, role=role, difference=difference, low=low, high=high, shown=shown
     )
 
 
-def test_the_sentence_of_the_design():
+def words(zero_shot, baseline, interval="subjects", subjects=9):
+    both = (
+        compared(Role.ZERO_SHOT, "zero_shot", zero_shot),
+        compared(Role.BASELINE, "ridge", baseline),
+    )
+    return sentence(Verdict(metric="mase", interval=interval, subjects=subjects, comparisons=both))
+
+
+def test_a_sentence_says_metric_direction_interval_and_conclusion():
     assert words((8.1, 5.0, 11.2, True), (2.0, -0.4, 4.1, False)) == (
-        "adapted beats zero-shot by 8.1 % MASE [5.0, 11.2]; "
-        "beats the best baseline (ridge) by 2.0 % [-0.4, 4.1]: not shown"
+        "adapted model against zero-shot: MASE 8.1 % lower (95 % CI 5.0 to 11.2 % lower), better; "
+        "against the best baseline (ridge): MASE 2.0 % lower (95 % CI 4.1 % lower to 0.4 % "
+        "higher), inconclusive; 9 test subjects"
     )
 
 
-def test_being_worse_is_said_and_doubted_only_where_the_interval_holds_zero():
+def test_worse_is_said_only_where_the_interval_excludes_zero():
     assert words((-3.0, -5.0, -1.0, False), (-1.0, -4.0, 2.0, False)) == (
-        "adapted is worse than zero-shot by 3.0 % MASE [-5.0, -1.0]; "
-        "is worse than the best baseline (ridge) by 1.0 % [-4.0, 2.0]: not shown"
+        "adapted model against zero-shot: MASE 3.0 % higher (95 % CI 1.0 to 5.0 % higher), worse; "
+        "against the best baseline (ridge): MASE 1.0 % higher (95 % CI 2.0 % lower to 4.0 % "
+        "higher), inconclusive; 9 test subjects"
     )
 
 
-def test_within_one_patient_nothing_is_shown_and_the_sentence_says_why():
-    assert words((9.0, 5.0, 12.0, False), (-9.0, -12.0, -5.0, False), "within one patient") == (
-        "adapted beats zero-shot by 9.0 % MASE [5.0, 12.0]: not shown; "
-        "is worse than the best baseline (ridge) by 9.0 % [-12.0, -5.0]: not shown "
-        "(within one patient)"
+def test_within_one_patient_everything_is_inconclusive_and_the_sentence_says_why():
+    one = words((9.0, 5.0, 12.0, False), (-9.0, -12.0, -5.0, False), "within one patient", 1)
+    assert one == (
+        "adapted model against zero-shot: MASE 9.0 % lower (95 % CI 5.0 to 12.0 % lower), "
+        "inconclusive; against the best baseline (ridge): MASE 9.0 % higher (95 % CI 5.0 to 12.0 "
+        "% higher), inconclusive; one test subject, so this is never evidence for other patients"
     )
 
 
-def test_equal_models_do_not_beat_each_other_and_a_missing_interval_is_said():
-    assert words((0.0, 0.0, 0.0, False), (4.0, None, None, False), "few subjects") == (
-        "adapted is level with zero-shot [0.0, 0.0]: not shown; "
-        "beats the best baseline (ridge) by 4.0 % without an interval: not shown (few subjects)"
+def test_equal_models_are_inconclusive_and_a_missing_interval_is_said():
+    assert words((0.0, 0.0, 0.0, False), (4.0, None, None, False), "few subjects", 3) == (
+        "adapted model against zero-shot: MASE equal (95 % CI equal), inconclusive; "
+        "against the best baseline (ridge): MASE 4.0 % lower (no interval), inconclusive; "
+        "3 test subjects, few"
     )
 
 
@@ -326,7 +341,7 @@ def rows_of(errors, index):
 @pytest.mark.parametrize("subjects", [1, 3, 12])
 def test_the_difference_in_points_is_that_of_the_printed_scores(metric, subjects):
     ours, theirs = patients(subjects)
-    printed = [summarise_classes(e, "ab", False)["overall"][metric] for e in (ours, theirs)]
+    printed = [summarise_classes(e, "ab", False).overall[metric] for e in (ours, theirs)]
     found = compare_classes(ours, theirs, metric, block=1)
     assert found.difference == pytest.approx(100 * (printed[0] - printed[1]))
     assert found.low < found.difference < found.high
@@ -379,7 +394,7 @@ def test_draws_are_those_of_rows_drawn_again(subjects, metric, monkeypatch):
 
     def gain(index):
         a, b = (
-            summarise_classes(rows_of(e, index), "ab", False)["overall"][metric]
+            summarise_classes(rows_of(e, index), "ab", False).overall[metric]
             for e in (ours, theirs)
         )
         return 100 * (a - b)
@@ -391,7 +406,7 @@ def test_draws_are_those_of_rows_drawn_again(subjects, metric, monkeypatch):
 def test_small_pieces_of_draws_give_the_same_interval(monkeypatch):
     models = patients()
     whole = compare_classes(*models, "auroc", 1)
-    monkeypatch.setattr("tsfm_adapt.evaluation.verdict._AT_ONCE", 1000)
+    monkeypatch.setattr("tsfm_adapt.evaluation.class_scoring._AT_ONCE", 1000)
     assert compare_classes(*models, "auroc", 1) == whole
 
 
@@ -456,61 +471,55 @@ def test_the_verdict_on_classes_names_the_best_baseline_and_the_frozen_probe():
     target, names = theirs.target.argmax(1), theirs.subjects
     flat = classified(np.full(len(target), 0.3), target, names)
     errors = {"adapted": ours, "frozen_probe": theirs, "majority": flat, "statistics": theirs}
-    found = class_verdict(errors, "auroc", block=1, seed=5)
-    assert list(found) == [
-        *("metric", "better", "interval", "vs_zero_shot", "vs_frozen_probe", "vs_best_baseline")
-    ]
-    assert (found["metric"], found["better"], found["interval"]) == ("auroc", "higher", "subjects")
-    assert found["vs_zero_shot"] is None
+    scoring = ClassScoring("auroc")
+    found = verdict(scoring, errors, roles_of(errors), BOTH, block=1, seed=5)
+    assert (found.metric, found.interval) == ("auroc", "subjects")
+    assert [c.against for c in found.comparisons] == ["frozen_probe", "statistics"]
     probe = compare_classes(ours, theirs, "auroc", 1, seed=5)
-    expected = {
-        "difference": probe.difference,
-        "low": probe.low,
-        "high": probe.high,
-        "shown": True,
-    }
-    assert found["vs_frozen_probe"] == expected
-    assert found["vs_best_baseline"] == {"name": "statistics", **expected}
+    for result in found.comparisons:
+        assert (result.difference, result.low, result.high, result.shown) == (
+            *(probe.difference, probe.low, probe.high),
+            True,
+        )
     del errors["frozen_probe"]
-    assert class_verdict(errors, "auroc", block=1)["vs_frozen_probe"] is None
+    assert verdict(scoring, errors, roles_of(errors), BOTH, block=1).reference is None
 
 
 def class_words(probe, baseline, interval="subjects", metric="auroc"):
-    keys = ("difference", "low", "high", "shown")
+    results = [] if probe is None else [compared(Role.FROZEN_PROBE, "frozen_probe", probe)]
+    results.append(compared(Role.BASELINE, "majority", baseline))
     return sentence(
-        {
-            "metric": metric,
-            "interval": interval,
-            "vs_zero_shot": None,
-            "vs_frozen_probe": None if probe is None else dict(zip(keys, probe, strict=True)),
-            "vs_best_baseline": {"name": "majority", **dict(zip(keys, baseline, strict=True))},
-        }
+        Verdict(metric=metric, interval=interval, subjects=5, comparisons=tuple(results))
     )
 
 
 def test_sentences_on_classes_speak_of_points():
     assert class_words((2.1, 0.3, 4.0, True), (-1.0, -2.0, 1.0, False)) == (
-        "adapted beats the frozen probe by 2.1 points AUROC [0.3, 4.0]; "
-        "is worse than the best baseline (majority) by 1.0 points [-2.0, 1.0]: not shown"
+        "adapted model against the frozen probe: AUROC 2.1 points higher (95 % CI 0.3 to 4.0 "
+        "points higher), better; against the best baseline (majority): AUROC 1.0 points lower "
+        "(95 % CI 2.0 points lower to 1.0 points higher), inconclusive; 5 test subjects"
     )
     assert class_words(None, (3.0, None, None, False), "few subjects", "macro_f1") == (
-        "adapted beats the best baseline (majority) by 3.0 points macro F1 without an interval: "
-        "not shown (few subjects)"
+        "adapted model against the best baseline (majority): macro F1 3.0 points higher "
+        "(no interval), inconclusive; 5 test subjects, few"
     )
 
 
-def test_a_test_part_of_one_class_has_no_verdict_in_words_but_says_so():
+def test_a_test_set_of_one_class_has_no_verdict_in_words_but_says_so():
     nothing = (None, None, None, False)
     assert class_words(nothing, nothing) == (
-        "adapted cannot be compared with the frozen probe: the test part has too few classes; "
-        "cannot be compared with the best baseline (majority): the test part has too few classes"
+        "adapted model against the frozen probe: no comparison, the test set has too few classes; "
+        "against the best baseline (majority): no comparison, the test set has too few classes; "
+        "5 test subjects"
     )
 
 
 @pytest.mark.parametrize("subjects", [5, 12])
 def test_p_is_below_a_twentieth_where_the_interval_leaves_out_no_difference(subjects):
     found = [
-        compare(*cohort(subjects, gain=g, seed=s), SCALE, 1) for s in range(20) for g in (0, 0.05)
+        compare_forecasts(*cohort(subjects, gain=g, seed=s), SCALE, 1)
+        for s in range(20)
+        for g in (0, 0.05)
     ]
     assert {each.interval for each in found} == {"few subjects" if subjects < 8 else "subjects"}
     assert {each.p < 0.05 for each in found} == {True, False}  # some of both
@@ -521,10 +530,10 @@ def test_p_is_below_a_twentieth_where_the_interval_leaves_out_no_difference(subj
 
 def test_p_without_a_difference_is_one_and_within_one_patient_unknown():
     _, same = cohort(12)
-    assert compare(same, same, SCALE, 1).p == 1
+    assert compare_forecasts(same, same, SCALE, 1).p == 1
     _, few = cohort(4)
-    assert compare(few, few, SCALE, 1).p == 1
-    assert compare(*cohort(1, windows=40), SCALE, 1).p is None
+    assert compare_forecasts(few, few, SCALE, 1).p == 1
+    assert compare_forecasts(*cohort(1, windows=40), SCALE, 1).p is None
 
 
 def test_holm_worked_out_by_hand():

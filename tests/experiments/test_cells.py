@@ -10,7 +10,7 @@ import pytest
 
 from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.runs import run as runs
+from tsfm_adapt.runs import lifecycle
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments"))
 grid = importlib.import_module("grid")
@@ -60,7 +60,7 @@ def test_a_bench_trains_once_and_scores_as_a_run_of_the_product_does(tmp_path, m
     monkeypatch.setattr(grid.Bench, "train", None)
     assert grid.validate([cell()], losses, bench) == found == json.loads(losses.read_text())
 
-    whole = runs.train(recipe, tmp_path / "runs", Progress(quiet=True)).scores
+    whole = lifecycle.train(recipe, tmp_path / "runs", Progress(quiet=True)).scores
     mine, theirs = scores["models"]["model"], whole["models"]["adapted"]
     assert mine["overall"] == theirs["overall"]
     assert scores["origins_sha256"] == whole["protocol"]["origins_sha256"]

@@ -97,7 +97,7 @@ def test_a_model_of_single_channels_errs_alike_once_channels_are_put_back(versio
     for data, (recipe, parts) in versions.items():
         task, windows = recipe.task.build(), parts.windows["test"]
         last = task.baselines(parts.fit, recipe.data.rate_hz, None)["last_value"]
-        errors[data] = task.score(last, windows, 64, lambda _: None)
+        errors[data] = task.scoring(1 / 60).errors(last, windows, 64, lambda _: None)
     back = exchange.put_back(errors["shuffled"], study.sources("test"))
     assert not np.array_equal(errors["shuffled"].absolute, errors["as_is"].absolute)
     np.testing.assert_array_equal(back.absolute, errors["as_is"].absolute)

@@ -14,11 +14,11 @@ from tsfm_adapt.adapters import channel_projector, lora
 from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.lag_llama import LagLlama
 from tsfm_adapt.errors import RecipeError
+from tsfm_adapt.evaluation.base import Scale
 from tsfm_adapt.heads.reconstruction import Config
 from tsfm_adapt.model import AdaptedModel, Outputs
 from tsfm_adapt.runs.bundle import restore, write
 from tsfm_adapt.tasks import impute
-from tsfm_adapt.tasks.base import Scale
 
 every_backbone = pytest.mark.parametrize("backbone", BACKBONES)
 
@@ -210,8 +210,12 @@ def test_scores_say_that_a_head_filled_and_without_one_how():
     model.fit(some)
     routes, means = [], []
     for one in (model, AdaptedModel(model.backbone)):
-        predictor = task.grounded(task.predictor(one), fit)
-        routes.append(task.summary(_scored(task, predictor, some), scale, 1 / 60)["missingness"])
+        predictor = task.with_fallback(task.predictor(one), fit)
+        routes.append(
+            task.scoring(1 / 60)
+            .summary(_scored(task, predictor, some), scale)
+            .missingness.model_dump()
+        )
         arrays = some.gather([0, 1])
         hidden_whole = ~arrays.observed.any(-1)
         assert hidden_whole.sum() == 2
@@ -224,4 +228,4 @@ def test_scores_say_that_a_head_filled_and_without_one_how():
 
 
 def _scored(task, predictor, some):
-    return {"model": task.score(predictor, some, 2, lambda _: None)}
+    return {"model": task.scoring(1 / 60).errors(predictor, some, 2, lambda _: None)}

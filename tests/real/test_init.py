@@ -110,12 +110,12 @@ def test_an_outcome_can_be_chosen():
 
 
 def trains(folder, tmp_path, monkeypatch):
-    from tsfm_adapt.runs import run as runs
+    from tsfm_adapt.runs import lifecycle
 
     monkeypatch.setenv("TSFM_ADAPT_CACHE", str(tmp_path / "cache"))
     *_, recipe = recipe_of(folder, tmp_path / "recipe.yaml")
-    run = runs.train(recipe, tmp_path / "runs", Progress(quiet=True), smoke=True)
-    assert run.scores["models"]["adapted"] is not None
+    run = lifecycle.train(recipe, tmp_path / "runs", Progress(quiet=True), smoke=True)
+    assert run.scores.models["adapted"] is not None
 
 
 def test_a_proposed_recipe_trains(tmp_path, monkeypatch):

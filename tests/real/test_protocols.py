@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tsfm_adapt.baselines.forecasters import default_baselines
+from tsfm_adapt.evaluation.base import counted
 from tsfm_adapt.evaluation.forecast_errors import (
     concatenate,
     forecast_errors,
@@ -22,7 +23,6 @@ from tsfm_adapt.evaluation.forecast_errors import (
 from tsfm_adapt.recipe.files import load
 from tsfm_adapt.recipe.parts import prepare
 from tsfm_adapt.signals.windows import Windows
-from tsfm_adapt.tasks.forecast import counted
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / ".." / "shared" / "data"

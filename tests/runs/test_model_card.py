@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
+from tsfm_adapt.evaluation.scores import Scores
 from tsfm_adapt.runs.bundle import Card
 from tsfm_adapt.runs.model_card import model_card
 from tsfm_adapt.recipe.schema import Recipe
@@ -44,23 +45,41 @@ def recipe():
 
 def scores(**changes):
     plain = {
+        "task": "forecast",
+        "metric": "mase",
+        "better": "lower",
+        "checkpoint": "best",
+        "smoke": False,
+        "synthetic": False,
+        "windows": 618,
+        "subjects": 12,
+        "left_out": {"windows": 0, "pairs": 0, "recordings": {}},
+        "audit": {"recordings": 73, "stretch_samples": 32, "findings": [], "lines": []},
         "models": {
-            "adapted": {"overall": {"mase": 0.81234, "wql": 0.05, "coverage80": 0.741}},
-            "zero_shot": {"overall": {"mase": 0.9, "wql": 0.06, "coverage80": 0.66}},
+            "adapted": {
+                "role": "adapted",
+                "overall": {"mase": 0.81234, "wql": 0.05, "coverage80": 0.741},
+            },
+            "zero_shot": {
+                "role": "zero_shot",
+                "overall": {"mase": 0.9, "wql": 0.06, "coverage80": 0.66},
+            },
             "last_value": {"overall": {"mase": 1.0, "wql": None, "coverage80": None}},
         },
-        "subjects": 12,
         "protocol": {
-            "subjects_by_part": {"train": 42, "val": 9, "test": 12},
-            "recordings_by_part": {"train": 50, "val": 10, "test": 13},
-            "windows_by_part": {"train": 5000, "val": 700, "test": 618},
+            "split": {},
+            "stride_s": 60.0,
+            "subjects_by_split": {"train": 42, "val": 9, "test": 12},
+            "recordings_by_split": {"train": 50, "val": 10, "test": 13},
+            "windows_by_split": {"train": 5000, "val": 700, "test": 618},
+            "origins_sha256": "0",
+            "fitted_on": "train",
         },
-        "verdict": {"interval": "subjects"},
-        "sentences": ["adapted beats zero-shot by 8.1 % MASE [5.0, 11.2]"],
-        "trainable_parameters": 1234,
-        "total_parameters": 56789,
+        "verdict": {"metric": "mase", "interval": "subjects", "comparisons": []},
+        "sentences": ["against zero-shot: MASE 8.1 % lower"],
+        "costs": {"trainable_parameters": 1234, "total_parameters": 56789},
     }
-    return plain | changes
+    return Scores.model_validate(plain | changes)
 
 
 def test_it_states_base_licence_data_scores_and_calibration(recipe):
@@ -82,7 +101,7 @@ def test_it_states_base_licence_data_scores_and_calibration(recipe):
         "| test | 12 | 13 | 618 |",
         "| adapted | 0.8123 | 0.0500 |",
         "| last_value | 1.0000 | - |",
-        "adapted beats zero-shot by 8.1 % MASE [5.0, 11.2].",
+        "against zero-shot: MASE 8.1 % lower.",
         "95 % bootstrap over the subjects",
         "adapted: 74% of what was measured",
         "zero_shot: 66% of what was measured",
@@ -105,7 +124,6 @@ def test_it_states_base_licence_data_scores_and_calibration(recipe):
         ({}, {"subjects": 1}, "Judged on 1 subject only"),
         ({}, {"smoke": True, "verdict": None}, "A smoke run"),
         ({}, {"verdict": None}, "Never shown to be better"),
-        ({}, {"protocol": {}}, "| train | unknown | unknown | unknown |"),
         ({"horizon": 0}, {}, "no horizon"),
     ],
 )
@@ -114,10 +132,12 @@ def test_it_says_what_limits_the_model(recipe, card, changes, said):
 
 
 def test_classes_have_their_own_scores_and_calibration(recipe):
-    models = {"adapted": {"overall": {"auroc": 0.91, "ece": 0.123}}, "zero_shot": None}
-    text = model_card(CARD, recipe, scores(models=models), "")
+    overall = {"auroc": 0.91, "auprc": None, "balanced_accuracy": 0.8, "ece": 0.123}
+    models = {"adapted": {"role": "adapted", "overall": overall}}
+    of_classes = scores(models=models, metric="auroc", better="higher")
+    text = model_card(CARD, recipe, of_classes, "")
     assert "| model (higher is better) | AUROC | AUPRC | balanced accuracy |" in text
-    assert "| adapted | 0.9100 | - | - |" in text
+    assert "| adapted | 0.9100 | - | 0.8000 |" in text
     assert "adapted: expected calibration error 0.123" in text
 
 

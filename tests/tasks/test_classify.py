@@ -14,6 +14,7 @@ from tsfm_adapt.adapters import lora
 from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.chronos_bolt import ChronosBolt
 from tsfm_adapt.errors import DataError, RecipeError
+from tsfm_adapt.evaluation.base import Predictor, Scale
 from tsfm_adapt.heads import linear
 from tsfm_adapt.model import AdaptedModel
 from tsfm_adapt.recipe.files import load
@@ -21,7 +22,6 @@ from tsfm_adapt.recipe.parts import prepare
 from tsfm_adapt.signals.labels import LabelledWindows
 from tsfm_adapt.signals.recording import RecordingSet, Span
 from tsfm_adapt.tasks import classify
-from tsfm_adapt.tasks.base import Predictor, Scale
 from tsfm_adapt.training import building
 from tsfm_adapt.training import loop as training
 from tsfm_adapt.training.building import fit_head
@@ -77,9 +77,11 @@ class _Contract(TaskContract):
 
     def scored(self, task, predictor, some, batch_size=8):
         told = []
-        decided = task.decided(predictor, some, batch_size)
-        errors = task.score(decided, some, batch_size, told.append)
-        summary = task.summary({"model": errors}, SCALE, RATE_HZ)
+        decided = task.with_thresholds(predictor, some, batch_size)
+        errors = task.scoring(RATE_HZ).errors(decided, some, batch_size, told.append)
+        summary = (
+            task.scoring(RATE_HZ).summary({"model": errors}, SCALE).model_dump(exclude_unset=True)
+        )
         return json.loads(json.dumps(summary, allow_nan=False)), told
 
     def test_levels_increase_and_hold_the_median(self, task):
@@ -105,7 +107,7 @@ class _Contract(TaskContract):
             return np.full((len(arrays.subjects), classes), 0.5, dtype=np.float32)
 
         half = Predictor(predict, (), np.full(classes, 0.5))
-        task.score(half, some, 5, lambda _: None)
+        task.scoring(RATE_HZ).errors(half, some, 5, lambda _: None)
         every = some.gather(range(len(some)))
         np.testing.assert_array_equal(np.concatenate([a.values for a in seen]), every.values)
 
@@ -190,7 +192,9 @@ def test_a_recording_is_scored_once_by_the_mean_of_its_windows():
         return np.stack([1 - each[rows], each[rows]], axis=1)
 
     starts = some.gather(range(len(some))).values.sum((1, 2))
-    errors = task.score(Predictor(predict, (), np.array([np.nan, 0.5])), some, 4, lambda _: None)
+    errors = task.scoring(RATE_HZ).errors(
+        Predictor(predict, (), np.array([np.nan, 0.5])), some, 4, lambda _: None
+    )
     assert errors.subjects == some.subject_names
     assert errors.n_windows == len(some)
     expected = [each[some.recording == r].mean() for r in range(6)]
@@ -206,10 +210,10 @@ def test_the_threshold_comes_from_validation_alone():
         second = np.where(sick, 0.09, 0.03)
         return np.stack([1 - second, second], axis=1)
 
-    decided = task.decided(Predictor(predict, ()), val, 8)
+    decided = task.with_thresholds(Predictor(predict, ()), val, 8)
     assert decided.thresholds[1] == pytest.approx(0.06)
     none = val.take([])
-    assert task.decided(Predictor(predict, ()), none, 8).thresholds[1] == 0.5
+    assert task.with_thresholds(Predictor(predict, ()), none, 8).thresholds[1] == 0.5
 
 
 @pytest.mark.parametrize("adapters", [0, 1], ids=["head alone", "with LoRA"])
@@ -222,9 +226,14 @@ def test_training_learns_what_tells_the_classes_apart(adapters, tmp_path):
     before = {n: p.detach().clone() for n, p in model.network.named_parameters()}
     val = test.take([])
     training.fit(model, train, val, settings(steps=40, lr=3e-2), SEED, tmp_path, Progress())
-    predictor = task.decided(task.predictor(model), train, 8)
-    errors = task.score(predictor, test, 8, lambda _: None)
-    assert task.summary({"m": errors}, SCALE, RATE_HZ)["models"]["m"]["overall"]["auroc"] > 0.8
+    predictor = task.with_thresholds(task.predictor(model), train, 8)
+    errors = task.scoring(RATE_HZ).errors(predictor, test, 8, lambda _: None)
+    assert (
+        task.scoring(RATE_HZ)
+        .summary({"m": errors}, SCALE)
+        .model_dump(exclude_unset=True)["models"]["m"]["overall"]["auroc"]
+        > 0.8
+    )
     changed = {n for n, p in model.network.named_parameters() if not torch.equal(p, before[n])}
     assert all("lora" in name for name in changed)
     assert bool(changed) == bool(adapters)

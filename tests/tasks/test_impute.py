@@ -13,12 +13,12 @@ from tsfm_adapt.adapters import lora
 from tsfm_adapt.backbones.moment import Moment
 from tsfm_adapt.batches import collate
 from tsfm_adapt.errors import RecipeError
+from tsfm_adapt.evaluation.base import Predictor, Scale
 from tsfm_adapt.model import AdaptedModel
 from tsfm_adapt.signals.missingness import Missingness
 from tsfm_adapt.signals.recording import Recording, RecordingSet
 from tsfm_adapt.signals.windows import WindowSpec
 from tsfm_adapt.tasks import impute
-from tsfm_adapt.tasks.base import Predictor, Scale
 from tsfm_adapt.tasks.forecast import Config as Forecast
 
 BLOCKS = {"pattern": "block", "rate": 0.25, "lengths_s": (60, 240)}
@@ -208,9 +208,11 @@ def test_training_lowers_the_loss(build, tmp_path):
 
 def scored(predict, task, levels=(0.5,)):
     some = task.windows(windows().recordings, RATE_HZ, "test")
-    errors = task.score(Predictor(predict, levels), some, 8, lambda _: None)
+    errors = task.scoring(RATE_HZ).errors(Predictor(predict, levels), some, 8, lambda _: None)
     scale = Scale(("HR", "MAP"), ("bpm", "mmHg"), np.array([0.5, 2.0]))
-    return task.summary({"model": errors}, scale, RATE_HZ), errors
+    return task.scoring(RATE_HZ).summary({"model": errors}, scale).model_dump(
+        exclude_unset=True
+    ), errors
 
 
 def test_the_truth_scores_zero_and_an_error_of_one_its_scale():
@@ -252,7 +254,7 @@ def test_every_model_is_scored_on_the_same_values():
     baselines = task.baselines(windows(seed=5).recordings, RATE_HZ, None)
     assert list(baselines) == ["linear", "carry_forward", "mean_of_window", "ridge"]
     errors = [
-        task.score(predictor, some, size, lambda _: None)
+        task.scoring(RATE_HZ).errors(predictor, some, size, lambda _: None)
         for size, predictor in enumerate([*baselines.values(), task.predictor(model())], 5)
     ]
     for each in errors[1:]:
@@ -267,13 +269,13 @@ def test_a_channel_that_is_hidden_whole_has_its_mean_whatever_the_model(build):
     fit = windows(seed=5).recordings
     some = task.windows(windows().recordings, RATE_HZ, "test")
     arrays = some.gather(range(5))
-    predicted = task.grounded(task.predictor(build()), fit).predict(arrays, 32)
+    predicted = task.with_fallback(task.predictor(build()), fit).predict(arrays, 32)
     none = ~arrays.observed.any(-1)
     assert none.sum() == 5
     level = [np.nanmean(np.concatenate([r.values[c] for r in fit])) for c in range(2)]
     expected = np.broadcast_to(np.array(level, dtype=np.float32)[:, None, None], (5, 2, 3, 32))
     np.testing.assert_allclose(predicted[none], expected[none], rtol=1e-5)
-    errors = task.score(
+    errors = task.scoring(RATE_HZ).errors(
         Predictor(lambda *_: predicted, task.levels), some.take(range(5)), 5, print
     )
     assert (errors.scored.any(-1) == none).all()

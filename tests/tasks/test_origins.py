@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from tsfm_adapt.evaluation.base import Predictor
 from tsfm_adapt.signals.recording import Recording, RecordingSet
-from tsfm_adapt.tasks.base import Predictor
 from tsfm_adapt.tasks.forecast import Config
 
 

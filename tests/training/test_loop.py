@@ -25,8 +25,8 @@ from tsfm_adapt.adapters.base import Adapter
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.errors import DataError, DivergedError, RecipeError
 from tsfm_adapt.recipe.files import loads
+from tsfm_adapt.runs.lifecycle import train as run
 from tsfm_adapt.runs.run import Run
-from tsfm_adapt.runs.run import train as run
 from tsfm_adapt.training.checkpoints import how_it_went, load_best, read
 from tsfm_adapt.training.loop import fit
 
@@ -350,10 +350,10 @@ def test_without_adapters_nothing_is_trained(tmp_path, recipe_text):
     assert sorted(path.name for path in finished.folder.iterdir()) == [
         *("env.json", "plots", "predictions", "recipe.yaml", "scores.json"),
     ]
-    assert "adapted" not in finished.scores["models"]
-    assert finished.scores["models"]["zero_shot"]["overall"]["mase"] > 0
-    assert finished.scores["verdict"] is None
-    assert finished.scores["trainable_parameters"] == 0
+    assert "adapted" not in finished.scores.models
+    assert finished.scores.models["zero_shot"].overall["mase"] > 0
+    assert finished.scores.verdict is None
+    assert finished.scores.costs.trainable_parameters == 0
 
 
 def test_two_processes_train_the_weights_that_one_trains(tmp_path, recipe_text):
@@ -375,7 +375,7 @@ def test_two_processes_train_the_weights_that_one_trains(tmp_path, recipe_text):
     for one, other in zip(lines(two.folder), lines(alone.folder), strict=True):
         if "val_loss" in one:
             assert one["val_loss"] == pytest.approx(other["val_loss"], rel=1e-5)
-    mase = [r.scores["models"]["adapted"]["overall"]["mase"] for r in (alone, two)]
+    mase = [r.scores.models["adapted"].overall["mase"] for r in (alone, two)]
     assert mase[0] == pytest.approx(mase[1], rel=1e-4)
 
 
@@ -414,4 +414,4 @@ def test_whoever_starts_the_processes_one_run_is_written(tmp_path, recipe_text, 
             process.kill()
     (folder,) = (tmp_path / "runs").glob("*/*")
     assert [line["step"] for line in lines(folder)] == [0, 1, 2, 4, 4]
-    assert Run(folder).scores["models"]["adapted"]["overall"]["mase"] > 0
+    assert Run(folder).scores.models["adapted"].overall["mase"] > 0

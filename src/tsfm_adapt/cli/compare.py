@@ -107,7 +107,7 @@ def _runs(folders: Sequence[Path], out: Path, progress: Progress) -> tuple[Path,
 
     ranked = ranking.rank(folders)
     with progress.step("writing the report"):
-        test = comparison.test_windows(ranked.recipe, bool(ranked.protocol.get("smoke")))
+        test = comparison.test_windows(ranked.recipe, ranked.smoke)
         page = report.write(out, ranked, test, shlex.join(["tsfm-adapt", *sys.argv[1:]]))
     return page, report.plain(ranked)
 

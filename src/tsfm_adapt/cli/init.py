@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,12 +15,6 @@ if TYPE_CHECKING:
     from tsfm_adapt.proposal.survey import Channel, Survey
 
 
-class _Task(StrEnum):
-    forecast = "forecast"
-    impute = "impute"
-    classify = "classify"
-
-
 def command(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="Recordings: a file or folder.")],
     out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.yaml"),
@@ -29,7 +22,8 @@ def command(
         Path | None, typer.Option(help="The picture to write; default beside the recipe.")
     ] = None,
     task: Annotated[
-        _Task | None, typer.Option(help="Default: classify labelled trials, else forecast.")
+        str | None,
+        typer.Option(help="A task's name; default: classify labelled trials, else forecast."),
     ] = None,
     reader: Annotated[
         str | None,
@@ -42,13 +36,18 @@ def command(
     """Look at recordings, draw when they are measured, and write a recipe that runs."""
     from tsfm_adapt._util import atomic
     from tsfm_adapt._util.progress import Progress
-    from tsfm_adapt.errors import RecipeError
+    from tsfm_adapt.errors import RecipeError, closest
     from tsfm_adapt.proposal.formats import files_below, recognised
     from tsfm_adapt.proposal.picture import png
-    from tsfm_adapt.proposal.proposal import propose
+    from tsfm_adapt.proposal.proposal import proposable, propose
     from tsfm_adapt.proposal.recipe_text import text
     from tsfm_adapt.proposal.survey import look
 
+    if task is not None and task not in proposable():
+        raise RecipeError(
+            f"--task: init proposes no recipe for '{task}'.{closest(task, tuple(proposable()))} "
+            f"Known: {', '.join(proposable())}."
+        )
     picture = plot or out.parent / f"{out.stem or 'recipe'}.png"
     for file in (out, picture):
         if file.is_dir() or out == picture:
@@ -65,7 +64,7 @@ def command(
     found = recognised(path, reader)
     with progress.step(f"looking at recordings ({found.name})"):
         survey = look(found)
-        proposal = propose(survey, found, None if task is None else task.value)
+        proposal = propose(survey, found, task)
     recipe = text(proposal, path, out)
     atomic.write_bytes(picture, png(survey, path.name or str(path)))
     atomic.write_text(out, recipe)
@@ -103,7 +102,7 @@ def _shown(survey: Survey, proposal: Proposal) -> list[str]:
     window, rate_hz = proposal.window, proposal.rate_hz
     ahead = f", {window.horizon} ahead" if window.horizon else ""
     lines.append(
-        f"proposed: {proposal.kind} {len(proposal.kept)} of {len(survey.channels)} channels, one "
+        f"proposed: {proposal.task} {len(proposal.kept)} of {len(survey.channels)} channels, one "
         f"sample every {_time(1 / rate_hz)}, {window.context} samples of context{ahead}, split "
         f"by {proposal.split['by']}"
     )
@@ -169,7 +168,7 @@ def _report(survey: Survey, proposal: Proposal) -> dict[str, Any]:
             for channel in survey.channels
         },
         "proposed": {
-            "task": proposal.kind,
+            "task": proposal.task,
             "rate_hz": proposal.rate_hz,
             "context": proposal.window.context,
             "horizon": proposal.window.horizon,
@@ -187,7 +186,7 @@ def _rate(channel: Channel) -> str:
 
 
 def _time(seconds: float) -> str:
-    from tsfm_adapt.proposal.wording import duration
+    from tsfm_adapt._util.durations import duration
 
     return duration(seconds)
 

@@ -27,7 +27,9 @@ def command(
 
     resolved = load(recipe, sets or (), to_tune=False)
 
-    from tsfm_adapt.runs import run as work
+    from tsfm_adapt.runs.lifecycle import first_process, train
 
-    progress = Progress(quiet=quiet or not work.first_process())
-    show(work.train(resolved, runs, progress, smoke), as_json)
+    progress = Progress(quiet=quiet or not first_process())
+    run = train(resolved, runs, progress, smoke=smoke)
+    if first_process():
+        show(run, as_json)

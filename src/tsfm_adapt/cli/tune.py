@@ -75,14 +75,14 @@ def _show(tuned: Tuned, as_json: bool) -> None:
 
     folder = str(tuned.study.folder)
     if as_json:
-        found = {
+        found: dict[str, object] = {
             "study": folder,
             "trials": dict(tuned.trials),
             "metric": tuned.study.search.metric,
             "best": {"trial": tuned.best, "value": tuned.value, "changes": dict(tuned.changes)},
             "as_it_stands": tuned.standing,
             "run": str(tuned.run.folder) if tuned.run else None,
-            "scores": tuned.run.scores if tuned.run else None,
+            "scores": tuned.run.scores.tree() if tuned.run else None,
         }
         print_json(found)
         return

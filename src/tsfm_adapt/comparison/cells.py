@@ -1,12 +1,11 @@
 """Backbones x adapters x seeds on one recipe: every pair trained and scored, once.
 
 Zero-shot is scored once a backbone, baselines once in all; everything else is a run of its own,
-scored alone on the same windows. What is finished is not computed again.
+scored without baselines on the same windows. What is finished is not computed again.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -25,7 +24,8 @@ from tsfm_adapt.errors import Interrupted, RecipeError, TsfmAdaptError, closest
 from tsfm_adapt.recipe.files import dumps, loads
 from tsfm_adapt.recipe.parts import Parts, prepare
 from tsfm_adapt.recipe.schema import Recipe
-from tsfm_adapt.runs import run as runs
+from tsfm_adapt.runs.lifecycle import SMOKE, resume, train
+from tsfm_adapt.runs.run import Run
 from tsfm_adapt.runs.scoring import score_baselines
 from tsfm_adapt.signals.windows import Windows
 from tsfm_adapt.training.checkpoints import forget_peak_memory
@@ -105,7 +105,7 @@ def run(
     """
     bench = _Bench(dumps(_with_fixed_split(recipe)), folder, smoke)
     if smoke:
-        wanted = [Cell(cell.name, cell.recipe.override(runs.SMOKE)) for cell in wanted]
+        wanted = [Cell(cell.name, cell.recipe.override(SMOKE)) for cell in wanted]
     done = {cell.name: path for cell in wanted if (path := bench.finished(cell))}
     todo = [cell for cell in wanted if cell.name not in done]
     if done:
@@ -176,9 +176,17 @@ class _Bench:
             parts = _parts(self.shared, self.smoke)
             begun = self._begun(cell)
             if begun is not None:
-                return runs.resume(begun, progress, parts).folder, ""
+                return resume(begun, progress, parts).folder, ""
             place = self._place(cell)
-            return runs.train(cell.recipe, place, progress, self.smoke, True, parts).folder, ""
+            run = train(
+                cell.recipe,
+                place,
+                progress,
+                smoke=self.smoke,
+                without_baselines=True,
+                parts=parts,
+            )
+            return run.folder, ""
         except Interrupted:
             raise
         except TsfmAdaptError as error:
@@ -198,13 +206,13 @@ class _Bench:
             parts = _parts(self.shared, self.smoke)
             scores = score_baselines(recipe, parts, folder, progress, self.smoke)
             atomic.write_text(folder / "recipe.yaml", self.shared)
-            atomic.write_text(folder / "scores.json", json.dumps(scores, indent=1) + "\n")
+            atomic.write_text(folder / "scores.json", scores.text())
         return folder
 
-    def _begun(self, cell: Cell) -> runs.Run | None:
+    def _begun(self, cell: Cell) -> Run | None:
         """The cell's latest run, finished or not."""
         begun = sorted(path.parent for path in self._place(cell).glob("*/*/recipe.yaml"))
-        found = [run for run in map(runs.Run, begun) if run.recipe == cell.recipe]
+        found = [run for run in map(Run, begun) if run.recipe == cell.recipe]
         return found[-1] if found else None
 
     def _place(self, cell: Cell) -> Path:

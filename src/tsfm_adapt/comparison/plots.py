@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsfm_adapt.comparison.ranking import PRINTED, Ranking, Row
+from tsfm_adapt.comparison.ranking import Ranking, Row
 from tsfm_adapt.plots._panels import logarithmic, panels
+from tsfm_adapt.plots.calibration import Shares, calibration, draw_calibration
+from tsfm_adapt.plots.forecasts import draw_error
+from tsfm_adapt.plots.learning import draw_losses, records
 from tsfm_adapt.recipe.parts import cleaning_plan
+from tsfm_adapt.runs.pictures import title_of
 from tsfm_adapt.signals.windows import Windows
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ def pictures(ranking: Ranking, test: Windows | None) -> Iterator[Picture]:
         ranking: what to show.
         test: the windows that were scored; None draws no examples.
     """
-    if any(row.costs for row in ranking.rows):
+    if any(_trained(row) for row in ranking.rows):
         yield _picture(
             "Accuracy against cost",
             "Each adapted model by what it trained, how long a step took and its peak memory.",
@@ -54,7 +57,7 @@ def pictures(ranking: Ranking, test: Windows | None) -> Iterator[Picture]:
             "better.",
             _forest(ranking),
         )
-    with_steps = [row for row in ranking.scored if row.scores.get("by_step")]
+    with_steps = [row for row in ranking.scored if row.scores and row.scores.by_step]
     if with_steps:
         text = "Mean absolute error of each channel by step ahead."
         yield _picture("Error by lead time", text, _lead_time(with_steps[:_CURVES], ranking))
@@ -72,26 +75,24 @@ def _of_predictions(
     """Examples and calibration of the best models, from what they predicted."""
     import pyarrow.parquet
 
-    from tsfm_adapt.plots import run as run_plots
-
-    title = "SYNTHETIC data" if ranking.synthetic else "test part"
-    units = [plan.unit for plan in cleaning_plan(ranking.recipe.data).channels]
-    bands: dict[str, Mapping[str, Sequence[tuple[float, float]]]] = {}
+    title = title_of(ranking.synthetic)
+    units, task = cleaning_plan(ranking.recipe.data).units, ranking.recipe.task.build()
+    shares: dict[str, Shares] = {}
     for row in rows[:_DRAWN]:
         path = row.folders[0] / "predictions" / "test.parquet"
         predictions = pyarrow.parquet.read_table(path)
         if "measured" in predictions.column_names:
-            bands[row.name] = run_plots.calibration(predictions)
+            shares[row.name] = calibration(predictions)
         if test is None:
             continue
-        for name, figure in run_plots.examples(test, units, predictions, title).items():
+        for name, figure in task.examples(test, units, predictions, title).items():
             yield _picture(f"{name}: {row.name}", "The same windows for every model.", figure)
-    if bands:
+    if shares:
         text = (
-            "Share of measured values below each predicted quantile; on the diagonal, bands hold "
-            "what they say."
+            "Share of measured values below each predicted quantile; on the diagonal, prediction "
+            "intervals hold what they say."
         )
-        yield _picture("Calibration", text, _calibration(bands))
+        yield _picture("Calibration", text, _calibration(shares))
 
 
 def _picture(title: str, text: str, figure: Figure) -> Picture:
@@ -102,7 +103,7 @@ def _picture(title: str, text: str, figure: Figure) -> Picture:
 
 def _costs(ranking: Ranking) -> Figure:
     """A panel a cost; colour = backbone, marker = adapters."""
-    rows = [row for row in ranking.scored if row.costs and row.adapters]
+    rows = [row for row in ranking.scored if _trained(row) and row.adapters]
     backbones = sorted({(row.backbone, row.checkpoint) for row in rows})
     adapters = sorted({row.adapters or "" for row in rows})
     figure, axes = panels(3, 3)
@@ -110,17 +111,17 @@ def _costs(ranking: Ranking) -> Figure:
     keys = ("trainable_parameters", "seconds_per_step", "peak_memory_mb")
     for axis, key, label in zip(axes, keys, labels, strict=True):
         for row in rows:
-            value, score = row.costs.get(key), row.overall[ranking.metric]
+            value, score = getattr(row.costs, key), row.overall[ranking.metric.name]
             if not value or score is None:
                 continue
             colour = f"C{backbones.index((row.backbone, row.checkpoint)) % 10}"
             marker = _MARKERS[adapters.index(row.adapters or "") % len(_MARKERS)]
             axis.plot([value], [score], marker, color=colour, label=row.name)
         best = next((row for row in ranking.scored if not row.backbone), None)
-        level = best.overall[ranking.metric] if best else None
+        level = best.overall[ranking.metric.name] if best else None
         if best is not None and level is not None:
             axis.axhline(level, color="C7", ls=":", label=best.name)
-        axis.set(xlabel=label, ylabel=PRINTED.get(ranking.metric, ranking.metric))
+        axis.set(xlabel=label, ylabel=ranking.metric.label)
         logarithmic(axis)
     _legend(figure, axes[0])
     return figure
@@ -141,37 +142,38 @@ def _forest(ranking: Ranking) -> Figure:
             axis.plot([comparison.low, comparison.high], [at, at], color=colour)
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_yticks(range(len(rows)), [row.name for row in rows])
-    unit = "% lower MASE" if ranking.metric == "mase" else "points"
-    axis.set_xlabel(f"{unit} than the frozen backbone")
+    axis.set_xlabel(f"{ranking.metric.of_difference} than the frozen backbone")
     return figure
 
 
 def _lead_time(rows: Sequence[Row], ranking: Ranking) -> Figure:
-    channels = list(rows[0].scores["by_step"])
-    units = [plan.unit for plan in cleaning_plan(ranking.recipe.data).channels]
+    models = [(row, row.scores.by_step) for row in rows if row.scores is not None]
+    channels = list(models[0][1])
+    units = cleaning_plan(ranking.recipe.data).units
     figure, axes = panels(len(channels), 4)
     for axis, channel, unit in zip(axes, channels, units, strict=False):
-        for row in rows:
-            curve = row.scores["by_step"][channel]["mae"]
-            values = [np.nan if value is None else value for value in curve]
+        for row, by_step in models:
+            steps = np.arange(1.0, len(by_step[channel]["mae"]) + 1)
             style = "-" if row.backbone else ":"
-            axis.plot(range(1, len(values) + 1), values, style, label=row.name)
+            draw_error(axis, by_step, channel, steps, label=row.name, linestyle=style)
         axis.set(xlabel="step", ylabel=f"MAE, {unit}", title=channel)
         axis.set_ylim(bottom=0)
     _legend(figure, axes[0])
     return figure
 
 
-def _calibration(bands: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> Figure:
+def _calibration(shares: Mapping[str, Shares]) -> Figure:
     """A panel a model, a line a channel."""
-    figure, axes = panels(len(bands), _DRAWN)
-    for axis, (name, by_channel) in zip(axes, bands.items(), strict=False):
-        axis.plot([0, 1], [0, 1], color="C7", linewidth=0.8)
-        for channel, points in by_channel.items():
-            axis.plot(*zip(*points, strict=True), "o-", ms=3, label=channel)
-        axis.set(xlabel="quantile level", ylabel="share below", title=name)
-        axis.legend(fontsize="small")
+    figure, axes = panels(len(shares), _DRAWN)
+    for axis, (name, by_channel) in zip(axes, shares.items(), strict=False):
+        draw_calibration(axis, by_channel)
+        axis.set(title=name)
     return figure
+
+
+def _trained(row: Row) -> bool:
+    """Whether its costs are known."""
+    return row.costs.total_parameters is not None
 
 
 def _metrics_file(row: Row) -> Path:
@@ -181,13 +183,8 @@ def _metrics_file(row: Row) -> Path:
 def _learning(rows: Sequence[Row]) -> Figure:
     figure, axes = panels(len(rows), 3)
     for axis, row in zip(axes, rows, strict=False):
-        lines = _metrics_file(row).read_text(encoding="utf-8").splitlines()
-        records = [json.loads(line) for line in lines]
-        for key, style, label in (("loss", "C7.", "train"), ("val_loss", "C0o-", "validation")):
-            points = [(each["step"], each[key]) for each in records if key in each]
-            if points:
-                axis.plot(*zip(*points, strict=True), style, ms=3, label=label)
-        axis.set(xlabel="step", ylabel="loss", title=row.name)
+        draw_losses(axis, records(_metrics_file(row)))
+        axis.set(title=row.name)
         axis.legend(fontsize="small")
     return figure
 

@@ -10,36 +10,25 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.evaluation import paired
+from tsfm_adapt.evaluation.base import Kept, Scoring
 from tsfm_adapt.evaluation.intervals import Comparison, Mean, compared, holm
+from tsfm_adapt.evaluation.metric import Metric
+from tsfm_adapt.evaluation.scores import Costs, ModelScores, Protocol, Role, Scores
 from tsfm_adapt.recipe.parts import cleaning_plan
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.runs.run import Run
 from tsfm_adapt.signals.recording import FloatArray
 
-# Scores by the names that people know them by.
-PRINTED = {
-    "mase": "MASE",
-    "wql": "WQL",
-    "crps_scaled": "CRPS, scaled",
-    "coverage80": "coverage of the 80 % band",
-    "mae": "MAE",
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro F1",
-    "ece": "calibration error",
-}
-
 _SURE = 0.05  # adjusted p below which a row is called better or worse
 
-Kept = Mapping[str, NDArray[Any]]  # what `Task.kept` gave
+S = TypeVar("S", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -67,8 +56,8 @@ class Row:
     checkpoint: str | None = None
     adapters: str | None = None  # joined by +; '' = none
     seeds: int = 1
-    scores: Mapping[str, Any] = field(default_factory=dict)  # of scores.json, mean over seeds
-    costs: Mapping[str, float] = field(default_factory=dict)
+    scores: ModelScores | None = None  # mean over seeds; None = it failed
+    costs: Costs = field(default_factory=Costs)
     vs_reference: Against | None = None  # the same backbone as it is
     vs_baseline: Against | None = None  # the best of the baselines
     folders: tuple[Path, ...] = ()
@@ -77,8 +66,7 @@ class Row:
     @property
     def overall(self) -> Mapping[str, float | None]:
         """Scores over all channels."""
-        overall: Mapping[str, float | None] = self.scores.get("overall", {})
-        return overall
+        return self.scores.overall if self.scores else {}
 
 
 @dataclass(frozen=True)
@@ -86,19 +74,20 @@ class Ranking:
     """Rows from best to worst, failed ones last, and what they have in common."""
 
     rows: tuple[Row, ...]
-    metric: str
-    better: str  # 'lower' or 'higher'
+    metric: Metric
+    shown: tuple[Metric, ...]  # columns of tables, that metric first
     interval: str | None  # what intervals are over; None = nothing was compared
     recipe: Recipe  # of the first run
-    protocol: Mapping[str, Any]  # of scores.json
+    protocol: Protocol
     subjects: int
     windows: int
     synthetic: bool
+    smoke: bool
 
     @property
     def scored(self) -> list[Row]:
         """The rows that did not fail."""
-        return [row for row in self.rows if row.scores]
+        return [row for row in self.rows if row.scores is not None]
 
 
 @dataclass(frozen=True)
@@ -106,20 +95,11 @@ class _Model:
     """One model of one run's scores.json."""
 
     name: str
-    scores: Mapping[str, Any]
+    scores: ModelScores
     kept: Kept
-    costs: Mapping[str, float] = field(default_factory=dict)
+    costs: Costs = field(default_factory=Costs)
     recipe: Recipe | None = None  # None = a baseline
     folder: Path | None = None
-
-
-_COSTS = (
-    "trainable_parameters",
-    "total_parameters",
-    "train_seconds",
-    "seconds_per_step",
-    "peak_memory_mb",
-)
 
 
 def rank(folders: Sequence[Path], failures: Mapping[str, str] | None = None) -> Ranking:
@@ -137,19 +117,19 @@ def rank(folders: Sequence[Path], failures: Mapping[str, str] | None = None) -> 
     files = [paired.read(run.folder / "predictions" / "paired.npz") for run in runs]
     recipes = [run.recipe for run in runs]
     _require_one_protocol(runs, recipes, scores, files)
-    ranked_by = scores[0].get("ranked_by", {"metric": "mase", "better": "lower"})
-    metric, better = ranked_by["metric"], ranked_by["better"]
+    scoring = recipes[0].task.build().scoring(recipes[0].data.rate_hz)
+    metric = scores[0].ranked_by
 
     models = [m for each in zip(runs, recipes, scores, files, strict=True) for m in _models(*each)]
     groups = _grouped(models)
-    sign = 1 if better == "lower" else -1
 
-    def key(group: Sequence[_Model]) -> float:
-        values = [m.scores["overall"][metric] for m in group]
-        return float("inf") if None in values else sign * float(np.mean(values))
+    def key(group: Sequence[_Model]) -> tuple[bool, float]:
+        values = [model.scores.overall[metric.name] for model in group]
+        known = [value for value in values if value is not None]
+        return metric.key(float(np.mean(known)) if len(known) == len(values) else None)
 
     groups.sort(key=key)
-    beside = _Beside(recipes[0], files[0].mase, files[0].block)
+    beside = _Beside(recipes[0], scoring, files[0].mase, files[0].block)
     best = next((group for group in groups if group[0].recipe is None), None)
     rows = [beside.row(group, _reference(group, groups), best) for group in groups]
     rows = _adjusted(_told_apart(rows, groups))
@@ -159,31 +139,27 @@ def rank(folders: Sequence[Path], failures: Mapping[str, str] | None = None) -> 
     return Ranking(
         rows=(*rows, *failed),
         metric=metric,
-        better=better,
+        shown=(metric, *(m for m in scoring.shown if m.name != metric.name)),
         interval=kinds.pop() if kinds else None,
         recipe=recipes[0],
-        protocol=first["protocol"],
-        subjects=first["subjects"],
-        windows=first["windows"],
-        synthetic=first["synthetic"],
+        protocol=first.protocol,
+        subjects=first.subjects,
+        windows=first.windows,
+        synthetic=first.synthetic,
+        smoke=first.smoke,
     )
 
 
-def _models(
-    run: Run, recipe: Recipe, scores: Mapping[str, Any], file: paired.Paired
-) -> Iterable[_Model]:
-    costs = {name: scores[name] for name in _COSTS if scores.get(name) is not None}
-    for name, own in scores["models"].items():
-        if own is None:
-            continue
+def _models(run: Run, recipe: Recipe, scores: Scores, file: paired.Paired) -> Iterable[_Model]:
+    for name, own in scores.models.items():
         kept = file.models[name]
-        if name == "adapted":
-            yield _Model(name, own, kept, costs, recipe, run.folder)
-        elif name == "zero_shot":
+        if own.role == Role.ADAPTED:
+            yield _Model(name, own, kept, scores.costs, recipe, run.folder)
+        elif own.role == Role.ZERO_SHOT:
             plain = recipe.model_copy(update={"adapters": (), "head": None})
             folder = None if recipe.adapts else run.folder
-            yield _Model(name, own, kept, {}, plain, folder)
-        elif name == "frozen_probe":
+            yield _Model(name, own, kept, recipe=plain, folder=folder)
+        elif own.role == Role.FROZEN_PROBE:
             yield _Model(f"{recipe.backbone.name}, probe", own, kept)
         else:
             yield _Model(name, own, kept)
@@ -231,6 +207,7 @@ class _Beside:
     """Compares models of one protocol."""
 
     recipe: Recipe
+    scoring: Scoring[Any]  # Any: the task knows what it keeps
     mase: FloatArray
     block: int
 
@@ -242,18 +219,18 @@ class _Beside:
     ) -> Row:
         first = group[0]
         recipe = first.recipe
-        parts = [] if recipe is None else [adapter.name for adapter in recipe.adapters]
+        names = [] if recipe is None else [adapter.name for adapter in recipe.adapters]
         if recipe is not None and recipe.head is not None:
-            parts.append(recipe.head.name)
-        adapters = "+".join(parts)
+            names.append(recipe.head.name)
+        adapters = "+".join(names)
         return Row(
             name=first.name if recipe is None else _label(recipe, adapters),
             backbone=None if recipe is None else recipe.backbone.name,
             checkpoint=None if recipe is None else recipe.backbone.checkpoint,
             adapters=None if recipe is None else adapters,
             seeds=len(group),
-            scores=mean_of([model.scores for model in group]),
-            costs=mean_of([model.costs for model in group]),
+            scores=_mean(ModelScores, [model.scores for model in group]),
+            costs=_mean(Costs, [model.costs for model in group]),
             vs_reference=self._against(group, reference, "zero-shot"),
             vs_baseline=None
             if recipe is None or baseline is None
@@ -266,9 +243,8 @@ class _Beside:
     ) -> Against | None:
         if other is None:
             return None
-        task = self.recipe.task.build()
         pairs = [
-            task.pair(model.kept, other[number % len(other)].kept, self.mase)
+            self.scoring.pair(model.kept, other[number % len(other)].kept, self.mase)
             for number, model in enumerate(group)
         ]
         comparison = compared(Mean(pairs[0].subject, pairs), self.block, self.recipe.seed)
@@ -329,6 +305,11 @@ def _adjusted(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
+def _mean(kind: type[S], scores: Sequence[S]) -> S:
+    """The mean of scores of one kind over seeds."""
+    return kind.model_validate(mean_of([each.model_dump() for each in scores]))
+
+
 def mean_of(trees: Sequence[Any]) -> Any:
     """The mean of numbers at the same places of trees; null where one of them is."""
     first = trees[0]
@@ -347,7 +328,7 @@ def mean_of(trees: Sequence[Any]) -> Any:
 def _require_one_protocol(
     runs: Sequence[Run],
     recipes: Sequence[Recipe],
-    scores: Sequence[Mapping[str, Any]],
+    scores: Sequence[Scores],
     files: Sequence[paired.Paired],
 ) -> None:
     def of(index: int) -> dict[str, Any]:
@@ -356,7 +337,7 @@ def _require_one_protocol(
         return {
             "task": recipe.task.model_dump(mode="json"),
             "channels and units": [(channel.name, channel.unit) for channel in channels],
-            "test windows": (own["windows"], own["protocol"]["origins_sha256"]),
+            "test windows": (own.windows, own.protocol.origins_sha256),
             "what scales were fitted on": files[index].mase.round(9).tolist(),
         }
 

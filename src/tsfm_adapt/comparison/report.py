@@ -13,7 +13,9 @@ from typing import Any
 
 from tsfm_adapt._util import atomic
 from tsfm_adapt.comparison.plots import pictures
-from tsfm_adapt.comparison.ranking import PRINTED, Against, Ranking
+from tsfm_adapt.comparison.ranking import Against, Ranking
+from tsfm_adapt.evaluation.metric import METRICS, Metric
+from tsfm_adapt.evaluation.scores import ByName, ModelScores
 from tsfm_adapt.recipe.files import dumps
 from tsfm_adapt.recipe.parts import cleaning_plan
 from tsfm_adapt.signals.windows import Windows
@@ -21,9 +23,9 @@ from tsfm_adapt.signals.windows import Windows
 _TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 _SUBJECT_COLUMNS = 6  # models beside each other in the table of subjects
 
-_SHOWN = ("mase", "wql", "crps_scaled", "coverage80")  # of forecasts and filled gaps
-_OF_CLASSES = ("auroc", "auprc", "accuracy", "balanced_accuracy", "macro_f1", "ece")
-_OF_CHANNELS = ("mase", "mae", "wql", "coverage80")
+_OF_CHANNELS = tuple(METRICS[name] for name in ("mase", "mae", "wql", "coverage80"))
+_COSTS = ("trainable_parameters", "seconds_per_step", "peak_memory_mb", "train_seconds")
+_PARTS = ("name", "difference", "low", "high", "p_holm")
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,12 @@ def plain(ranking: Ranking) -> dict[str, Any]:
         "recipe": ranking.recipe.name,
         "task": ranking.recipe.task.name,
         "synthetic": ranking.synthetic,
-        "metric": ranking.metric,
-        "better": ranking.better,
+        "metric": ranking.metric.name,
+        "better": ranking.metric.better,
         "interval": ranking.interval,
         "windows": ranking.windows,
         "subjects": ranking.subjects,
-        "protocol": ranking.protocol,
+        "protocol": ranking.protocol.model_dump(mode="json"),
         "rows": [
             {
                 "name": row.name,
@@ -118,8 +120,8 @@ def plain(ranking: Ranking) -> dict[str, Any]:
                 "adapters": row.adapters,
                 "seeds": row.seeds,
                 "overall": row.overall,
-                "channels": row.scores.get("channels"),
-                "costs": row.costs,
+                "channels": row.scores.channels if row.scores else None,
+                "costs": row.costs.model_dump(exclude_none=True),
                 "vs_reference": of(row.vs_reference),
                 "vs_baseline": of(row.vs_baseline),
                 "runs": [str(folder) for folder in row.folders],
@@ -132,27 +134,23 @@ def plain(ranking: Ranking) -> dict[str, Any]:
 
 def _csv(ranking: Ranking) -> str:
     metrics = _metrics(ranking)
-    costs = ("trainable_parameters", "seconds_per_step", "peak_memory_mb", "train_seconds")
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     compared = [f"{kind}_{part}" for kind in ("vs_reference", "vs_baseline") for part in _PARTS]
-    rows.writerow(["model", "seeds", *metrics, *costs, *compared, "failure"])
+    rows.writerow(["model", "seeds", *(m.name for m in metrics), *_COSTS, *compared, "failure"])
     for row in ranking.rows:
         rows.writerow(
             [
                 row.name,
                 row.seeds,
-                *(row.overall.get(metric) for metric in metrics),
-                *(row.costs.get(cost) for cost in costs),
+                *(row.overall.get(metric.name) for metric in metrics),
+                *(row.costs.model_dump()[cost] for cost in _COSTS),
                 *_parts(row.vs_reference),
                 *_parts(row.vs_baseline),
                 row.failure,
             ]
         )
     return text.getvalue()
-
-
-_PARTS = ("name", "difference", "low", "high", "p_holm")
 
 
 def _parts(against: Against | None) -> list[Any]:
@@ -163,22 +161,25 @@ def _parts(against: Against | None) -> list[Any]:
     return [against.name, *ends, against.p_holm]
 
 
-def _metrics(ranking: Ranking) -> list[str]:
-    known = _OF_CLASSES if ranking.metric in _OF_CLASSES else _SHOWN
-    scored = [row for row in ranking.rows if row.scores]
-    first = [ranking.metric, *(name for name in known if name != ranking.metric)]
-    return [name for name in first if any(row.overall.get(name) is not None for row in scored)]
+def _metrics(ranking: Ranking) -> list[Metric]:
+    """The columns for which some model has a value."""
+    scored = ranking.scored
+    return [
+        metric
+        for metric in ranking.shown
+        if any(row.overall.get(metric.name) is not None for row in scored)
+    ]
 
 
 def _what(ranking: Ranking) -> str:
     return (
         f"task {ranking.recipe.task.name}, {ranking.windows} windows of {ranking.subjects} "
-        f"subject{'s' if ranking.subjects != 1 else ''} of the test part"
+        f"subject{'s' if ranking.subjects != 1 else ''} of the test set"
     )
 
 
 def _warnings(ranking: Ranking) -> Iterator[str]:
-    if ranking.protocol.get("smoke"):
+    if ranking.smoke:
         yield "A smoke run of a few windows: the scores mean nothing."
     if ranking.interval == "within one patient":
         yield "One subject: intervals lie within one patient, and nothing counts as shown."
@@ -189,10 +190,11 @@ def _warnings(ranking: Ranking) -> Iterator[str]:
 
 
 def _reading(ranking: Ranking) -> str:
-    unit = "percent lower MASE" if ranking.metric == "mase" else "points of the score"
+    metric = ranking.metric
     return (
-        f"Ranked by {PRINTED.get(ranking.metric, ranking.metric)}, {ranking.better} is better. "
-        f"Differences are in {unit}, positive = the row is better, with 95 % intervals over "
+        f"Ranked by {metric.label}, {metric.better} is better. "
+        f"Differences are in {metric.of_difference}, positive = the row is better, with 95 % "
+        "intervals over "
         "subjects on the same windows. p is adjusted for the number of rows in its column (Holm); "
         "only what is below .05 is coloured. Seconds and memory are those of this machine."
     )
@@ -200,11 +202,11 @@ def _reading(ranking: Ranking) -> str:
 
 def _ranked(ranking: Ranking) -> Table:
     metrics = _metrics(ranking)
-    unit = "%" if ranking.metric == "mase" else "points"
+    unit = ranking.metric.unit
     header = [
         "model",
         "seeds",
-        *(PRINTED.get(metric, metric) for metric in metrics),
+        *(metric.label for metric in metrics),
         f"against the frozen backbone, {unit}",
         "p",
         f"against the best baseline, {unit}",
@@ -220,12 +222,12 @@ def _ranked(ranking: Ranking) -> Table:
         cells = [
             Cell(row.name),
             Cell(str(row.seeds) if row.adapters else ""),
-            *(Cell(_number(row.overall.get(metric))) for metric in metrics),
+            *(Cell(_number(row.overall.get(metric.name))) for metric in metrics),
             *_compared(row.vs_reference),
             *_compared(row.vs_baseline),
-            Cell(_number(row.costs.get("trainable_parameters"), "{:,.0f}")),
-            Cell(_number(row.costs.get("seconds_per_step"), "{:.2f}")),
-            Cell(_number(row.costs.get("peak_memory_mb"), "{:.0f}")),
+            Cell(_number(row.costs.trainable_parameters, "{:,.0f}")),
+            Cell(_number(row.costs.seconds_per_step, "{:.2f}")),
+            Cell(_number(row.costs.peak_memory_mb, "{:.0f}")),
         ]
         lines.append(Line(cells, "" if row.backbone else "baseline"))
     return Table("", header, lines)
@@ -247,58 +249,57 @@ def _number(value: float | None, form: str = "{:.3f}") -> str:
     return "" if value is None else form.format(value)
 
 
-def _channel_scores(ranking: Ranking) -> list[str]:
-    scored = ranking.scored
-    channels = next((row.scores.get("channels") for row in scored), None) or {}
-    known = {name for scores in channels.values() for name in scores}
-    return [name for name in _OF_CHANNELS if name in known]
-
-
-def _by_channel(ranking: Ranking, score: str) -> Table:
-    scored = ranking.scored
-    units = {plan.name: plan.unit for plan in cleaning_plan(ranking.recipe.data).channels}
-    channels = list(scored[0].scores["channels"])
-    header = [f"{name}, {units[name]}" if score == "mae" else name for name in channels]
-    lines = [
-        Line(
-            [
-                Cell(row.name),
-                *(Cell(_number(row.scores["channels"][name].get(score))) for name in channels),
-            ],
-            "" if row.backbone else "baseline",
-        )
-        for row in scored
+def _scores_of(ranking: Ranking) -> list[tuple[str, bool, ModelScores]]:
+    """Each model's name, whether it is a baseline, and its scores."""
+    return [
+        (row.name, row.backbone is None, row.scores)
+        for row in ranking.rows
+        if row.scores is not None
     ]
-    return Table(f"{PRINTED[score]} by channel", ["model", *header], lines)
+
+
+def _channel_scores(ranking: Ranking) -> list[Metric]:
+    first = next((scores.channels for _, _, scores in _scores_of(ranking) if scores.channels), {})
+    known = {name for values in first.values() for name in values}
+    return [metric for metric in _OF_CHANNELS if metric.name in known]
+
+
+def _by_channel(ranking: Ranking, metric: Metric) -> Table:
+    models = _scores_of(ranking)
+    units = {plan.name: plan.unit for plan in cleaning_plan(ranking.recipe.data).channels}
+    channels = list(models[0][2].channels)
+    header = [f"{name}, {units[name]}" if metric.in_data_units else name for name in channels]
+    lines = []
+    for name, baseline, scores in models:
+        values: list[ByName] = [scores.channels[channel] for channel in channels]
+        cells = [Cell(name), *(Cell(_number(of.get(metric.name))) for of in values)]
+        lines.append(Line(cells, "baseline" if baseline else ""))
+    return Table(f"{metric.label} by channel", ["model", *header], lines)
 
 
 def _by_subject(ranking: Ranking) -> list[Table]:
-    rows = [row for row in ranking.scored if row.scores.get("by_subject")][:_SUBJECT_COLUMNS]
-    if not rows:
+    models = [
+        (name, scores.by_subject) for name, _, scores in _scores_of(ranking) if scores.by_subject
+    ][:_SUBJECT_COLUMNS]
+    if not models:
         return []
-    subjects = list(rows[0].scores["by_subject"])
+    metric = ranking.metric
     lines = [
-        Line(
-            [
-                Cell(subject),
-                *(Cell(_number(row.scores["by_subject"][subject].get("mase"))) for row in rows),
-            ]
-        )
-        for subject in subjects
+        Line([Cell(subject), *(Cell(_number(own[subject].get(metric.name))) for _, own in models)])
+        for subject in models[0][1]
     ]
-    title = f"MASE by subject, the best {len(rows)} models"
-    return [Table(title, ["subject", *(row.name for row in rows)], lines)]
+    title = f"{metric.label} by subject, the best {len(models)} models"
+    return [Table(title, ["subject", *(name for name, _ in models)], lines)]
 
 
 def _protocol(ranking: Ranking) -> Iterator[str]:
     protocol, recipe = ranking.protocol, ranking.recipe
-    by_part = protocol.get("windows_by_part", {})
     yield "Data: reader " + recipe.data.reader.name + ("; SYNTHETIC" if ranking.synthetic else "")
     plan = cleaning_plan(recipe.data)
     named = ", ".join(f"{channel.name} ({channel.unit})" for channel in plan.channels)
     yield f"Channels: {named}; {recipe.data.rate_hz:g} Hz"
     yield f"Split by {recipe.data.split.by}; windows " + ", ".join(
-        f"{part} {count}" for part, count in by_part.items()
+        f"{name} {count}" for name, count in protocol.windows_by_split.items()
     )
-    yield f"Fitted on: {protocol.get('fitted_on', '')}"
-    yield f"Test windows: sha256 {protocol['origins_sha256'][:12]}, the same for every model"
+    yield f"Fitted on: {protocol.fitted_on}"
+    yield f"Test windows: sha256 {protocol.origins_sha256[:12]}, the same for every model"

@@ -25,12 +25,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tsfm_adapt.evaluation.forecast_errors import ForecastErrors
-from tsfm_adapt.evaluation.intervals import Pair, compared
+from tsfm_adapt.evaluation.intervals import Interval, Pair, compared
+from tsfm_adapt.evaluation.scores import AlarmScores, EventScores, ModelAlarms, Quartiles
 from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
 from tsfm_adapt.signals.windows import Windows
 
@@ -105,8 +105,8 @@ def summarise_events(
     units: Mapping[str, str],
     false_alarms_a_day: Sequence[float],
     seed: int = 0,
-) -> dict[str, Any]:
-    """How early and how surely models warn, as scores.json holds it; null where undefined.
+) -> dict[str, EventScores]:
+    """How early and how surely models warn, by event; None where undefined.
 
     Args:
         errors: by model, on the same windows.
@@ -119,15 +119,21 @@ def summarise_events(
     summary = {}
     for number, (name, event) in enumerate(events.items()):
         course = _course(first.windows, first.at_risk[:, number], event)
-        summary[name] = {
-            "event": _described(event, units[event.channel], first.windows),
-            **course.counts(),
-            "threshold": "of each model, at so many false alarms on these windows",
-            "models": {
+        summary[name] = EventScores(
+            event=_described(event, units[event.channel], first.windows),
+            windows=len(course.risk),
+            windows_before_onset=int(course.warned.sum()),
+            windows_not_at_risk=course.others,
+            episodes=len(course.onset),
+            episodes_unforeseeable=course.unforeseeable,
+            subjects=len(np.unique(course.subject)),
+            monitored_days=course.days,
+            threshold="of each model, at so many false alarms on these windows",
+            models={
                 model: course.scores(own.alarm[:, number], false_alarms_a_day, seed)
                 for model, own in errors.items()
             },
-        }
+        )
     return summary
 
 
@@ -160,25 +166,14 @@ class _Course:
         until_next = np.minimum(np.diff(self.origin), self.horizon).sum() + self.horizon
         return float(until_next) / self.rate_hz / _DAY_S
 
-    def counts(self) -> dict[str, Any]:
-        return {
-            "windows": len(self.risk),
-            "windows_before_onset": int(self.warned.sum()),
-            "windows_not_at_risk": self.others,
-            "episodes": len(self.onset),
-            "episodes_unforeseeable": self.unforeseeable,
-            "subjects": len(np.unique(self.subject)),
-            "monitored_days": self.days,
-        }
-
-    def scores(self, alarm: FloatArray, allowed: Sequence[float], seed: int) -> dict[str, Any]:
+    def scores(self, alarm: FloatArray, allowed: Sequence[float], seed: int) -> ModelAlarms:
         own = alarm[self.risk]
-        return {
-            "auroc": _auroc(own, self.warned),
-            "at": {f"{rate:g}": self._at(own, rate, seed) for rate in allowed},
-        }
+        return ModelAlarms(
+            auroc=_auroc(own, self.warned),
+            at={f"{rate:g}": self._at(own, rate, seed) for rate in allowed},
+        )
 
-    def _at(self, alarm: FloatArray, allowed: float, seed: int) -> dict[str, Any]:
+    def _at(self, alarm: FloatArray, allowed: float, seed: int) -> AlarmScores:
         """At the lowest threshold that keeps to so many false alarms a day."""
         cut = self._threshold(alarm, allowed)
         raised = alarm > cut
@@ -190,13 +185,16 @@ class _Course:
         np.minimum.at(first, episode[seen], self.origin[window[seen]])
         lead_s = (self.onset - first + 1)[detected] / self.rate_hz
         false = self._false_alarms(raised, len(alarm))
-        return {
-            "sensitivity": float(detected.mean()) if len(detected) else None,
-            **_interval(detected, self.subject, seed),
-            "detected": int(detected.sum()),
-            "false_alarms_a_day": false / self.days if self.days else None,
-            "lead_s": _quartiles(lead_s),
-        }
+        low, high, interval = _interval(detected, self.subject, seed)
+        return AlarmScores(
+            sensitivity=float(detected.mean()) if len(detected) else None,
+            low=low,
+            high=high,
+            interval=interval,
+            detected=int(detected.sum()),
+            false_alarms_a_day=false / self.days if self.days else None,
+            lead_s=_quartiles(lead_s),
+        )
 
     def _threshold(self, alarm: FloatArray, allowed: float) -> float:
         """Scores above it are alarms; the number of false ones falls as it rises."""
@@ -299,19 +297,21 @@ class _Detected(Pair):
         return share
 
 
-def _interval(detected: BoolArray, subject: IntArray, seed: int) -> dict[str, Any]:
-    """A 95 % interval of the sensitivity at this threshold, over subjects.
+def _interval(
+    detected: BoolArray, subject: IntArray, seed: int
+) -> tuple[float | None, float | None, Interval | None]:
+    """A 95 % interval of the sensitivity at this threshold, over subjects: low, high, kind.
 
     None where no episode or every one was detected: draws of these would not differ.
     """
     if detected.all() or not detected.any():
-        return {"low": None, "high": None, "interval": None}
+        return None, None, None
     of = compared(_Detected(subject, detected), 1, seed)
     low, high = (None if v is None else min(max(v, 0.0), 1.0) for v in (of.low, of.high))
-    return {"low": low, "high": high, "interval": of.interval}
+    return low, high, of.interval
 
 
-def _quartiles(lead_s: FloatArray) -> dict[str, float] | None:
+def _quartiles(lead_s: FloatArray) -> Quartiles | None:
     if not len(lead_s):
         return None
     q25, median, q75 = np.percentile(lead_s, [25, 50, 75]).tolist()

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from tsfm_adapt.errors import DivergedError
+from tsfm_adapt.evaluation.scores import ByName, ModelScores
 from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
 
-Metric = Literal["auroc", "auprc", "accuracy", "balanced_accuracy", "macro_f1"]
+ClassMetric = Literal["auroc", "auprc", "accuracy", "balanced_accuracy", "macro_f1"]
 
 _BINS = 15  # of the calibration error, equally wide
 
@@ -151,7 +152,7 @@ def choose_threshold(
     return threshold
 
 
-def weighted(errors: ClassErrors, metric: Metric, times: FloatArray) -> FloatArray:
+def weighted(errors: ClassErrors, metric: ClassMetric, times: FloatArray) -> FloatArray:
     """A score of D resamples of the rows, (D,); NaN where it is undefined.
 
     Args:
@@ -166,8 +167,8 @@ def weighted(errors: ClassErrors, metric: Metric, times: FloatArray) -> FloatArr
 
 def summarise_classes(
     errors: ClassErrors, classes: Sequence[str], by_subject: bool
-) -> dict[str, Any]:
-    """Scores as scores.json holds them; null where undefined.
+) -> ModelScores:
+    """The scores of one model; None where undefined.
 
     Args:
         errors: of one model.
@@ -182,7 +183,7 @@ def summarise_classes(
     """
     once = np.ones((1, len(errors.target)))
     true, wrong, missed = (counts[0] for counts in _counts(errors, once))
-    by_class = {
+    by_class: dict[str, ByName] = {
         name: {
             "n": int(errors.target[:, k].sum()),
             "auroc": _plain(_auroc(errors.probability[:, k], errors.target[:, k], once)[0]),
@@ -196,21 +197,24 @@ def summarise_classes(
     }
     overall = {name: _plain(score(errors, once)[0]) for name, score in _METRICS.items()}
     confusion = errors.target.T.astype(np.int64) @ errors.decision
-    found: dict[str, Any] = {
-        "overall": overall | {"ece": _calibration_error(errors), "brier": _brier(errors)},
-        "classes": by_class,
-        "confusion": None if errors.multilabel else confusion.tolist(),
+    return ModelScores(
+        overall=overall | {"ece": _calibration_error(errors), "brier": _brier(errors)},
+        by_subject=_by_subject(errors) if by_subject else {},
+        classes=by_class,
+        confusion=None if errors.multilabel else confusion.tolist(),
+    )
+
+
+def _by_subject(errors: ClassErrors) -> dict[str, ByName]:
+    """The scores of each subject's own rows."""
+    subjects = np.array(errors.subjects)
+    names = np.unique(subjects)
+    own = (names[:, None] == subjects).astype(np.float64)  # (S, W)
+    scores = {name: score(errors, own) for name, score in _METRICS.items()}
+    return {
+        str(subject): {name: _plain(of[index]) for name, of in scores.items()}
+        for index, subject in enumerate(names)
     }
-    if by_subject:
-        subjects = np.array(errors.subjects)
-        names = np.unique(subjects)
-        own = (names[:, None] == subjects).astype(np.float64)  # (S, W)
-        scores = {name: score(errors, own) for name, score in _METRICS.items()}
-        found["by_subject"] = {
-            str(subject): {name: _plain(of[index]) for name, of in scores.items()}
-            for index, subject in enumerate(names)
-        }
-    return found
 
 
 def _mean_auroc(errors: ClassErrors, times: FloatArray) -> FloatArray:
@@ -244,7 +248,7 @@ def _macro_f1(errors: ClassErrors, times: FloatArray) -> FloatArray:
     return _mean(_share(2 * true, 2 * true + wrong + missed))
 
 
-_METRICS: Mapping[Metric, Callable[[ClassErrors, FloatArray], FloatArray]] = MappingProxyType(
+_METRICS: Mapping[ClassMetric, Callable[[ClassErrors, FloatArray], FloatArray]] = MappingProxyType(
     {
         "auroc": _mean_auroc,
         "auprc": _mean_auprc,
@@ -329,9 +333,9 @@ def _calibration_error(errors: ClassErrors) -> float:
 def _gap(probability: FloatArray, right: BoolArray) -> float:
     """Mean distance of probability and frequency over bins, by their rows."""
     number = np.clip((probability * _BINS).astype(np.int64), 0, _BINS - 1)
-    said = np.bincount(number, weights=probability, minlength=_BINS)
-    came = np.bincount(number, weights=right, minlength=_BINS)
-    return float(np.abs(said - came).sum() / len(probability))
+    expected = np.bincount(number, weights=probability, minlength=_BINS)
+    frequency = np.bincount(number, weights=right, minlength=_BINS)
+    return float(np.abs(expected - frequency).sum() / len(probability))
 
 
 def _brier(errors: ClassErrors) -> float:
@@ -357,5 +361,5 @@ def _mean(values: FloatArray) -> FloatArray:
     return _share(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1))
 
 
-def _plain(value: Any) -> float | None:
+def _plain(value: float | FloatArray) -> float | None:
     return float(value) if np.isfinite(value) else None

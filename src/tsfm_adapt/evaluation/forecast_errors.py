@@ -7,13 +7,14 @@ their mean pinball loss (Gneiting & Ranjan 2011).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 
 from tsfm_adapt.errors import DivergedError
+from tsfm_adapt.evaluation.metric import METRICS
+from tsfm_adapt.evaluation.scores import ByName, ModelScores
 from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray, Recording
 
 
@@ -59,6 +60,12 @@ class MaskedErrors(ForecastErrors):
     mask: IntArray  # (W,) which of the task's masks hid them
     headed: bool = False  # a head of the recipe estimated them
 
+
+# Scores over all channels, in the order of scores.json.
+_OVERALL = (
+    *("mase", "wql", "crps_scaled", "coverage80"),
+    *("mae", "rmse", "mape", "width80", "dtw"),
+)
 
 _ARRAYS = tuple(field.name for field in fields(ForecastErrors) if field.name != "subjects")
 
@@ -145,8 +152,8 @@ def summarise(
     units: Sequence[str],
     scale: FloatArray,
     steps: int | None = None,
-) -> dict[str, Any]:
-    """Scores as scores.json holds them; null where undefined.
+) -> ModelScores:
+    """The scores of one model; None where undefined.
 
     Args:
         errors: of one model.
@@ -168,21 +175,21 @@ def summarise(
     }
     with np.errstate(invalid="ignore", divide="ignore"):
         curves = part.absolute.sum(0) / part.scored.sum(0)  # (C, H)
-    unit_free = ("mase", "wql", "crps_scaled", "coverage80")
-    in_units = ("mae", "rmse", "mape", "width80", "dtw")
     one_unit = len(set(units)) == 1
-    return {
-        "overall": {
-            **{name: _over_channels(by_channel, name) for name in unit_free},
-            **{name: _over_channels(by_channel, name) if one_unit else None for name in in_units},
+    return ModelScores(
+        overall={
+            name: _over_channels(by_channel, name)
+            if one_unit or not METRICS[name].in_data_units
+            else None
+            for name in _OVERALL
         },
-        "channels": by_channel,
-        "by_subject": by_subject,
-        "by_step": {
+        channels=by_channel,
+        by_subject=by_subject,
+        by_step={
             name: {"mae": [_plain(v) for v in curve]}
             for name, curve in zip(channels, curves, strict=True)
         },
-    }
+    )
 
 
 def summarise_filling(
@@ -191,7 +198,7 @@ def summarise_filling(
     units: Sequence[str],
     scale: FloatArray,
     deviation: FloatArray | None = None,
-) -> dict[str, Any]:
+) -> ModelScores:
     """Scores of filled gaps: those of `summarise` that need no order of steps, and two more.
 
     MRE is the sum of absolute errors over the sum of absolute values, as in BRITS (Cao et al.,
@@ -209,19 +216,18 @@ def summarise_filling(
     """
     scores = summarise(errors, channels, units, scale)
     absolute, count = errors.sums()
+    overall = _without_path(scores.overall)
     if deviation is not None:
         varies = deviation > 0
         total = (absolute.sum(0)[varies] / deviation[varies]).sum()
-        scores["overall"]["mae_standardised"] = _ratio(total, float(count.sum(0)[varies].sum()))
+        overall["mae_standardised"] = _ratio(total, float(count.sum(0)[varies].sum()))
     magnitude = np.abs(errors.target, dtype=np.float64).sum((0, 2))  # 0 where not scored
-    for error, of, channel in zip(absolute.sum(0), magnitude, channels, strict=True):
-        scores["channels"][channel]["mre"] = _ratio(float(error), float(of))
-    scores["overall"]["mre"] = _over_channels(scores["channels"], "mre")
-    for of_path in ("dtw", "dtw_n"):
-        for scored in (scores["overall"], *scores["channels"].values()):
-            scored.pop(of_path, None)
-    del scores["by_step"]
-    return scores
+    by_channel = {
+        channel: _without_path(scores.channels[channel]) | {"mre": _ratio(float(error), float(of))}
+        for error, of, channel in zip(absolute.sum(0), magnitude, channels, strict=True)
+    }
+    overall["mre"] = _over_channels(by_channel, "mre")
+    return ModelScores(overall=overall, channels=by_channel, by_subject=scores.by_subject)
 
 
 def dtw(a: FloatArray, b: FloatArray) -> FloatArray:
@@ -243,7 +249,7 @@ def dtw(a: FloatArray, b: FloatArray) -> FloatArray:
     return distance
 
 
-def _channel(errors: ForecastErrors, index: int, scale: float) -> dict[str, float | int | None]:
+def _channel(errors: ForecastErrors, index: int, scale: float) -> ByName:
     scored = errors.scored[:, index]
     target = errors.target[:, index][scored].astype(np.float64)
     error = target - errors.point[:, index][scored]
@@ -271,9 +277,15 @@ def _channel(errors: ForecastErrors, index: int, scale: float) -> dict[str, floa
     }
 
 
-def _over_channels(by_channel: dict[str, dict[str, Any]], name: str) -> float | None:
+def _without_path(scores: ByName) -> ByName:
+    """Scores without those of a path through time, which scattered samples do not have."""
+    return {name: value for name, value in scores.items() if name not in ("dtw", "dtw_n")}
+
+
+def _over_channels(by_channel: Mapping[str, ByName], name: str) -> float | None:
     """Unweighted mean over the channels where the score is defined."""
-    values = [scores[name] for scores in by_channel.values() if scores[name] is not None]
+    each = (scores[name] for scores in by_channel.values())
+    values = [value for value in each if value is not None]
     return float(np.mean(values)) if values else None
 
 
@@ -285,5 +297,5 @@ def _ratio(value: float | None, by: float) -> float | None:
     return value / by if value is not None and np.isfinite(by) and by > 0 else None
 
 
-def _plain(value: Any) -> float | None:
+def _plain(value: float | FloatArray) -> float | None:
     return float(value) if np.isfinite(value) else None

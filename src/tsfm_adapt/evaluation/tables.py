@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -270,3 +271,8 @@ def _repeated(names: list[str], index: IntArray) -> pyarrow.Array:
     return pyarrow.DictionaryArray.from_arrays(
         pyarrow.array(codes[index], pyarrow.int32()), pyarrow.array(dictionary.tolist())
     )
+
+
+def quantile_columns(columns: Iterable[str]) -> list[str]:
+    """The columns q0.1 ... of a table, in increasing order of the level."""
+    return sorted((c for c in columns if re.fullmatch(r"q0?\.\d+", c)), key=lambda c: float(c[1:]))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.backbones.base import TINY
 from tsfm_adapt.batches import Batch, collate
 from tsfm_adapt.errors import CannotMerge, DataError, RecipeError, TsfmAdaptError
+from tsfm_adapt.evaluation.scores import Scores
 from tsfm_adapt.forecasts import SampleForecast
 from tsfm_adapt.model import AdaptedModel
 from tsfm_adapt.recipe.parts import prepare
@@ -61,7 +61,7 @@ class _Source:
     bundle: Path
     card: Card
     recipe: Recipe
-    scores: Mapping[str, Any]
+    scores: Scores
 
 
 def export(folder: Path, to: Target, out: Path, force: bool, progress: Progress) -> Exported:
@@ -101,8 +101,7 @@ def export(folder: Path, to: Target, out: Path, force: bool, progress: Progress)
         loading = loading.replace("FOLDER", str(out))
         text = model_card(source.card, source.recipe, source.scores, loading, notes)
         atomic.write_text(unfinished / "README.md", text)
-        scores = json.dumps(source.scores, indent=1, ensure_ascii=False)
-        atomic.write_text(unfinished / "scores.json", scores + "\n")
+        atomic.write_text(unfinished / "scores.json", source.scores.text())
     return Exported(out, loading, differences, notes)
 
 
@@ -125,35 +124,26 @@ def _source(folder: Path) -> _Source:
 def _objections(source: _Source) -> list[str]:
     """Why the model should not be handed on."""
     found = []
-    if source.scores.get("smoke"):
+    if source.scores.smoke:
         found.append("it is a smoke run, whose scores mean nothing")
     elif source.card.checkpoint == TINY:
         found.append("its base weights are random")
     else:
-        reference, result = _against(source.scores.get("verdict"))
-        if result is None:
+        verdict = source.scores.verdict
+        if verdict is None:
             found.append(
                 "nothing says whether adapting helped: scores.json has no verdict (a run of "
                 "`compare` gets one by tsfm-adapt evaluate RUN)"
             )
-        elif not result["shown"]:
-            said = " ".join(source.scores["sentences"])
-            found.append(f"it was not shown to be better than {reference} ({said})")
+        elif not (against := verdict.reference or verdict.baseline).shown:
+            sentences = " ".join(source.scores.sentences)
+            found.append(f"it was not shown to be better than {against.label} ({sentences})")
     if source.card.non_commercial:
         found.append(
             f"the base weights '{source.card.checkpoint}' are {source.card.licence}: not for "
             "commercial use, and neither is what is made of them"
         )
     return found
-
-
-def _against(verdict: Mapping[str, Any] | None) -> tuple[str, Mapping[str, Any] | None]:
-    """What the verdict compares with first: zero-shot, or what stands for it."""
-    verdict = verdict or {}
-    for key, name in (("vs_zero_shot", "zero-shot"), ("vs_frozen_probe", "the frozen probe")):
-        if verdict.get(key) is not None:
-            return name, verdict[key]
-    return "the best baseline", verdict.get("vs_best_baseline")
 
 
 @contextmanager
@@ -272,7 +262,7 @@ def _batches(source: _Source, progress: Progress) -> dict[str, Batch]:
     random = task.windows(_random(source), recipe.data.rate_hz, "test")
     found = {"random windows": _some(random)}
     try:
-        test = prepare(recipe, smoke=bool(source.scores.get("smoke"))).windows["test"]
+        test = prepare(recipe, smoke=source.scores.smoke).windows["test"]
     except TsfmAdaptError as error:
         reason = str(error).partition(". ")[0]
         progress.say(f"compared on random windows only, the recordings are not here: {reason}")

@@ -76,7 +76,7 @@ class AdaptedPredictor(Predictor):
         if channel is not None:
             self._row(channel)
         self._channel = channel
-        self._enough = max(task.min_context, 1)
+        self._enough = max(task.config.min_context, 1)
         self._batch_size = recipe.evaluate.batch_size
         device = device_for(recipe.train.accelerator)
         self._predictor = task.predictor(model.to(device)).calibrated(

@@ -12,12 +12,6 @@ if TYPE_CHECKING:
 
 
 _DIGITS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
-_UNITS = ((172800.0, 86400.0, "days"), (7200.0, 3600.0, "h"), (120.0, 60.0, "min"), (0, 1.0, "s"))
-
-
-def time_unit(duration_s: float) -> tuple[float, str]:
-    """The unit, in seconds and by name, in which an axis of such a length reads well."""
-    return next((size, name) for least, size, name in _UNITS if duration_s >= least)
 
 
 def logarithmic(axis: Axes) -> None:

@@ -8,13 +8,37 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tsfm_adapt.plots._panels import panels
+from tsfm_adapt.signals.labels import LabelledWindows
 from tsfm_adapt.signals.recording import BoolArray, FloatArray
 
 if TYPE_CHECKING:
+    import pyarrow
     from matplotlib.figure import Figure
 
+_CURVES = 10  # classes beyond which curves cannot be told apart
 _BINS = 10  # of the reliability diagram
 _FEW = 12  # classes up to which each cell of the confusion has its number
+
+
+def class_pictures(
+    windows: LabelledWindows, predictions: pyarrow.Table, title: str
+) -> dict[str, Figure]:
+    """Pictures of classified windows, before those of one recording are averaged.
+
+    Args:
+        windows: of the test set, as they were predicted.
+        predictions: with a column `p_CLASS` each.
+        title: of the data.
+    """
+    classes, target = windows.labelling.classes, windows.classes_of
+    columns = [predictions.column(f"p_{name}").to_numpy() for name in classes]
+    probability = np.stack(columns, axis=1)
+    figures = {"reliability": reliability(probability, target, classes, title)}
+    if len(classes) <= _CURVES:
+        figures["roc"] = roc(probability, target, classes, title)
+    if len(classes) > 2 and not windows.labelling.multilabel:
+        figures["confusion"] = confusion(probability, target, classes, title)
+    return figures
 
 
 def roc(probability: FloatArray, target: BoolArray, classes: Sequence[str], title: str) -> Figure:

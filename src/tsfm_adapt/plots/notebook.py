@@ -6,15 +6,16 @@ Each function returns a matplotlib figure: a notebook shows it after `%matplotli
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tsfm_adapt._util.durations import time_unit
 from tsfm_adapt.errors import DataError
+from tsfm_adapt.evaluation.tables import quantile_columns
 from tsfm_adapt.plots import attention
-from tsfm_adapt.plots._panels import panels, time_unit
+from tsfm_adapt.plots._panels import panels
 from tsfm_adapt.signals.recording import BoolArray, FloatArray, Recording
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def forecast(
     axes[-1].set_xlabel(f"time from the end of the context, {unit}")
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=5, fontsize="small")
-    levels = _levels(next(iter(at.values())).columns)
+    levels = quantile_columns(next(iter(at.values())).columns)
     band = f" and band {levels[0][1:]} to {levels[-1][1:]}" if len(at) <= _BANDS else ""
     figure.suptitle(_titled(f"{shown.id}: median{band}", shown))
     return figure
@@ -168,7 +169,7 @@ def filled(
     axes[-1].set_xlabel(f"time from the start, {unit}")
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2, fontsize="small")
-    levels = _levels(own.columns)
+    levels = quantile_columns(own.columns)
     title = f"{shown.id}: gaps filled, median and band {levels[0][1:]} to {levels[-1][1:]}"
     figure.suptitle(_titled(title, shown))
     return figure
@@ -322,14 +323,9 @@ def _between(shown: Recording, first_s: float, stop_s: float) -> slice:
     return slice(max(0, first), max(0, stop))
 
 
-def _levels(columns: Iterable[str]) -> list[str]:
-    """The columns q0.1 ..., in increasing order of the level."""
-    return sorted((c for c in columns if re.fullmatch(r"q0?\.\d+", c)), key=lambda c: float(c[1:]))
-
-
 def _band(rows: pandas.DataFrame) -> tuple[FloatArray, FloatArray, FloatArray]:
     """The lowest quantile, the one next to the median, and the highest."""
-    levels = _levels(rows.columns)
+    levels = quantile_columns(rows.columns)
     middle = min(levels, key=lambda level: abs(float(level[1:]) - 0.5))
     low, central, high = (
         rows[level].to_numpy(dtype=float) for level in (levels[0], middle, levels[-1])

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tsfm_adapt.proposal.layout import CONTEXT, Kind
+from tsfm_adapt._util.durations import duration
 from tsfm_adapt.proposal.survey import Channel, Survey
-from tsfm_adapt.proposal.wording import duration
+from tsfm_adapt.tasks.base import MOST_SAMPLES
 
 _FASTEST_HZ = 128.0  # 256 samples are 2 s: some heartbeats
 _MINUTES = (1, 2, 5, 10, 15, 30, 60, 120, 240, 360, 720, 1440, 10080)
@@ -18,12 +18,17 @@ _RICH = 0.2  # a channel with fewer readings than this share of the richest sets
 _LONG_GAP, _CUT = 64, 12  # samples: gaps longer than this are cut out, and at which length
 
 
-def clock(survey: Survey, kind: Kind) -> tuple[float, str, frozenset[str]]:
-    """The recipe's rate, why, and the channels that have it."""
+def clock(survey: Survey, of_trials: bool) -> tuple[float, str, frozenset[str]]:
+    """The recipe's rate, why, and the channels that have it.
+
+    Args:
+        survey: of the recordings.
+        of_trials: recordings are short trials, each of which shall fit into one window.
+    """
     usable = [channel for channel in survey.channels if not channel.constant]
     usable = usable or [channel for channel in survey.channels if channel.measured]
     if all(channel.regular for channel in usable):
-        return _regular_clock(survey, usable, kind)
+        return _regular_clock(survey, usable, of_trials)
     richest = max(channel.readings for channel in usable)
     rich = [channel for channel in usable if channel.readings >= _RICH * richest]
     periods = [1 / channel.usual_hz for channel in rich if channel.usual_hz] or [1.0]
@@ -38,7 +43,7 @@ def clock(survey: Survey, kind: Kind) -> tuple[float, str, frozenset[str]]:
 
 
 def _regular_clock(
-    survey: Survey, usable: Sequence[Channel], kind: Kind
+    survey: Survey, usable: Sequence[Channel], of_trials: bool
 ) -> tuple[float, str, frozenset[str]]:
     """The rate of the faster channels; that of slower ones, where they are not much slower."""
     rates = {channel.name: _rounded(channel.rates_hz[0]) for channel in usable}
@@ -50,8 +55,8 @@ def _regular_clock(
         c.name for c in survey.channels if c.rates_hz and _rounded(c.rates_hz[0]) >= group
     )
     divisor = 1
-    if kind == "classify" and survey.trials:
-        while max(survey.samples) > divisor * CONTEXT:
+    if of_trials:
+        while max(survey.samples) > divisor * MOST_SAMPLES:
             divisor += 1
     elif slowest > _FASTEST_HZ:
         candidates = range(1, int(np.ceil(slowest)) + 1)
@@ -65,8 +70,8 @@ def _regular_clock(
     rate_hz = slowest / divisor
     return (
         rate_hz,
-        f"the median of {divisor} samples; at the files' {slowest:g} Hz {CONTEXT} samples, the "
-        f"longest context, would be {duration(CONTEXT / slowest)}",
+        f"the median of {divisor} samples; at the files' {slowest:g} Hz {MOST_SAMPLES} samples, "
+        f"the longest context, would be {duration(MOST_SAMPLES / slowest)}",
         names,
     )
 

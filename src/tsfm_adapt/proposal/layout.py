@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from tsfm_adapt._util.durations import duration
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.proposal.survey import Survey
-from tsfm_adapt.proposal.wording import duration
 from tsfm_adapt.signals.recording import RecordingSet
 from tsfm_adapt.signals.splitting import SplitPlan, split
+from tsfm_adapt.tasks.base import TaskConfig
 
-Kind = Literal["forecast", "impute", "classify"]
-
-CONTEXT = 512  # samples that every embedded backbone accepts
 FEW = 8  # subjects
 _CONTEXTS = (256, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8)
 _SEED = 17
@@ -35,7 +32,7 @@ Found = tuple[Window, str, Mapping[str, str | float], str]
 
 
 def laid_out(
-    recordings: RecordingSet, survey: Survey, kind: Kind, rate_hz: float
+    recordings: RecordingSet, survey: Survey, task: type[TaskConfig], rate_hz: float
 ) -> tuple[Found, list[str]]:
     """Split and window that leave windows in every part, and channels that train never has.
 
@@ -51,7 +48,7 @@ def laid_out(
             problem = problem or f" {error}"
             continue
         for strict in (True, False):
-            for window in _windows(recordings, kind):
+            for window in _windows(recordings, task):
                 if not _holds(parts, window, strict):
                     continue
                 train = [r for r in parts["train"] if r.samples >= window.context + window.horizon]
@@ -96,16 +93,10 @@ def _splits(recordings: RecordingSet, survey: Survey) -> list[tuple[dict[str, st
     return ways
 
 
-def _windows(recordings: RecordingSet, kind: Kind) -> list[Window]:
+def _windows(recordings: RecordingSet, task: type[TaskConfig]) -> list[Window]:
     """Geometries, the longest first."""
-    if kind == "classify":
-        lengths = np.array([recording.samples for recording in recordings])
-        whole = int(np.quantile(lengths, 0.1, method="lower"))
-        longest = min(whole, CONTEXT)
-        return [Window(longest, 0)] + [Window(c, 0) for c in _CONTEXTS if c < longest]
-    if kind == "impute":
-        return [Window(context, 0) for context in _CONTEXTS]
-    return [Window(c, c // (8 if c >= 192 else 4)) for c in _CONTEXTS]
+    lengths = np.array([recording.samples for recording in recordings])
+    return [Window(*of) for of in task.geometries(lengths, _CONTEXTS)]
 
 
 def _holds(parts: Mapping[str, RecordingSet], window: Window, strict: bool) -> bool:

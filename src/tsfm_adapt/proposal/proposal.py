@@ -12,18 +12,21 @@ from itertools import takewhile
 
 import numpy as np
 
+from tsfm_adapt.components import config_class, names
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.proposal.channel_lines import ChannelLine, line_of
 from tsfm_adapt.proposal.clock import clock, gap
-from tsfm_adapt.proposal.layout import FEW, Kind, Window, laid_out
+from tsfm_adapt.proposal.layout import FEW, Window, laid_out
 from tsfm_adapt.proposal.survey import Survey
 from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, clean
 from tsfm_adapt.signals.duplicates import duplicated
 from tsfm_adapt.signals.readers.base import ReaderConfig
 from tsfm_adapt.signals.recording import RecordingSet
+from tsfm_adapt.tasks.base import Proposed, Sighting, TaskConfig
 
 _SHARE = 0.1  # of samples that a channel has at least
 _CLASSES = 50
+_FIRST = "forecast"  # what is proposed where nothing speaks for another task
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,9 @@ class Proposal:
     """What a recipe is written from; each `why` becomes a comment."""
 
     reader: ReaderConfig
-    kind: Kind
-    kind_why: str
+    task: str
+    task_why: str
+    written: Proposed  # by the task
     channels: tuple[ChannelLine, ...]
     rate_hz: float
     rate_why: str
@@ -42,9 +46,6 @@ class Proposal:
     split_why: str
     window: Window
     window_why: str
-    label: str | None  # of the recordings, for classes
-    classes: tuple[str | int | float, ...]
-    by_recording: bool
     notes: tuple[str, ...]
     recordings: RecordingSet  # cleaned, those looked at
 
@@ -54,29 +55,31 @@ class Proposal:
         return tuple(line for line in self.channels if not line.left_out)
 
 
-def propose(survey: Survey, reader: ReaderConfig, kind: Kind | None = None) -> Proposal:
+def propose(survey: Survey, reader: ReaderConfig, task: str | None = None) -> Proposal:
     """A recipe's values for the recordings that were surveyed.
 
     Args:
         survey: of the reader.
         reader: reads the recordings looked at once more, cleaned.
-        kind: the task; None = to classify where recordings are short trials with a class,
-            otherwise to forecast.
+        task: its name; None = one that needs labels where recordings are short trials with a
+            class, otherwise to forecast.
 
     Raises:
         DataError: no part of the recordings is long enough for the shortest window, or no label
             could be a class.
     """
-    label, classes = _label(survey, kind)
-    chosen: Kind = kind or ("classify" if label is not None and survey.trials else "forecast")
-    rate_hz, rate_why, alike = clock(survey, chosen)
+    configs = proposable()
+    label, classes = _label(survey, task is not None and configs[task].of_labels)
+    chosen = task or _default(configs, of_labels=label is not None and survey.trials)
+    config = configs[chosen]
+    rate_hz, rate_why, alike = clock(survey, of_trials=config.of_labels and survey.trials)
     max_gap_s, gap_why = gap(survey, rate_hz)
     lines = [line_of(channel, survey, alike) for channel in survey.channels]
     while True:  # ends: every round leaves a channel out
         recordings = _cleaned(reader, survey, lines, rate_hz, max_gap_s)
         sparse = _sparse(recordings)
         if not sparse:
-            found, unmeasured = laid_out(recordings, survey, chosen, rate_hz)
+            found, unmeasured = laid_out(recordings, survey, config, rate_hz)
             if not unmeasured:
                 break
             sparse = dict.fromkeys(unmeasured, "no measured value in what would be the train part")
@@ -85,10 +88,20 @@ def propose(survey: Survey, reader: ReaderConfig, kind: Kind | None = None) -> P
             for line in lines
         ]
     window, window_why, sizes, split_why = found
+    sighting = Sighting(
+        rate_hz=rate_hz,
+        context=window.context,
+        horizon=window.horizon,
+        channels=sum(not line.left_out for line in lines),
+        label=label,
+        classes=classes,
+        several_windows=any(r.samples >= 2 * window.context for r in recordings),
+    )
     return Proposal(
         reader=reader,
-        kind=chosen,
-        kind_why=_kind_why(chosen, kind, label, classes, survey),
+        task=chosen,
+        task_why=_task_why(configs, chosen, task, label, classes, survey),
+        written=config.proposed(sighting),
         channels=tuple(lines),
         rate_hz=rate_hz,
         rate_why=rate_why,
@@ -98,16 +111,26 @@ def propose(survey: Survey, reader: ReaderConfig, kind: Kind | None = None) -> P
         split_why=split_why,
         window=window,
         window_why=window_why,
-        label=label,
-        classes=classes,
-        by_recording=chosen == "classify"
-        and any(r.samples >= 2 * window.context for r in recordings),
-        notes=tuple(_notes(survey, reader, chosen, label, lines, recordings, sizes)),
+        notes=tuple(
+            _notes(survey, reader, None if config.of_labels else label, lines, recordings, sizes)
+        ),
         recordings=recordings,
     )
 
 
-def _label(survey: Survey, kind: Kind | None) -> tuple[str | None, tuple[str | int | float, ...]]:
+def proposable() -> dict[str, type[TaskConfig]]:
+    """The tasks that `init` can write a recipe for, by name."""
+    configs: dict[str, type[TaskConfig]] = {n: config_class("task", n) for n in names("task")}
+    return {name: config for name, config in configs.items() if config.can_be_proposed()}
+
+
+def _default(configs: Mapping[str, type[TaskConfig]], of_labels: bool) -> str:
+    """The first task that needs labels, or one that does not; forecast before others."""
+    fitting = [name for name, config in configs.items() if config.of_labels == of_labels]
+    return _FIRST if _FIRST in fitting else fitting[0]
+
+
+def _label(survey: Survey, needed: bool) -> tuple[str | None, tuple[str | int | float, ...]]:
     """The label with the fewest values among those that could be a class."""
     found: dict[str, tuple[str | int | float, ...]] = {}
     for name in dict.fromkeys(name for item in survey.listed for name in item.labels):
@@ -116,7 +139,7 @@ def _label(survey: Survey, kind: Kind | None) -> tuple[str | None, tuple[str | i
         if name != "part" and whole and 2 <= len(values) <= _CLASSES:
             found[name] = tuple(sorted(values, key=lambda value: (isinstance(value, str), value)))
     if not found:
-        if kind == "classify":
+        if needed:
             known = sorted({name for item in survey.listed for name in item.labels})
             raise DataError(
                 f"To classify, recordings need a label of 2 to {_CLASSES} values: these have "
@@ -128,19 +151,23 @@ def _label(survey: Survey, kind: Kind | None) -> tuple[str | None, tuple[str | i
     return name, found[name]
 
 
-def _kind_why(
-    chosen: Kind,
-    asked: Kind | None,
+def _task_why(
+    configs: Mapping[str, type[TaskConfig]],
+    chosen: str,
+    asked: str | None,
     label: str | None,
     classes: Sequence[str | int | float],
     survey: Survey,
 ) -> str:
-    if chosen == "classify":
+    """Why this task, or which other there is."""
+    if configs[chosen].of_labels:
         seen = " so far" if survey.more else ""
         return f"each recording has the label '{label}', with {len(classes)} values{seen}"
-    if asked is None and label is not None:
-        return f"or classify: recordings have the label '{label}' (init --task classify)"
-    return "or impute, to fill gaps (init --task impute)" if chosen == "forecast" else ""
+    if asked is not None:
+        return ""
+    others = [n for n, c in configs.items() if n != chosen and c.of_labels == (label is not None)]
+    with_label = f": recordings have the label '{label}'" if label is not None else ""
+    return f"or {others[0]}{with_label} (init --task {others[0]})" if others else ""
 
 
 def _cleaned(
@@ -183,7 +210,6 @@ def _sparse(recordings: RecordingSet) -> dict[str, str]:
 def _notes(
     survey: Survey,
     reader: ReaderConfig,
-    kind: Kind,
     label: str | None,
     lines: Sequence[ChannelLine],
     recordings: RecordingSet,
@@ -215,8 +241,10 @@ def _notes(
         shown = next(iter(recordings.left_out.items()))
         notes.append(f"{len(recordings.left_out)} recordings left out: {' '.join(shown)}")
     notes += _copies(recordings)
-    if kind != "classify" and label is not None:
-        notes.append(f"recordings have the label '{label}': --task classify learns it")
+    if label is not None:
+        learner = next((n for n, c in proposable().items() if c.of_labels), None)
+        learns = f": --task {learner} learns it" if learner else ""
+        notes.append(f"recordings have the label '{label}'{learns}")
     if survey.spans:
         common = sorted(survey.spans, key=lambda name: -survey.spans[name])[:5]
         notes.append(f"marked: {', '.join(f'{name} {survey.spans[name]}' for name in common)}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import yaml
 
 from tsfm_adapt.proposal.channel_lines import ChannelLine
 from tsfm_adapt.proposal.proposal import Proposal
-from tsfm_adapt.proposal.wording import duration
 from tsfm_adapt.recipe.files import loads
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
+from tsfm_adapt.tasks.base import rounded
 
 _COLUMN = 48  # where comments begin, if there is room
 _ENDLESS = 10**9  # characters: no line is broken
@@ -34,8 +35,8 @@ def text(proposal: Proposal, path: Path, out: Path) -> str:
         RecipeError: never for what `propose` gives; the proposal breaks a rule of recipes.
     """
     lines = [
-        f"# {_title(proposal)} from {_comment(path.name or str(path))}; proposed by tsfm-adapt "
-        "init.",
+        f"# {_comment(proposal.written.title)} from {_comment(path.name or str(path))}; "
+        "proposed by tsfm-adapt init.",
         f"# Run:   tsfm-adapt train {_comment(str(out))}      (add --smoke to see that it fits)",
         "# Every number below is a guess with its reason behind it: look them over.",
         *(f"# Note:  {_comment(note)}" for note in proposal.notes),
@@ -47,24 +48,13 @@ def text(proposal: Proposal, path: Path, out: Path) -> str:
         _beside(f"  rate_hz: {_number(proposal.rate_hz)}", proposal.rate_why),
         *_cleaning(proposal),
         _beside(f"  split: {_flow(dict(proposal.split))}", proposal.split_why),
-        *_model(proposal),
+        *_sections(proposal, ("backbone", "adapters", "head")),
         *_task(proposal),
+        *_sections(proposal, ("train", "evaluate")),
     ]
     written = "\n".join(line.rstrip() for line in lines) + "\n"
     loads(written, source="the proposed recipe")
     return written
-
-
-def _title(proposal: Proposal) -> str:
-    rate_hz, window = proposal.rate_hz, proposal.window
-    if proposal.kind == "classify":
-        return f"One of {len(proposal.classes)} classes of '{_comment(str(proposal.label))}'"
-    if proposal.kind == "impute":
-        return f"Gaps of {len(proposal.kept)} channels filled"
-    return (
-        f"The next {duration(window.horizon / rate_hz)} of {len(proposal.kept)} "
-        f"channel{'s' if len(proposal.kept) != 1 else ''}"
-    )
 
 
 def _name(path: Path) -> str:
@@ -161,63 +151,40 @@ def _cleaning(proposal: Proposal) -> list[str]:
     return ["  cleaning:" if filled else "  cleaning: {}", *lines]
 
 
-def _model(proposal: Proposal) -> list[str]:
-    if proposal.kind == "classify":
-        return [
-            "backbone: {name: chronos_bolt, checkpoint: embedded}",
-            _beside("head: {name: probe}", "computed, not trained: the first thing to try"),
-        ]
-    return [
-        "backbone: {name: chronos2, checkpoint: embedded}",
-        "adapters:",
-        "  - {name: lora, rank: 8, alpha: 16, sites: [attn.q, attn.k, attn.v, attn.out]}",
-    ]
+def _sections(proposal: Proposal, names: Sequence[str]) -> list[str]:
+    """Whole sections that the task proposes; lists of mappings an entry a line."""
+    lines = []
+    for name in names:
+        value = proposal.written.sections.get(name)
+        why = proposal.written.section_reasons.get(name, "")
+        if value is None:
+            continue
+        if isinstance(value, list):
+            lines += [_beside(f"{name}:", why), *(f"  - {_flow(entry)}" for entry in value)]
+        else:
+            lines.append(_beside(f"{name}: {_flow(value)}", why))
+    return lines
 
 
 def _task(proposal: Proposal) -> list[str]:
-    rate_hz, window = proposal.rate_hz, proposal.window
-    context = _beside(f"  context_s: {_seconds(window.context, rate_hz)}", proposal.window_why)
-    head = ["task:", _beside(f"  name: {proposal.kind}", proposal.kind_why), context]
-    if proposal.kind == "classify":
-        labels = {"of": "recording", "label": proposal.label, "classes": list(proposal.classes)}
-        metric = "auroc" if len(proposal.classes) == 2 else "balanced_accuracy"
-        return [
-            *head,
-            f"  labels: {_flow(labels)}",
-            *(["  level: recording"] if proposal.by_recording else []),
-            f"  metric: {metric}",
-        ]
-    if proposal.kind == "impute":
-        gaps = sorted({max(1, window.context // 32), max(1, window.context // 8)})
-        lengths = ", ".join(_seconds(gap, rate_hz) for gap in gaps)
-        return [
-            *head,
-            "  missingness:",
-            f"    - {{pattern: block, rate: 0.2, lengths_s: [{lengths}]}}",
-            "  route: two_sided",
-            "  quantiles: [0.1, 0.5, 0.9]",
-            "train: {steps: 100, batch_size: 16, lr: 1.0e-3, val_windows: 60}",
-            "evaluate: {max_windows: 600}",
-        ]
-    horizon, half = _seconds(window.horizon, rate_hz), _seconds(window.horizon // 2, rate_hz)
-    share = window.context // window.horizon
-    return [
-        *head,
-        _beside(f"  horizon_s: {horizon}", f"{window.horizon} samples, 1/{share} of the context"),
-        f"  horizons_s: [{half}, {horizon}]",
-        "  quantiles: [0.1, 0.5, 0.9]",
-        "train: {steps: 300, batch_size: 32, lr: 1.0e-3}",
-        "evaluate: {max_windows: 2000}",
+    context_s = rounded(proposal.window.context / proposal.rate_hz)
+    lines = [
+        "task:",
+        _beside(f"  name: {proposal.task}", proposal.task_why),
+        _beside(f"  context_s: {_flow(context_s)}", proposal.window_why),
     ]
+    for field, value in proposal.written.task.items():
+        why = proposal.written.reasons.get(field, "")
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            lines += [_beside(f"  {field}:", why), *(f"    - {_flow(own)}" for own in value)]
+        else:
+            lines.append(_beside(f"  {field}: {_flow(value)}", why))
+    return lines
 
 
 def _range(line: ChannelLine, limits: tuple[float, float] | None) -> str:
     assert limits is not None
     return f"{_scalar(line.name)}: [{limits[0]:g}, {limits[1]:g}]"
-
-
-def _seconds(samples: int, rate_hz: float) -> str:
-    return f"{samples / rate_hz:.10g}"
 
 
 def _number(value: float) -> str:

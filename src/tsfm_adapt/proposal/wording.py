@@ -14,11 +14,3 @@ def share_measured(channel: Channel) -> str:
 def readings(channel: Channel) -> str:
     """How many a recording has."""
     return f"{channel.readings:.2g}" if channel.readings < 10 else f"{channel.readings:,.0f}"
-
-
-def duration(seconds: float) -> str:
-    """A time in the unit that reads best."""
-    for unit, size in (("days", 172800.0), ("h", 7200.0), ("min", 120.0)):
-        if seconds >= size:
-            return f"{seconds / {'days': 86400.0, 'h': 3600.0, 'min': 60.0}[unit]:.3g} {unit}"
-    return f"{seconds:.3g} s"

@@ -11,6 +11,7 @@ from tsfm_adapt._util.cache import cache_folder
 from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.components import require
 from tsfm_adapt.errors import DataError
+from tsfm_adapt.evaluation.base import Scale
 from tsfm_adapt.evaluation.forecast_errors import mase_scale
 from tsfm_adapt.recipe.schema import Channel, Data, Recipe
 from tsfm_adapt.signals import store
@@ -28,7 +29,7 @@ from tsfm_adapt.signals.rates import ChannelRate, channel_rates
 from tsfm_adapt.signals.recording import Events, FloatArray, Recording, RecordingSet
 from tsfm_adapt.signals.splitting import SplitPlan, split
 from tsfm_adapt.signals.windows import Windows
-from tsfm_adapt.tasks.base import Part, Scale, Task
+from tsfm_adapt.tasks.base import Part, Task
 
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 

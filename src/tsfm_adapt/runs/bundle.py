@@ -96,7 +96,7 @@ def loading(folder: Path) -> str:
     """Python that loads the bundle in `folder`."""
     return (
         "from pathlib import Path\n"
-        "from tsfm_adapt.runs.run import load\n\n"
+        "from tsfm_adapt.runs import load\n\n"
         f'model, recipe = load(Path("{folder}"))'
     )
 

@@ -6,20 +6,20 @@ trained and judged on, and where it says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from tsfm_adapt.backbones.base import TINY
 from tsfm_adapt.runs.bundle import Card
+from tsfm_adapt.evaluation.metric import METRICS
+from tsfm_adapt.evaluation.scores import CalibrationScores, Role, Scores
 from tsfm_adapt.recipe.schema import Recipe
 
-# Of scores.json, and how a card calls them.
-_OF_VALUES = {"mase": "MASE", "wql": "WQL"}
-_OF_CLASSES = {"auroc": "AUROC", "auprc": "AUPRC", "balanced_accuracy": "balanced accuracy"}
+# The columns of its table of scores.
+_SHOWN = tuple(METRICS[n] for n in ("mase", "wql", "auroc", "auprc", "balanced_accuracy"))
 
 _INTERVALS = {
-    "subjects": "95 % bootstrap over the subjects of the test part",
-    "few subjects": "95 % t interval over the few subjects of the test part",
+    "subjects": "95 % bootstrap over the subjects of the test set",
+    "few subjects": "95 % t interval over the few subjects of the test set",
     "within one patient": "95 % block bootstrap in time, within one patient",
 }
 
@@ -27,7 +27,7 @@ _INTERVALS = {
 def model_card(
     card: Card,
     recipe: Recipe,
-    scores: Mapping[str, Any],
+    scores: Scores,
     loading: str,
     notes: Sequence[str] = (),
 ) -> str:
@@ -36,7 +36,7 @@ def model_card(
     Args:
         card: what the model takes, gives and rests on.
         recipe: that it was trained by.
-        scores: content of scores.json; a model that is None there was not scored.
+        scores: of the run.
         loading: Python that loads it.
         notes: what a reader must know before anything else.
     """
@@ -68,15 +68,15 @@ license: {card.licence}
 
 Reader `{recipe.data.reader.name}`, split by {recipe.data.split.by}. {_made(card)}
 
-| part | subjects | recordings | windows |
+| split | subjects | recordings | windows |
 |---|---|---|---|
 {_parts_table(scores)}
 ## Scores
 
-On the test part, which nothing was fitted or chosen on.
+On the test set, which nothing was fitted or chosen on.
 
 {_scores_table(scores)}
-{" ".join(f"{sentence}." for sentence in scores["sentences"])}{_interval(scores)}
+{" ".join(f"{sentence}." for sentence in scores.sentences)}{_interval(scores)}
 
 ## Calibration
 
@@ -117,8 +117,8 @@ def _parts(recipe: Recipe) -> str:
     return adapters if recipe.head is None else f"{adapters}; head {recipe.head.name}"
 
 
-def _trained(scores: Mapping[str, Any]) -> str:
-    trainable, total = scores.get("trainable_parameters"), scores.get("total_parameters")
+def _trained(scores: Scores) -> str:
+    trainable, total = scores.costs.trainable_parameters, scores.costs.total_parameters
     if trainable is None or not total:
         return "trained parameters unknown"
     return f"trained parameters {trainable:,} of {total:,}"
@@ -130,72 +130,69 @@ def _made(card: Card) -> str:
     return "See `recipe.yaml` of the run for cleaning and units."
 
 
-def _parts_table(scores: Mapping[str, Any]) -> str:
-    protocol = scores.get("protocol", {})
-    columns = [
-        protocol.get(f"{name}_by_part", {}) for name in ("subjects", "recordings", "windows")
-    ]
+def _parts_table(scores: Scores) -> str:
+    protocol = scores.protocol
+    columns = (
+        protocol.subjects_by_split,
+        protocol.recordings_by_split,
+        protocol.windows_by_split,
+    )
     return "".join(
-        f"| {part} | {' | '.join(str(column.get(part, 'unknown')) for column in columns)} |\n"
-        for part in ("train", "val", "test")
+        f"| {split} | {' | '.join(str(column.get(split, 'unknown')) for column in columns)} |\n"
+        for split in ("train", "val", "test")
     )
 
 
-def _scores_table(scores: Mapping[str, Any]) -> str:
-    overall = _overall(scores)
-    of_classes = any("auroc" in found for found in overall.values())
-    metrics = _OF_CLASSES if of_classes else _OF_VALUES
+def _scores_table(scores: Scores) -> str:
+    first = next(iter(scores.models.values())).overall
+    ranked = scores.ranked_by
+    metrics = [ranked, *(m for m in _SHOWN if m.name in first and m.name != ranked.name)]
     rows = "".join(
-        f"| {model} | {' | '.join(_number(found.get(metric)) for metric in metrics)} |\n"
-        for model, found in overall.items()
+        f"| {model} | {' | '.join(_number(own.overall.get(m.name)) for m in metrics)} |\n"
+        for model, own in scores.models.items()
     )
-    better = "higher" if of_classes else "lower"
-    titles = " | ".join(metrics.values())
-    return f"| model ({better} is better) | {titles} |\n|---{'|---' * len(metrics)}|\n{rows}"
+    titles = " | ".join(metric.label for metric in metrics)
+    head = f"| model ({scores.better} is better) | {titles} |"
+    return f"{head}\n|---{'|---' * len(metrics)}|\n{rows}"
 
 
-def _overall(scores: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    return {name: found["overall"] for name, found in scores["models"].items() if found}
+def _interval(scores: Scores) -> str:
+    verdict = scores.verdict
+    return "" if verdict is None else f" Intervals: {_INTERVALS[verdict.interval]}."
 
 
-def _interval(scores: Mapping[str, Any]) -> str:
-    verdict = scores.get("verdict")
-    if not verdict:
-        return ""
-    kind = verdict.get("interval")
-    return f" In brackets: {_INTERVALS.get(kind, kind)}."
-
-
-def _calibration(scores: Mapping[str, Any]) -> str:
-    overall = _overall(scores)
-    shown = {name: overall[name] for name in ("adapted", "zero_shot") if name in overall}
+def _calibration(scores: Scores) -> str:
     lines = []
-    for name, found in shown.items():
-        if (coverage := found.get("coverage80")) is not None:
+    for name, own in scores.models.items():
+        if own.role not in (Role.ADAPTED, Role.ZERO_SHOT):
+            continue
+        if (coverage := own.overall.get("coverage80")) is not None:
             lines.append(
                 f"- {name}: {coverage:.0%} of what was measured lies in the central 80 % interval"
             )
-        if (error := found.get("ece")) is not None:
+        if (error := own.overall.get("ece")) is not None:
             lines.append(f"- {name}: expected calibration error {error:.3f}")
-    lines += _conformal(scores.get("calibration") or {})
+    lines += _conformal(scores.calibration)
     return "\n".join(lines) or "Not measured: the predictions are points."
 
 
-def _conformal(calibration: Mapping[str, Any]) -> list[str]:
-    """What `predict` makes of the bands."""
-    if "reason" in calibration:
-        return [f"- Bands are the model's own: {calibration['reason']}"]
-    if (coverage := calibration.get("overall", {}).get("coverage80")) is None:
+def _conformal(calibration: CalibrationScores | None) -> list[str]:
+    """What `predict` makes of the prediction intervals."""
+    if calibration is None:
+        return []
+    if calibration.reason is not None:
+        return [f"- Prediction intervals are the model's own: {calibration.reason}"]
+    if (coverage := calibration.overall.get("coverage80")) is None:
         return []
     return [
-        f"- adapted, calibrated: {coverage:.0%}. `predict` gives these bands, conformalised on "
-        f"{calibration['windows']} windows of {calibration['subjects']} validation subjects; "
+        f"- adapted, calibrated: {coverage:.0%}. `predict` gives these intervals, conformalised "
+        f"on {calibration.windows} windows of {calibration.subjects} validation subjects; "
         "nominal on average over subjects like them, not for each patient. `--raw` leaves them"
     ]
 
 
-def _limits(card: Card, scores: Mapping[str, Any]) -> str:
-    subjects = scores.get("subjects")
+def _limits(card: Card, scores: Scores) -> str:
+    subjects = scores.subjects
     limits = [
         "Judged on one data set. Other populations, wards, devices and sampling rates are "
         "untested; where they differ, expect worse.",
@@ -206,11 +203,11 @@ def _limits(card: Card, scores: Mapping[str, Any]) -> str:
         limits.insert(0, "Trained and judged on simulated signals: says nothing about patients.")
     if card.checkpoint == TINY:
         limits.insert(0, "The base weights are random, for tests only: the scores mean nothing.")
-    if subjects is not None and subjects < 8:  # below it the interval is no bootstrap
+    if subjects < 8:  # below it the interval is no bootstrap
         limits.append(f"Judged on {subjects} subject{'s' * (subjects != 1)} only.")
-    if scores.get("smoke"):
+    if scores.smoke:
         limits.append("A smoke run: a few steps on a few windows; the scores mean nothing.")
-    if not scores.get("verdict"):
+    if scores.verdict is None:
         limits.append("Never shown to be better than what it was compared with.")
     return "".join(f"- {limit}\n" for limit in limits)
 

@@ -1,32 +1,47 @@
-"""Scores of a model beside zero-shot and baselines, on the same test windows, looked at once."""
+"""Scores of a model beside zero-shot and baselines, on the same test windows, scored once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tsfm_adapt.evaluation import paired
-from tsfm_adapt.backbones.base import RANDOM
-from tsfm_adapt.training.building import reference, unadapted
-from tsfm_adapt.evaluation.conformal import MIN_SUBJECTS, Conformal, fit, pairs
-from tsfm_adapt.training.feature_cache import remembered
-from tsfm_adapt.evaluation.forecast_errors import summarise
-from tsfm_adapt.model import AdaptedModel, device_for
-from tsfm_adapt.evaluation.tables import write
 from tsfm_adapt._util.progress import Progress
+from tsfm_adapt.backbones.base import RANDOM
+from tsfm_adapt.evaluation import conformal as conformal_fit
+from tsfm_adapt.evaluation import paired
+from tsfm_adapt.evaluation.base import Errors, Predicted, Predictor, Scale, Scoring
+from tsfm_adapt.evaluation.conformal import MIN_SUBJECTS, Conformal, pairs
+from tsfm_adapt.evaluation.forecast_errors import ForecastErrors, summarise
+from tsfm_adapt.evaluation.scores import (
+    AuditSummary,
+    CalibrationScores,
+    Costs,
+    LeftOut,
+    Protocol,
+    Role,
+    Scores,
+    SubgroupTable,
+    Summary,
+    Verdict,
+)
+from tsfm_adapt.evaluation.subgroups import by_subgroup
+from tsfm_adapt.evaluation.tables import write
+from tsfm_adapt.evaluation.verdict import sentence, verdict
+from tsfm_adapt.model import AdaptedModel, device_for
 from tsfm_adapt.recipe.parts import Parts, scale_of
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.signals.recording import FloatArray
-from tsfm_adapt.signals.windows import WindowArrays, Windows
-from tsfm_adapt.evaluation.verdict import sentence
-from tsfm_adapt.evaluation.subgroups import by_subgroup
-from tsfm_adapt.tasks.base import Errors, Predictor, Scale, Task, samples
+from tsfm_adapt.signals.windows import Windows
+from tsfm_adapt.tasks.base import Task, samples
+from tsfm_adapt.training.building import reference, unadapted
+from tsfm_adapt.training.feature_cache import remembered
 
 _CALIBRATED = 512  # validation windows, evenly spaced
+_CALIBRATED_SCORES = ("coverage80", "width80", "wql", "crps_scaled")
 
 
 def score(
@@ -35,10 +50,11 @@ def score(
     model: AdaptedModel,
     folder: Path,
     progress: Progress,
+    *,
     smoke: bool,
-    alone: bool = False,
-) -> tuple[dict[str, Any], Conformal | None]:
-    """The content of scores.json, and the calibration of the bands where there is one.
+    without_baselines: bool = False,
+) -> tuple[Scores, Conformal | None]:
+    """The content of scores.json, and the calibration of prediction intervals where there is one.
 
     Writes predictions and paired errors into `folder`.
 
@@ -49,264 +65,364 @@ def score(
         folder: the run's.
         progress: where progress is shown.
         smoke: the run was cut down, so that there is no verdict.
-        alone: without zero-shot and baselines, which are scored elsewhere; no verdict.
+        without_baselines: zero-shot and baselines are scored elsewhere; no verdict.
     """
-    task, windows = recipe.task.build(), parts.windows["test"]
-    rivals = _rivals(recipe, parts, model, task, progress, alone)
-    main = next(iter(rivals))
-    collected = _Collected(rivals[main].predictor)
-    rivals[main] = replace(rivals[main], predictor=collected.predictor)
-    errors = _errors(recipe, task, rivals, progress)
-    scale = scale_of(recipe, parts)
-    scores = _protocol(recipe, parts, smoke, errors[main]) | task.summary(
-        errors, scale, recipe.data.rate_hz
-    )
-    if recipe.evaluate.subgroups:
-        grouping = recipe.evaluate.grouping
-        scores["subgroups"] = by_subgroup(task, errors, windows, scale, grouping, recipe.seed)
-    compared = None
-    if recipe.adapts and not smoke and not alone:
-        compared = task.verdict(errors, scale, task.block(windows), recipe.seed)
-    reason = task.no_zero_shot(model.backbone.spec)
-    if reason is not None:
-        scores["models"] |= {"zero_shot": None}
-        scores["reasons"] = {"zero_shot": reason}
-    warning = [RANDOM] if model.backbone.spec.random_weights else []
-    verdict = sentence(compared) if compared else _no_verdict(recipe, smoke, alone)
-    scores |= {
-        "verdict": compared,
-        "sentences": [*warning, verdict],
-        **_costs(model, folder),
-    }
-    conformal = None
-    if recipe.adapts and recipe.evaluate.conformal and pairs(task.levels):
-        ours = replace(rivals[main], predictor=collected.inner)
-        conformal, scores["calibration"] = _conformal(recipe, task, ours, progress)
-        if conformal is not None:
-            again = _Repeated(ours.predictor, collected.quantiles).predictor.calibrated(conformal)
-            size = recipe.evaluate.batch_size
-            calibrated = task.score(again, ours.test, size, lambda _: None)
-            scores["calibration"] |= _bands(calibrated, scale)
+    bench = _Bench.of(recipe, parts, smoke)
+    main, others = _models(bench, model, progress, without_baselines)
+    with progress.work("score", len(main.test)) as meter:
+        recorded = _recorded(main, main.test, bench, meter.advance)
+    rated = {main.name: main, **others}
+    errors = {main.name: recorded.errors} | _errors(bench, others, progress)
+    roles = {name: own.role for name, own in rated.items()}
+    result = None
+    if recipe.adapts and not smoke and not without_baselines:
+        block = bench.scoring.block(bench.test)
+        result = verdict(bench.scoring, errors, roles, bench.scale, block, recipe.seed)
+    conformal, calibration = None, None
+    if recipe.adapts and recipe.evaluate.conformal and pairs(bench.task.levels):
+        conformal, calibration = _calibrated(bench, main, recorded, progress)
     model.to("cpu")
-    quantiles = np.concatenate(collected.quantiles)
-    rows = task.table(windows, quantiles, scale.units)
+    scores = _scores(
+        bench,
+        bench.scoring.summary(errors, bench.scale).with_roles(roles),
+        errors[main.name],
+        reasons=_not_scored(bench.task, model),
+        subgroups=by_subgroup(
+            bench.scoring,
+            errors,
+            roles,
+            bench.test,
+            bench.scale,
+            recipe.evaluate.grouping,
+            recipe.seed,
+        ),
+        calibration=calibration,
+        verdict=result,
+        sentences=_sentences(bench, model, result, without_baselines),
+        costs=_costs(model, folder),
+    )
+    rows = bench.task.table(bench.test, recorded.predictions, bench.scale.units)
     write(folder / "predictions" / "test.parquet", rows)
-    _keep(task, errors, scale, windows, folder)
+    _keep(bench, errors, folder)
     return scores, conformal
 
 
 def score_baselines(
     recipe: Recipe, parts: Parts, folder: Path, progress: Progress, smoke: bool
-) -> dict[str, Any]:
-    """The simple models alone, once for all models that are scored alone; see `score`."""
-    task = recipe.task.build()
-    errors = _errors(recipe, task, _baselines(recipe, parts, task, progress), progress)
-    scale = scale_of(recipe, parts)
-    _keep(task, errors, scale, parts.windows["test"], folder)
+) -> Scores:
+    """The baselines' scores, once for all models that are scored without them; see `score`."""
+    bench = _Bench.of(recipe, parts, smoke)
+    errors = _errors(bench, _baselines(bench, progress), progress)
+    _keep(bench, errors, folder)
     first = next(iter(errors.values()))
-    summary = task.summary(errors, scale, recipe.data.rate_hz)
-    return _protocol(recipe, parts, smoke, first) | summary
-
-
-def _errors(
-    recipe: Recipe, task: Task, rivals: Mapping[str, _Rival], progress: Progress
-) -> dict[str, Errors]:
-    """The errors of every rival on its test windows."""
-    errors: dict[str, Errors] = {}
-    total = sum(len(rival.test) for rival in rivals.values())
-    with progress.work("score", total) as meter:
-        for name, rival in rivals.items():
-            errors[name] = task.score(
-                rival.predictor, rival.test, recipe.evaluate.batch_size, meter.advance
-            )
-    return errors
-
-
-def _keep(
-    task: Task, errors: Mapping[str, Errors], scale: Scale, windows: Windows, folder: Path
-) -> None:
-    models = {name: task.kept(each) for name, each in errors.items()}
-    kept = paired.Paired(scale.mase, task.block(windows), models)
-    paired.write(folder / "predictions" / "paired.npz", kept)
-
-
-class _Collected:
-    """A predictor that keeps what it predicts."""
-
-    def __init__(self, inner: Predictor) -> None:
-        self.quantiles: list[FloatArray] = []  # or probabilities
-        self.inner = inner
-        self.predictor = replace(inner, predict=self._predict)
-
-    def _predict(self, arrays: WindowArrays, steps: int) -> FloatArray:
-        self.quantiles.append(self.inner.predict(arrays, steps))
-        return self.quantiles[-1]
-
-
-class _Repeated:
-    """A predictor that says again, batch by batch, what was predicted before."""
-
-    def __init__(self, inner: Predictor, quantiles: Sequence[FloatArray]) -> None:
-        self._left = iter(quantiles)
-        self.predictor = replace(inner, predict=self._predict)
-
-    def _predict(self, arrays: WindowArrays, steps: int) -> FloatArray:
-        found = next(self._left)
-        assert len(found) == len(arrays.subjects)
-        assert found.shape[-1] == steps
-        return found
+    roles = dict.fromkeys(errors, Role.BASELINE)
+    summary = bench.scoring.summary(errors, bench.scale).with_roles(roles)
+    return _scores(bench, summary, first)
 
 
 @dataclass(frozen=True)
-class _Rival:
-    """A predictor, and the windows with what is known of them for it alone."""
+class _Bench:
+    """What all models of a run are scored on, and by."""
 
+    recipe: Recipe
+    parts: Parts
+    task: Task
+    scoring: Scoring[Any]  # Any: the task knows what it keeps
+    scale: Scale
+    smoke: bool
+
+    @staticmethod
+    def of(recipe: Recipe, parts: Parts, smoke: bool) -> _Bench:
+        task = recipe.task.build()
+        scoring = task.scoring(recipe.data.rate_hz)
+        return _Bench(recipe, parts, task, scoring, scale_of(recipe, parts), smoke)
+
+    @property
+    def val(self) -> Windows:
+        return self.parts.windows["val"]
+
+    @property
+    def test(self) -> Windows:
+        return self.parts.windows["test"]
+
+    @property
+    def batch_size(self) -> int:
+        return self.recipe.evaluate.batch_size
+
+
+@dataclass(frozen=True)
+class _Rated:
+    """A predictor, and the windows with the features that it alone reads."""
+
+    name: str
+    role: Role
     predictor: Predictor
     val: Windows
     test: Windows
 
 
-def _rivals(
-    recipe: Recipe, parts: Parts, model: AdaptedModel, task: Task, progress: Progress, alone: bool
-) -> dict[str, _Rival]:
-    """The model first, then, unless it is alone, what it is compared with."""
-    device = device_for(recipe.train.accelerator)
-    models = {"adapted" if recipe.adapts else "zero_shot": (model, recipe)}
-    head = None if alone else task.reference_head(recipe.head)
+@dataclass(frozen=True)
+class _Recorded:
+    """A model's predictions for windows, and their errors."""
+
+    predictions: FloatArray  # (N, ...) in the order of the windows
+    errors: Errors
+
+
+def _recorded(
+    rated: _Rated, windows: Windows, bench: _Bench, tick: Callable[[int], None]
+) -> _Recorded:
+    """Predicts windows and keeps the predictions beside their errors."""
+    scoring, values = bench.scoring, []
+
+    def batches() -> Iterator[Predicted]:
+        for batch in scoring.predicted(rated.predictor, windows, bench.batch_size, tick):
+            values.append(batch.values)
+            yield batch
+
+    errors = scoring.rated(batches(), rated.predictor, windows)
+    return _Recorded(np.concatenate(values), errors)
+
+
+def _errors(
+    bench: _Bench, models: Mapping[str, _Rated], progress: Progress
+) -> dict[str, Errors]:
+    """The errors of models on their test windows."""
+    errors: dict[str, Errors] = {}
+    total = sum(len(rated.test) for rated in models.values())
+    with progress.work("score", total) as meter:
+        for name, rated in models.items():
+            errors[name] = bench.scoring.errors(
+                rated.predictor, rated.test, bench.batch_size, meter.advance
+            )
+    return errors
+
+
+def _keep(bench: _Bench, errors: Mapping[str, Errors], folder: Path) -> None:
+    models = {name: bench.scoring.kept(each) for name, each in errors.items()}
+    kept = paired.Paired(bench.scale.mase, bench.scoring.block(bench.test), models)
+    paired.write(folder / "predictions" / "paired.npz", kept)
+
+
+def _models(
+    bench: _Bench, model: AdaptedModel, progress: Progress, without_baselines: bool
+) -> tuple[_Rated, dict[str, _Rated]]:
+    """The model, and what it is compared with."""
+    recipe = bench.recipe
+    role = Role.ADAPTED if recipe.adapts else Role.ZERO_SHOT
+    main = _rated(bench, role, model, recipe, progress)
+    if without_baselines:
+        return main, {}
+    plain, others = unadapted(recipe), {}
+    head = bench.task.reference_head(recipe.head)
     if head is not None:
-        probe = reference(recipe, parts, head, progress)
-        models["frozen_probe"] = (probe, unadapted(recipe))
-    if recipe.adapts and not alone and task.no_zero_shot(model.backbone.spec) is None:
-        models["zero_shot"] = (AdaptedModel(recipe.backbone.build()), unadapted(recipe))
-    val, test = parts.windows["val"], parts.windows["test"]
-    found = {
-        name: _Rival(
-            task.grounded(task.predictor(own.to(device)), parts.fit),
-            remembered(own, its_recipe, val, progress),
-            remembered(own, its_recipe, test, progress),
-        )
-        for name, (own, its_recipe) in models.items()
-    }
-    size = recipe.evaluate.batch_size
-    decided = {
-        name: replace(own, predictor=task.decided(own.predictor, own.val, size))
-        for name, own in found.items()
-    }
-    return decided if alone else decided | _baselines(recipe, parts, task, progress)
+        probe = reference(recipe, bench.parts, head, progress)
+        others[Role.FROZEN_PROBE] = _rated(bench, Role.FROZEN_PROBE, probe, plain, progress)
+    if recipe.adapts and bench.task.no_zero_shot(model.backbone.spec) is None:
+        zero_shot = AdaptedModel(recipe.backbone.build())
+        others[Role.ZERO_SHOT] = _rated(bench, Role.ZERO_SHOT, zero_shot, plain, progress)
+    return main, {str(name): own for name, own in others.items()} | _baselines(bench, progress)
 
 
-def _baselines(recipe: Recipe, parts: Parts, task: Task, progress: Progress) -> dict[str, _Rival]:
+def _rated(
+    bench: _Bench, role: Role, model: AdaptedModel, recipe: Recipe, progress: Progress
+) -> _Rated:
+    """A network's predictor with fallback and thresholds; its name is its role."""
+    device = device_for(bench.recipe.train.accelerator)
+    predictor = bench.task.predictor(model.to(device))
+    predictor = bench.task.with_fallback(predictor, bench.parts.fit)
+    val = remembered(model, recipe, bench.val, progress)
+    return _Rated(
+        name=str(role),
+        role=role,
+        predictor=bench.task.with_thresholds(predictor, val, bench.batch_size),
+        val=val,
+        test=remembered(model, recipe, bench.test, progress),
+    )
+
+
+def _baselines(bench: _Bench, progress: Progress) -> dict[str, _Rated]:
     """The simple models, fitted."""
-    val, test = parts.windows["val"], parts.windows["test"]
+    rate_hz, season_s = bench.recipe.data.rate_hz, bench.recipe.evaluate.season_s
+    season = None if season_s is None else samples(season_s, rate_hz, "season_s")
     with progress.step("fitting baselines"):
-        rate_hz, season_s = recipe.data.rate_hz, recipe.evaluate.season_s
-        season = None if season_s is None else samples(season_s, rate_hz, "season_s")
-        fitted = task.baselines(parts.fit, rate_hz, season)
-        size = recipe.evaluate.batch_size
+        fitted = bench.task.baselines(bench.parts.fit, rate_hz, season)
         return {
-            name: _Rival(task.decided(own, val, size), val, test) for name, own in fitted.items()
+            name: _Rated(
+                name=name,
+                role=Role.BASELINE,
+                predictor=bench.task.with_thresholds(own, bench.val, bench.batch_size),
+                val=bench.val,
+                test=bench.test,
+            )
+            for name, own in fitted.items()
         }
 
 
-def _conformal(
-    recipe: Recipe, task: Task, rival: _Rival, progress: Progress
-) -> tuple[Conformal | None, dict[str, Any]]:
-    """The calibration, fitted on validation windows, and what scores.json says of it."""
-    windows = rival.val.evenly_spaced(_CALIBRATED)
+def _calibrated(
+    bench: _Bench, main: _Rated, recorded: _Recorded, progress: Progress
+) -> tuple[Conformal | None, CalibrationScores]:
+    """The calibration, fitted on validation windows, and what scores.json holds of it."""
+    windows = main.val.evenly_spaced(_CALIBRATED)
     subjects = len(np.unique(windows.subjects))
-    said: dict[str, Any] = {"part": "val", "windows": len(windows), "subjects": subjects}
-    others = recipe.data.split.by != "time"  # by time, the subjects of val are those of test
-    if len(windows) == 0 or (others and subjects < MIN_SUBJECTS):
-        needed = f"{MIN_SUBJECTS} are needed" if others else "windows are needed"
-        reason = f"the val part has windows of {subjects} subjects, {needed}"
-        return None, said | {"reason": reason}
-    collected = _Collected(rival.predictor)
+    about = CalibrationScores(windows=len(windows), subjects=subjects)
+    if reason := _too_few(bench, len(windows), subjects):
+        return None, about.model_copy(update={"reason": reason})
     with progress.work("calibrate", len(windows)) as meter:
-        errors: Any = task.score(  # Any: forecasts or filled gaps, which have levels
-            collected.predictor, windows, recipe.evaluate.batch_size, meter.advance
-        )
-    quantiles = np.concatenate(collected.quantiles)
-    found = fit(quantiles, task.levels, errors.target, errors.scored, errors.subjects)
-    channels = tuple(recipe.data.channels)
-    factors = {
+        on_val = _recorded(main, windows, bench, meter.advance)
+    assert isinstance(on_val.errors, ForecastErrors)  # only quantiles have pairs of levels
+    conformal = conformal_fit.fit(
+        quantiles=on_val.predictions,
+        levels=bench.task.levels,
+        target=on_val.errors.target,
+        scored=on_val.errors.scored,
+        subjects=on_val.errors.subjects,
+    )
+    channels = bench.scale.channels
+    problems = dict(zip(channels, conformal.problems, strict=True))
+    about = about.model_copy(
+        update={
+            "factors": _factors(conformal, channels),
+            "not_calibrated": {n: why for n, why in problems.items() if why is not None},
+        }
+    )
+    if not conformal.fitted:
+        name, why = next(iter(about.not_calibrated.items()))
+        reason = f"no channel can be calibrated; {name}: {why}"
+        return None, about.model_copy(update={"reason": reason})
+    return conformal, _with_coverage(about, bench, main, recorded, conformal)
+
+
+def _too_few(bench: _Bench, windows: int, subjects: int) -> str | None:
+    """Why validation is too small to calibrate on; None where it is not."""
+    others = bench.recipe.data.split.by != "time"  # by time, the subjects of val are those of test
+    if windows and (not others or subjects >= MIN_SUBJECTS):
+        return None
+    needed = f"{MIN_SUBJECTS} are needed" if others else "windows are needed"
+    return f"the validation split has windows of {subjects} subjects, {needed}"
+
+
+def _factors(
+    conformal: Conformal, channels: Sequence[str]
+) -> dict[str, dict[str, float | None]]:
+    return {
         channel: {
             f"{100 * nominal:g}": float(of[low]) if np.isfinite(of[low]) else None
-            for low, _, nominal in pairs(task.levels)
+            for low, _, nominal in pairs(conformal.levels)
         }
-        for channel, of in zip(channels, found.factors, strict=True)
+        for channel, of in zip(channels, conformal.factors, strict=True)
     }
-    problems = {
-        name: why for name, why in zip(channels, found.problems, strict=True) if why is not None
-    }
-    said |= {"factors": factors, "not_calibrated": problems}
-    if not found.fitted:
-        first = next(iter(problems.items()))
-        return None, said | {"reason": f"no channel can be calibrated; {first[0]}: {first[1]}"}
-    return found, said
 
 
-def _bands(errors: Any, scale: Scale) -> dict[str, Any]:
-    """How wide calibrated bands are, and what they cover, overall and by channel."""
+def _with_coverage(
+    about: CalibrationScores,
+    bench: _Bench,
+    main: _Rated,
+    recorded: _Recorded,
+    conformal: Conformal,
+) -> CalibrationScores:
+    """With the coverage and width of the calibrated intervals on the test windows."""
+    batches = (
+        Predicted(main.test.gather(index), conformal(recorded.predictions[index]))
+        for index in main.test.batches(bench.batch_size)
+    )
+    errors = bench.scoring.rated(batches, main.predictor, main.test)
+    assert isinstance(errors, ForecastErrors)
+    scale = bench.scale
     scores = summarise(errors, scale.channels, scale.units, scale.mase)
-    names = ("coverage80", "width80", "wql", "crps_scaled")
-    return {
-        "overall": {name: scores["overall"][name] for name in names},
-        "channels": {
-            channel: {name: of[name] for name in names}
-            for channel, of in scores["channels"].items()
-        },
-    }
+    return about.model_copy(
+        update={
+            "overall": {name: scores.overall[name] for name in _CALIBRATED_SCORES},
+            "channels": {
+                channel: {name: of[name] for name in _CALIBRATED_SCORES}
+                for channel, of in scores.channels.items()
+            },
+        }
+    )
 
 
-def _protocol(recipe: Recipe, parts: Parts, smoke: bool, errors: Errors) -> dict[str, Any]:
-    """What was scored, and what was not."""
-    windows = parts.windows["test"]
+def _scores(
+    bench: _Bench,
+    summary: Summary,
+    errors: Errors,
+    *,
+    reasons: Mapping[str, str] | None = None,
+    subgroups: Mapping[str, SubgroupTable] | None = None,
+    calibration: CalibrationScores | None = None,
+    verdict: Verdict | None = None,
+    sentences: Sequence[str] = (),
+    costs: Costs | None = None,
+) -> Scores:
+    """The content of scores.json: what was scored, what was not, and the scores."""
+    recipe, parts, windows = bench.recipe, bench.parts, bench.test
     scored = errors.scored.any(-1)  # (W, C)
-    return {
-        "part": "test",
-        "task": recipe.task.name,
-        "checkpoint": "best" if recipe.adapts else None,
-        "smoke": smoke,
-        "synthetic": recipe.data.reader.synthetic,
-        "windows": len(windows),
-        "subjects": len(np.unique(windows.subjects)),
-        "left_out": {
-            "windows": int((~scored.any(-1)).sum()),
-            "pairs": int((~scored).sum()),  # of a window and a channel
-            "recordings": dict(parts.left_out),
-        },
-        "protocol": {
-            "split": recipe.data.split.model_dump(mode="json"),
-            "stride_s": windows.spec.stride / recipe.data.rate_hz,
-            "windows_by_part": {part: len(w) for part, w in parts.windows.items()},
-            "recordings_by_part": {part: len(r) for part, r in parts.recordings.items()},
-            "subjects_by_part": {part: parts.subjects(part) for part in parts.recordings},
-            "origins_sha256": windows.origins_sha256(),
-            "fitted_on": "train and val: MASE scale, baselines; train: the adapter; "
-            "val: calibration of bands",
-        },
-        "audit": parts.audit.summary(),
-    }
+    return Scores(
+        split="test",
+        task=recipe.task.name,
+        metric=bench.scoring.metric.name,
+        better=bench.scoring.metric.better,
+        checkpoint="best" if recipe.adapts else None,
+        smoke=bench.smoke,
+        synthetic=recipe.data.reader.synthetic,
+        windows=len(windows),
+        subjects=len(np.unique(windows.subjects)),
+        left_out=LeftOut(
+            windows=int((~scored.any(-1)).sum()),
+            pairs=int((~scored).sum()),
+            recordings=dict(parts.left_out),
+        ),
+        protocol=Protocol(
+            split=recipe.data.split.model_dump(mode="json"),
+            stride_s=windows.spec.stride / recipe.data.rate_hz,
+            windows_by_split={part: len(w) for part, w in parts.windows.items()},
+            recordings_by_split={part: len(r) for part, r in parts.recordings.items()},
+            subjects_by_split={part: parts.subjects(part) for part in parts.recordings},
+            origins_sha256=windows.origins_sha256(),
+            fitted_on="train and val: MASE scale, baselines; train: the adapter; "
+            "val: calibration of prediction intervals",
+        ),
+        audit=AuditSummary.model_validate(parts.audit.summary()),
+        **dict(summary),
+        reasons=dict(reasons or {}),
+        subgroups=dict(subgroups or {}),
+        calibration=calibration,
+        verdict=verdict,
+        sentences=tuple(sentences),
+        costs=costs or Costs(),
+    )
 
 
-def _costs(model: AdaptedModel, folder: Path) -> dict[str, Any]:
+def _not_scored(task: Task, model: AdaptedModel) -> dict[str, str]:
+    """Models that cannot be scored, with the reason."""
+    reason = task.no_zero_shot(model.backbone.spec)
+    return {} if reason is None else {Role.ZERO_SHOT: reason}
+
+
+def _sentences(
+    bench: _Bench, model: AdaptedModel, verdict: Verdict | None, without_baselines: bool
+) -> list[str]:
+    """What a user reads below the table of scores."""
+    warning = [RANDOM] if model.backbone.spec.random_weights else []
+    if verdict is not None:
+        return [*warning, sentence(verdict)]
+    if bench.smoke:
+        return [*warning, "smoke run: everything fits; the scores mean nothing"]
+    if without_baselines:
+        return [*warning, "scored without baselines: they were scored elsewhere; no verdict"]
+    name = bench.recipe.backbone.name
+    return [*warning, f"zero-shot {name}: nothing was adapted, so there is no verdict"]
+
+
+def _costs(model: AdaptedModel, folder: Path) -> Costs:
     """Parameters, time and memory."""
     from tsfm_adapt.training import checkpoints
 
     fitted = checkpoints.how_it_went(folder)
-    return {
-        "trainable_parameters": sum(p.numel() for p in model.trainable().values()),
-        "total_parameters": sum(p.numel() for p in model.network.parameters()),
-        "best_step": fitted.best_step if fitted else None,
-        "train_seconds": fitted.train_seconds if fitted else 0.0,
-        "seconds_per_step": fitted.train_seconds / fitted.step if fitted else None,
-        "peak_memory_mb": fitted.peak_memory_mb if fitted else None,
-    }
-
-
-def _no_verdict(recipe: Recipe, smoke: bool, alone: bool) -> str:
-    if smoke:
-        return "smoke run: everything fits; the scores mean nothing"
-    if alone:
-        return "scored alone: what it is compared with was scored elsewhere"
-    return f"zero-shot {recipe.backbone.name}: nothing was adapted, so there is no verdict"
+    return Costs(
+        trainable_parameters=sum(p.numel() for p in model.trainable().values()),
+        total_parameters=sum(p.numel() for p in model.network.parameters()),
+        best_step=fitted.best_step if fitted else None,
+        train_seconds=fitted.train_seconds if fitted else 0.0,
+        seconds_per_step=fitted.train_seconds / fitted.step if fitted else None,
+        peak_memory_mb=fitted.peak_memory_mb if fitted else None,
+    )

@@ -8,7 +8,7 @@ subjects.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
 
@@ -57,7 +57,15 @@ class Audit:
         return {
             "recordings": self.recordings,
             "stretch_samples": self.stretch,
-            "findings": [asdict(finding) for finding in self.findings],
+            "findings": [
+                {
+                    "kind": finding.kind,
+                    "splits": finding.parts,
+                    "subjects": finding.subjects,
+                    "what": finding.what,
+                }
+                for finding in self.findings
+            ],
             "lines": self.lines,
         }
 

@@ -143,8 +143,8 @@ def opened(study: StudyFolder, storage: str | None, worker: int) -> tuple[optuna
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     recipe, search = study.recipe, study.search
     home = f"{socket.gethostname()}:{study.folder.absolute()}"
-    task = recipe.task.build()
-    higher = search.metric == "score" and task.better == "higher"
+    metric = recipe.task.build().scoring(recipe.data.rate_hz).metric
+    higher = search.metric == "score" and metric.better == "higher"
     kept = _storage(study, storage)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Optuna calls experimental

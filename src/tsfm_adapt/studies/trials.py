@@ -147,14 +147,13 @@ class Objective:
         windows = parts.windows["val"].evenly_spaced(recipe.train.val_windows)
         val = remembered(model, recipe, windows, Progress(quiet=True))
         size = recipe.evaluate.batch_size
-        predictor = task.grounded(task.predictor(model), parts.fit)
-        predictor = task.decided(predictor, val, size)
-        errors = task.score(predictor, val, size, lambda _: None)
-        scale = scale_of(recipe, parts)
-        summary = task.summary({"adapted": errors}, scale, recipe.data.rate_hz)
-        value = summary["models"]["adapted"]["overall"][task.metric]
+        predictor = task.with_fallback(task.predictor(model), parts.fit)
+        predictor = task.with_thresholds(predictor, val, size)
+        scoring = task.scoring(recipe.data.rate_hz)
+        errors = scoring.errors(predictor, val, size, lambda _: None)
+        value = scoring.headline(errors, scale_of(recipe, parts))
         model.to(device).train(was_training)
-        return math.nan if value is None else float(value)
+        return math.nan if value is None else value
 
 
 def _clear(folder: Path) -> None:

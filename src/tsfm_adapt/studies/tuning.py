@@ -26,7 +26,8 @@ from tsfm_adapt.errors import EnvironmentProblem, Interrupted, RecipeError
 from tsfm_adapt.recipe.files import dumps
 from tsfm_adapt.recipe.parts import prepare
 from tsfm_adapt.recipe.search import without_search
-from tsfm_adapt.runs import run as runs
+from tsfm_adapt.runs.lifecycle import SMOKE, resume, train
+from tsfm_adapt.runs.run import Run
 from tsfm_adapt.studies.storage import (
     StudyFolder,
     Tally,
@@ -61,7 +62,7 @@ class Tuned:
     value: float  # on the validation windows
     changes: Mapping[str, Any]  # of the recipe, by path
     standing: float | None  # value of the recipe as it stands, where the space holds it
-    run: runs.Run | None  # of the best recipe; None where another machine began the study
+    run: Run | None  # of the best recipe; None where another machine began the study
 
 
 def begin(recipe: Recipe, runs_folder: Path, storage: str | None, smoke: bool) -> StudyFolder:
@@ -125,7 +126,7 @@ def work(study: StudyFolder, storage: str | None, worker: int, progress: Progres
         return
     recipe = study.recipe
     parts = blind(prepare(recipe, study.smoke))
-    always = runs.SMOKE if study.smoke else {}
+    always = SMOKE if study.smoke else {}
     objective = Objective(recipe, parts, study.folder, always, progress)
     parent = os.getppid() if worker else None
     with _stoppable(), signs_of_life(study, parent):
@@ -252,8 +253,8 @@ def _say(study: StudyFolder, found: Tally, number: int, progress: Progress) -> N
 
 def _best(study: StudyFolder, found: Tally) -> FrozenTrial | None:
     recipe = study.recipe
-    higher = study.search.metric == "score" and recipe.task.build().better == "higher"
-    sign = -1.0 if higher else 1.0
+    metric = recipe.task.build().scoring(recipe.data.rate_hz).metric
+    sign = metric.sign if study.search.metric == "score" else 1
     return min(found.complete, key=lambda t: (sign * (t.value or 0.0), t.number), default=None)
 
 
@@ -290,17 +291,17 @@ def _finish(study: StudyFolder, made: optuna.Study, ours: bool, progress: Progre
     )
 
 
-def _refit(study: StudyFolder, recipe: Recipe, progress: Progress) -> runs.Run:
+def _refit(study: StudyFolder, recipe: Recipe, progress: Progress) -> Run:
     """The run of the best recipe: the one that is there, or what is left of it, or a new one."""
     folder = study.folder / "refit"
     begun = sorted(folder.glob("*/*/env.json"))
     if not begun:
         progress.say("training the best recipe, to be scored on test")
-        return runs.train(recipe, folder, progress, study.smoke)
-    run = runs.Run(begun[-1].parent)
+        return train(recipe, folder, progress, smoke=study.smoke)
+    run = Run(begun[-1].parent)
     if (run.folder / "scores.json").is_file():
         return run
-    return runs.resume(run, progress)
+    return resume(run, progress)
 
 
 def _seconds(trial: FrozenTrial) -> float | None:

@@ -1,85 +1,57 @@
-"""What a task decides: the windows, the loss and the scores."""
+"""What a task decides: windows and targets, the training loss, predictions, tables and pictures.
+
+How predictions are scored is a `Scoring`, which the task names. A task is one file: what `init`
+proposes for it, the pictures of its runs and the columns of its predictions are part of it.
+"""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from tsfm_adapt.errors import RecipeError
-from tsfm_adapt.signals.recording import BoolArray, FloatArray
+from tsfm_adapt.evaluation.base import Predictor, Scoring
+from tsfm_adapt.evaluation.scores import Scores
 from tsfm_adapt.signals.windows import Windows
 
 if TYPE_CHECKING:
     import pyarrow
-    from numpy.typing import NDArray
+    from matplotlib.figure import Figure
 
     from tsfm_adapt.backbones.base import BackboneSpec
-    from tsfm_adapt.evaluation.conformal import Conformal
-    from tsfm_adapt.evaluation.intervals import Pair
     from tsfm_adapt.heads.base import Head, HeadConfig
     from tsfm_adapt.model import AdaptedModel, Estimate, Outputs
-    from tsfm_adapt.signals.recording import Recording, RecordingSet
-    from tsfm_adapt.signals.windows import WindowArrays, WindowSpec
+    from tsfm_adapt.signals.recording import IntArray, Recording, RecordingSet
+    from tsfm_adapt.signals.windows import WindowSpec
 
 Part = Literal["train", "val", "test"]
 
 
-@dataclass(frozen=True)
-class Predictor:
-    """Any model, trained or not, as a function from windows to quantiles in data units."""
-
-    # windows, H -> (B, C, Q, H); H is the number of target samples, T for a filled window.
-    # For classes (B, K) probabilities.
-    predict: Callable[[WindowArrays, int], FloatArray]
-    levels: tuple[float, ...]  # Q quantile levels; (0.5,) for a point forecast, () for classes
-    thresholds: FloatArray | None = None  # (K,) from which on a class is said to hold
-    headed: bool = False  # by a head of the recipe instead of the backbone's own
-
-    def calibrated(self, conformal: Conformal | None) -> Predictor:
-        """The same with calibrated quantiles; None = as it is."""
-        if conformal is None:
-            return self
-        return replace(self, predict=lambda arrays, steps: conformal(self.predict(arrays, steps)))
-
-
-class Errors(Protocol):
-    """What a task keeps of a model's predictions on W windows; the task alone looks inside."""
-
-    @property
-    def subjects(self) -> tuple[str, ...]:
-        """(W,)."""
-
-    @property
-    def scored(self) -> BoolArray:
-        """(W, C, H) what is scored; of classes (W, 1, 1)."""
-
-    def where(self, some: BoolArray) -> Errors:
-        """The errors of some windows (W,)."""
-
-
-@dataclass(frozen=True)
-class Scale:
-    """What unit-free scores are divided by, and how channels are named."""
-
-    channels: tuple[str, ...]
-    units: tuple[str, ...]
-    mase: FloatArray  # (C,) mean absolute step of the fit parts, data units; NaN = undefined
-    deviation: FloatArray | None = None  # (C,) standard deviation in train, data units
-
-
 class Task(ABC):
-    """What a model is trained and scored for."""
+    """What a model is trained and scored for.
+
+    Guarantees, tested by `tests/contracts/task.py` for every task:
+
+    - predictions repeat, and depend on observed context values only;
+    - scores do not depend on the batch size;
+    - windows have one geometry in all splits.
+    """
 
     name: str
     levels: tuple[float, ...]  # quantile levels that it predicts; () for classes
     needs_head = False  # True = no backbone is pretrained for it
-    metric: str = "mase"  # that models are ranked by
-    better: Literal["lower", "higher"] = "lower"
+
+    @abstractmethod
+    def scoring(self, rate_hz: float) -> Scoring[Any]:
+        """How predictions are scored; Any: what it keeps of them is its own business.
+
+        Args:
+            rate_hz: of the data, by which durations become samples.
+        """
 
     @abstractmethod
     def window(self, rate_hz: float, part: Part) -> WindowSpec:
@@ -97,7 +69,7 @@ class Task(ABC):
         """
 
     def windows(self, recordings: Sequence[Recording], rate_hz: float, part: Part) -> Windows:
-        """The windows of a part, with what the task wants to know as their target."""
+        """The windows of a split, with the task's target."""
         return Windows(recordings, self.window(rate_hz, part))
 
     @abstractmethod
@@ -114,11 +86,11 @@ class Task(ABC):
         """
 
     def outputs(self, rate_hz: float, train: Windows | None = None) -> Outputs:  # noqa: ARG002
-        """What a head is asked for.
+        """What a head has to put out.
 
         Args:
             rate_hz: of the data.
-            train: the windows that are learned from; None where a trained model is put together.
+            train: the training windows; None where a trained model is put together.
         """
         from tsfm_adapt.model import Outputs
 
@@ -130,7 +102,7 @@ class Task(ABC):
         return None
 
     def reference_head(self, head: HeadConfig | None) -> Head | None:  # noqa: ARG002
-        """The head of a frozen backbone that stands for zero-shot where there is none.
+        """The head of a frozen backbone that is scored where there is no zero-shot model.
 
         Args:
             head: the recipe's.
@@ -143,95 +115,44 @@ class Task(ABC):
 
     @abstractmethod
     def predictor(self, model: AdaptedModel) -> Predictor:
-        """The model's predictions for `score`, on the model's device, in eval mode."""
+        """The model's predictions, on the model's device, in eval mode."""
 
-    def grounded(
+    def with_fallback(
         self,
         predictor: Predictor,
         recordings: Sequence[Recording],  # noqa: ARG002
     ) -> Predictor:
-        """A model's predictor with what it lacks, fitted on the recordings."""
+        """Fills predictions that the model cannot make, by what is fitted on the recordings."""
         return predictor
 
-    def decided(self, predictor: Predictor, val: Windows, batch_size: int) -> Predictor:  # noqa: ARG002
-        """Any predictor with what is chosen on the validation windows."""
+    def with_thresholds(
+        self,
+        predictor: Predictor,
+        val: Windows,  # noqa: ARG002
+        batch_size: int,  # noqa: ARG002
+    ) -> Predictor:
+        """Sets decision thresholds that are tuned on the validation windows."""
         return predictor
 
     @abstractmethod
     def baselines(
         self, recordings: Sequence[Recording], rate_hz: float, season: int | None
     ) -> dict[str, Predictor]:
-        """What a model is compared with, by name, fitted on the recordings."""
-
-    @abstractmethod
-    def score(
-        self, predictor: Predictor, windows: Windows, batch_size: int, tick: Callable[[int], None]
-    ) -> Errors:
-        """Errors on every window; `tick` is told how many windows each batch finished."""
-
-    @abstractmethod
-    def summary(self, errors: Mapping[str, Any], scale: Scale, rate_hz: float) -> dict[str, Any]:
-        """The task's part of scores.json: `models`, and what the task adds beside it."""
-
-    def verdict(
-        self, errors: Mapping[str, Any], scale: Scale, block: int, seed: int
-    ) -> dict[str, Any]:
-        """The adapted model against the others: by overall MASE, where the task says no other.
+        """The simple models, by name, fitted on the recordings.
 
         Args:
-            errors: by model: `adapted`, the reference, and baselines; what `score` returned.
-            scale: see there.
-            block: consecutive rows that share samples; see `block`.
-            seed: of the resampling.
+            recordings: of train and val.
+            rate_hz: of the data.
+            season: period in samples of the seasonal naive forecast; None = without it.
         """
-        from tsfm_adapt.evaluation.verdict import verdict
-
-        return verdict(errors, scale.mase, block, seed)
-
-    def headline(self, errors: Any, scale: Scale) -> float | None:
-        """The overall score by `metric`; None where undefined."""
-        from tsfm_adapt.evaluation.forecast_errors import mase
-
-        absolute, count = errors.sums()
-        found = float(mase(absolute.sum(0), count.sum(0), scale.mase))
-        return found if math.isfinite(found) else None
-
-    def block(self, windows: Windows) -> int:
-        """Consecutive rows of the errors that share samples."""
-        return windows.overlap
-
-    def kept(self, errors: Any) -> dict[str, NDArray[Any]]:
-        """What a later comparison with another model needs of `score`'s errors, as arrays."""
-        from tsfm_adapt.evaluation.verdict import kept_forecasts
-
-        return kept_forecasts(errors)
-
-    def pair(
-        self,
-        ours: Mapping[str, NDArray[Any]],
-        theirs: Mapping[str, NDArray[Any]],
-        mase: FloatArray,
-    ) -> Pair:
-        """Two models on the same windows, from what `kept` gave; see `intervals.compared`.
-
-        Args:
-            ours: of the model that is better where the difference is positive.
-            theirs: of the other.
-            mase: (C,) as in `Scale`.
-        """
-        from tsfm_adapt.evaluation.verdict import forecast_pair
-
-        return forecast_pair(ours, theirs, mase)
 
     @abstractmethod
-    def table(
-        self, windows: Windows, quantiles: FloatArray, units: Sequence[str]
-    ) -> pyarrow.Table:
-        """What was predicted for windows that are scored, as the run keeps it.
+    def table(self, windows: Windows, predictions: Any, units: Sequence[str]) -> pyarrow.Table:
+        """Predictions of scored windows, as the run keeps them.
 
         Args:
             windows: N of them.
-            quantiles: (N, C, Q, H); of classes the probabilities (N, K).
+            predictions: (N, C, Q, H) quantiles; of classes the probabilities (N, K).
             units: of the channels.
         """
 
@@ -244,7 +165,7 @@ class Task(ABC):
         batch_size: int,
         every_s: float | None,
     ) -> pyarrow.Table:
-        """What the model says about recordings, as `predict` writes it.
+        """Predictions for recordings, as `predict` writes them.
 
         Args:
             predictor: the model's.
@@ -257,6 +178,70 @@ class Task(ABC):
             RecipeError: the task has no use for `every_s`.
         """
 
+    def examples(
+        self,
+        windows: Windows,  # noqa: ARG002
+        units: Sequence[str],  # noqa: ARG002
+        predictions: pyarrow.Table,  # noqa: ARG002
+        title: str,  # noqa: ARG002
+    ) -> dict[str, Figure]:
+        """Pictures of some predictions, by the name of the file.
+
+        Args:
+            windows: of the test set, as they were predicted.
+            units: of the channels.
+            predictions: what `table` gave for them.
+            title: of the data.
+        """
+        return {}
+
+    def diagnostics(
+        self,
+        windows: Windows,  # noqa: ARG002
+        units: Sequence[str],  # noqa: ARG002
+        predictions: pyarrow.Table,  # noqa: ARG002
+        scores: Scores,  # noqa: ARG002
+        title: str,  # noqa: ARG002
+    ) -> dict[str, Figure]:
+        """Pictures of the scores, by the name of the file; arguments as of `examples`."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What `init` knows of recordings when it asks a task what to propose."""
+
+    rate_hz: float
+    context: int  # samples
+    horizon: int  # samples; 0 = none
+    channels: int
+    label: str | None  # of recordings, that could be a class
+    classes: tuple[str | int | float, ...]
+    several_windows: bool  # recordings are twice as long as the context and longer
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """The task's lines of a proposed recipe; values are written as YAML in their order."""
+
+    title: str  # what the recipe does, the first line of its file
+    task: Mapping[str, JsonValue]  # fields behind name and context_s
+    reasons: Mapping[str, str] = field(default_factory=dict)  # comments, by field
+    sections: Mapping[str, JsonValue] = field(default_factory=dict)  # backbone, adapters, train...
+    section_reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+MOST_SAMPLES = 512  # of a proposed context: every embedded backbone accepts it
+
+_LORA: JsonValue = [
+    {"name": "lora", "rank": 8, "alpha": 16, "sites": ["attn.q", "attn.k", "attn.v", "attn.out"]}
+]
+# What is proposed to adapt where the task says nothing else.
+LORA_ON_CHRONOS2: Mapping[str, JsonValue] = {
+    "backbone": {"name": "chronos2", "checkpoint": "embedded"},
+    "adapters": _LORA,
+}
+
 
 class TaskConfig(BaseModel, ABC):
     """The recipe's `task`."""
@@ -264,17 +249,35 @@ class TaskConfig(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     name: str
 
+    # What `init` asks; a task that can be proposed sets `contexts` and writes `proposed`.
+    of_labels: ClassVar[bool] = False  # it needs a label of the recordings
+
     @abstractmethod
     def build(self) -> Task:
         """The task with the recipe's values."""
 
+    @classmethod
+    def geometries(cls, lengths: IntArray, contexts: Sequence[int]) -> list[tuple[int, int]]:  # noqa: ARG003
+        """Context and horizon in samples that `init` tries, the longest first; () = none.
 
-def counted(arrays: WindowArrays, min_context: int) -> BoolArray:
-    """Which (window, channel) pairs are scored, (B, C)."""
-    assert arrays.target_observed is not None
-    enough = arrays.observed.sum(-1) >= min_context
-    scored: BoolArray = enough & arrays.target_observed.any(-1)
-    return scored
+        Args:
+            lengths: of the recordings, samples.
+            contexts: usual lengths, the longest first.
+        """
+        return []
+
+    @classmethod
+    def can_be_proposed(cls) -> bool:
+        """Whether `init` can write a recipe for it."""
+        return "proposed" in vars(cls)
+
+    @classmethod
+    def proposed(cls, sighting: Sighting) -> Proposed:  # noqa: ARG003
+        """What `init` writes for recordings that it looked at."""
+        raise RecipeError(
+            f"task {cls.model_fields['name'].default}: init proposes no recipe for it. Choose "
+            "another with --task, or write the recipe by hand."
+        )
 
 
 def check_context(spec: BackboneSpec, context: int, rate_hz: float) -> None:
@@ -305,3 +308,17 @@ def samples(seconds: float, rate_hz: float, field: str) -> int:
             f"it must be a whole number. Use a multiple of {1 / rate_hz:g} s."
         )
     return whole
+
+
+def stride_of(stride_s: float | None, rate_hz: float, default: int) -> int:
+    """The step between windows in samples.
+
+    Raises:
+        RecipeError: see `samples`.
+    """
+    return default if stride_s is None else samples(stride_s, rate_hz, "stride_s")
+
+
+def rounded(seconds: float) -> float:
+    """A duration for a proposed recipe, without the noise of a division."""
+    return float(f"{seconds:.10g}")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from tsfm_adapt.evaluation.base import Predictor
+from tsfm_adapt.evaluation.class_errors import ClassMetric
+from tsfm_adapt.evaluation.class_scoring import ClassScoring
 from tsfm_adapt.signals.labels import (
     EventSpans,
     FutureSpans,
@@ -18,22 +21,29 @@ from tsfm_adapt.signals.labels import (
     RecordingLabels,
 )
 from tsfm_adapt.signals.windows import Windows, WindowSpec
-from tsfm_adapt.tasks.base import Part, Predictor, Scale, Task, TaskConfig, check_context, samples
+from tsfm_adapt.tasks.base import (
+    MOST_SAMPLES,
+    Part,
+    Proposed,
+    Sighting,
+    Task,
+    TaskConfig,
+    check_context,
+    samples,
+    stride_of,
+)
 
 if TYPE_CHECKING:
     import pyarrow
-    from numpy.typing import NDArray
+    from matplotlib.figure import Figure
 
     from tsfm_adapt.backbones.base import BackboneSpec
     from tsfm_adapt.baselines.classifiers import Classifier
-    from tsfm_adapt.evaluation.class_errors import ClassErrors
-    from tsfm_adapt.evaluation.intervals import Pair
     from tsfm_adapt.heads.base import Head, HeadConfig
     from tsfm_adapt.model import AdaptedModel, Outputs
-    from tsfm_adapt.signals.recording import BoolArray, FloatArray, Recording, RecordingSet
+    from tsfm_adapt.signals.recording import FloatArray, IntArray, Recording, RecordingSet
     from tsfm_adapt.signals.windows import WindowArrays
 
-Metric = Literal["auroc", "auprc", "accuracy", "balanced_accuracy", "macro_f1"]
 Value = str | int | float
 
 
@@ -110,6 +120,7 @@ Labels = Annotated[OfRecording | OfRecordings | OfFuture | OfEvent, Field(discri
 class Config(TaskConfig):
     """`task: {name: classify}`."""
 
+    of_labels = True
     name: Literal["classify"] = "classify"
     context_s: float = Field(gt=0, description="length of a window, s")
     labels: Labels = Field(description="where a window's class comes from")
@@ -122,7 +133,7 @@ class Config(TaskConfig):
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="balanced: rare classes weigh more in the loss"
     )
-    metric: Metric = Field(default="auroc", description="what the verdict compares")
+    metric: ClassMetric = Field(default="auroc", description="what the verdict compares")
 
     @model_validator(mode="after")
     def _sensible(self) -> Config:
@@ -137,13 +148,30 @@ class Config(TaskConfig):
 
     def build(self) -> Classify:
         """The task with the recipe's values."""
-        return Classify(
-            self.context_s,
-            self.labels,
-            self.level == "recording",
-            self.stride_s,
-            self.class_weights == "balanced",
-            self.metric,
+        return Classify(self)
+
+    @classmethod
+    def geometries(cls, lengths: IntArray, contexts: Sequence[int]) -> list[tuple[int, int]]:
+        """Whole recordings, as long as nine of ten are; shorter windows where that is too long."""
+        whole = int(np.quantile(lengths, 0.1, method="lower"))
+        longest = min(whole, MOST_SAMPLES)
+        return [(longest, 0)] + [(context, 0) for context in contexts if context < longest]
+
+    @classmethod
+    def proposed(cls, sighting: Sighting) -> Proposed:
+        """The recordings' label, by a probe on the frozen Chronos-Bolt."""
+        classes = list(sighting.classes)
+        labels: JsonValue = {"of": "recording", "label": sighting.label, "classes": [*classes]}
+        level: dict[str, JsonValue] = {"level": "recording"} if sighting.several_windows else {}
+        metric = "auroc" if len(classes) == 2 else "balanced_accuracy"
+        return Proposed(
+            title=f"One of {len(classes)} classes of '{sighting.label}'",
+            task={"labels": labels, **level, "metric": metric},
+            sections={
+                "backbone": {"name": "chronos_bolt", "checkpoint": "embedded"},
+                "head": {"name": "probe"},
+            },
+            section_reasons={"head": "computed, not trained: the first thing to try"},
         )
 
 
@@ -158,35 +186,28 @@ class Classify(Task):
     name = "classify"
     levels = ()
     needs_head = True
-    better = "higher"
 
-    def __init__(
-        self,
-        context_s: float,
-        labels: Labels,
-        by_recording: bool,
-        stride_s: float | None,
-        balanced: bool,
-        metric: Metric,
-    ) -> None:
-        self.context_s = context_s
-        self.labels = labels
-        self.by_recording = by_recording
-        self.stride_s = stride_s
-        self.balanced = balanced
-        self.metric: Metric = metric
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def scoring(self, rate_hz: float) -> ClassScoring:
+        """By the recipe's metric, of windows or recordings."""
+        return ClassScoring(
+            metric=self.config.metric,
+            by_recording=self.config.level == "recording",
+            classes=self.config.labels.labelling(rate_hz).classes,
+        )
 
     def window(self, rate_hz: float, part: Part) -> WindowSpec:  # noqa: ARG002
         """The same geometry in all parts."""
-        context = samples(self.context_s, rate_hz, "context_s")
-        self.labels.labelling(rate_hz)
-        stride = context if self.stride_s is None else samples(self.stride_s, rate_hz, "stride_s")
-        return WindowSpec(context, 0, stride)
+        context = samples(self.config.context_s, rate_hz, "context_s")
+        self.config.labels.labelling(rate_hz)
+        return WindowSpec(context, 0, stride_of(self.config.stride_s, rate_hz, context))
 
     def windows(self, recordings: Sequence[Recording], rate_hz: float, part: Part) -> Windows:
         """The windows whose class is known."""
         return LabelledWindows(
-            recordings, self.window(rate_hz, part), self.labels.labelling(rate_hz)
+            recordings, self.window(rate_hz, part), self.config.labels.labelling(rate_hz)
         )
 
     def check(self, spec: BackboneSpec, rate_hz: float, headed: bool = False) -> None:
@@ -196,9 +217,9 @@ class Classify(Task):
 
     def outputs(self, rate_hz: float, train: Windows | None = None) -> Outputs:
         """The classes, weighted by how rare they are in train where that is asked for."""
-        labelling = self.labels.labelling(rate_hz)
+        labelling = self.config.labels.labelling(rate_hz)
         weights: tuple[float, ...] = ()
-        if self.balanced and isinstance(train, LabelledWindows):
+        if self.config.class_weights == "balanced" and isinstance(train, LabelledWindows):
             count = np.maximum(train.classes_of.sum(0), 1)  # (K,)
             each = len(train) / count
             weights = tuple((each - 1 if labelling.multilabel else each / len(count)).tolist())
@@ -252,88 +273,12 @@ class Classify(Task):
         fitted = default_classifiers(windows)
         return {name: _plain(classifier) for name, classifier in fitted.items()}
 
-    def decided(self, predictor: Predictor, val: Windows, batch_size: int) -> Predictor:
+    def with_thresholds(self, predictor: Predictor, val: Windows, batch_size: int) -> Predictor:
         """With the thresholds of best balanced accuracy on validation; 0.5 without any."""
-        from tsfm_adapt.evaluation.class_errors import choose_threshold
-
         assert isinstance(val, LabelledWindows)
-        multilabel = val.labelling.multilabel
-        if len(val) == 0:
-            half = np.full(len(val.labelling.classes), 0.5)
-            return replace(predictor, thresholds=half)
-        probability, target, _ = self._rows(predictor, val, batch_size, lambda _: None)
-        return replace(predictor, thresholds=choose_threshold(probability, target, multilabel))
-
-    def score(
-        self, predictor: Predictor, windows: Windows, batch_size: int, tick: Callable[[int], None]
-    ) -> ClassErrors:
-        """Probabilities of every window, or of every recording, and what is decided from them."""
-        from tsfm_adapt.evaluation.class_errors import class_errors
-
-        assert isinstance(windows, LabelledWindows)
-        assert predictor.thresholds is not None
-        probability, target, subjects = self._rows(predictor, windows, batch_size, tick)
-        return class_errors(
-            probability,
-            target,
-            subjects,
-            windows.labelling.multilabel,
-            predictor.thresholds,
-            len(windows),
-        )
-
-    def summary(
-        self, errors: Mapping[str, ClassErrors], scale: Scale, rate_hz: float
-    ) -> dict[str, Any]:
-        """`models`, and what they are ranked by."""
-        from tsfm_adapt.evaluation.class_errors import summarise_classes
-
-        del scale
-        classes = self.labels.labelling(rate_hz).classes
-        return {
-            "models": {
-                name: summarise_classes(e, classes, by_subject=False) for name, e in errors.items()
-            },
-            "ranked_by": {"metric": self.metric, "better": self.better},
-            "rows": "recordings" if self.by_recording else "windows",
-        }
-
-    def verdict(
-        self, errors: Mapping[str, ClassErrors], scale: Scale, block: int, seed: int
-    ) -> dict[str, Any]:
-        """By the recipe's metric; see `statistics.class_verdict`."""
-        from tsfm_adapt.evaluation.verdict import class_verdict
-
-        del scale
-        return class_verdict(errors, self.metric, block, seed)
-
-    def headline(self, errors: ClassErrors, scale: Scale) -> float | None:
-        """By the recipe's metric."""
-        from tsfm_adapt.evaluation.class_errors import weighted
-
-        del scale
-        found = float(weighted(errors, self.metric, np.ones((1, len(errors.target))))[0])
-        return found if np.isfinite(found) else None
-
-    def block(self, windows: Windows) -> int:
-        """Recordings share no samples."""
-        return 1 if self.by_recording else windows.overlap
-
-    def kept(self, errors: ClassErrors) -> dict[str, NDArray[Any]]:
-        """All of it."""
-        return {one.name: np.array(getattr(errors, one.name)) for one in fields(errors)}
-
-    def pair(
-        self,
-        ours: Mapping[str, NDArray[Any]],
-        theirs: Mapping[str, NDArray[Any]],
-        mase: FloatArray,
-    ) -> Pair:
-        """By the recipe's metric."""
-        from tsfm_adapt.evaluation.verdict import class_pair
-
-        del mase
-        return class_pair(_restored(ours), _restored(theirs), self.metric)
+        rate_hz = val.recordings[0].rate_hz if val.recordings else 1.0
+        thresholds = self.scoring(rate_hz).thresholds(predictor, val, batch_size)
+        return replace(predictor, thresholds=thresholds)
 
     def table(
         self,
@@ -341,11 +286,11 @@ class Classify(Task):
         quantiles: FloatArray,
         units: Sequence[str],  # noqa: ARG002
     ) -> pyarrow.Table:
-        """See `predictions.labelled`."""
+        """See `evaluation.tables.labelled`."""
         from tsfm_adapt.evaluation.tables import labelled
 
         rate_hz = windows.recordings[0].rate_hz
-        return labelled(windows, quantiles, self.labels.labelling(rate_hz).classes)
+        return labelled(windows, quantiles, self.config.labels.labelling(rate_hz).classes)
 
     def predict(
         self,
@@ -363,7 +308,7 @@ class Classify(Task):
         spec = self.window(rate_hz, "test")
         if every_s is not None:
             spec = replace(spec, stride=samples(every_s, rate_hz, "every_s"))
-        labelling = self.labels.labelling(rate_hz)
+        labelling = self.config.labels.labelling(rate_hz)
         windows = Windows(recordings.recordings, spec)
         if isinstance(labelling, EventSpans):
             windows = LabelledWindows(recordings.recordings, spec, labelling)
@@ -372,35 +317,18 @@ class Classify(Task):
         ]
         return self.table(windows, np.concatenate(probabilities), units)
 
-    def _rows(
+    def examples(
         self,
-        predictor: Predictor,
-        windows: LabelledWindows,
-        batch_size: int,
-        tick: Callable[[int], None],
-    ) -> tuple[FloatArray, BoolArray, tuple[str, ...]]:
-        """Probabilities (W, K), classes (W, K) and subjects (W,) of what is scored."""
-        from tsfm_adapt.evaluation.class_errors import aggregated
+        windows: Windows,
+        units: Sequence[str],  # noqa: ARG002
+        predictions: pyarrow.Table,
+        title: str,
+    ) -> dict[str, Figure]:
+        """ROC, reliability and confusion of windows."""
+        from tsfm_adapt.plots.classes import class_pictures
 
-        pieces = []
-        for index in windows.batches(batch_size):
-            arrays = windows.gather(index)
-            pieces.append(predictor.predict(arrays, 0))
-            tick(len(arrays.subjects))
-        probability, target = np.concatenate(pieces), windows.classes_of
-        subjects = tuple(windows.subject_names[index] for index in windows.subjects)
-        if not self.by_recording:
-            return probability, target, subjects
-        return aggregated(probability, target, subjects, windows.recording)
-
-
-def _restored(kept: Mapping[str, NDArray[Any]]) -> ClassErrors:
-    """What `Classify.kept` was given."""
-    from tsfm_adapt.evaluation.class_errors import ClassErrors
-
-    plain = {name: kept[name].item() for name in ("multilabel", "n_windows")}
-    subjects = {"subjects": tuple(kept["subjects"].tolist())}
-    return ClassErrors(**{**kept, **plain, **subjects})
+        assert isinstance(windows, LabelledWindows)
+        return class_pictures(windows, predictions, title)
 
 
 def _plain(classifier: Classifier) -> Predictor:

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tsfm_adapt._util.durations import duration
 from tsfm_adapt.errors import RecipeError, closest
+from tsfm_adapt.evaluation.alarms import Event
+from tsfm_adapt.evaluation.base import Predictor
+from tsfm_adapt.evaluation.forecast_scoring import ForecastScoring
+from tsfm_adapt.evaluation.scores import Scores
 from tsfm_adapt.signals.windows import Windows, WindowSpec
 from tsfm_adapt.tasks.base import (
+    LORA_ON_CHRONOS2,
     Part,
-    Predictor,
-    Scale,
+    Proposed,
+    Sighting,
     Task,
     TaskConfig,
     check_context,
-    counted,
+    rounded,
     samples,
+    stride_of,
 )
 
 if TYPE_CHECKING:
     import pyarrow
+    from matplotlib.figure import Figure
 
     from tsfm_adapt.backbones.base import BackboneSpec
     from tsfm_adapt.baselines.forecasters import Baseline
-    from tsfm_adapt.evaluation.alarms import Event
-    from tsfm_adapt.evaluation.forecast_errors import ForecastErrors
     from tsfm_adapt.model import AdaptedModel
-    from tsfm_adapt.signals.recording import BoolArray, FloatArray, Recording, RecordingSet
+    from tsfm_adapt.signals.recording import FloatArray, IntArray, Recording, RecordingSet
     from tsfm_adapt.signals.windows import WindowArrays
 
 
@@ -94,50 +100,57 @@ class Config(TaskConfig):
 
     def build(self) -> Forecast:
         """The task with the recipe's values."""
-        return Forecast(
-            self.context_s,
-            self.horizon_s,
-            self.horizons_s,
-            self.stride_s,
-            self.min_context,
-            self.quantiles,
-            self.events,
-            self.false_alarms_a_day,
+        return Forecast(self)
+
+    @classmethod
+    def geometries(cls, lengths: IntArray, contexts: Sequence[int]) -> list[tuple[int, int]]:  # noqa: ARG003
+        """A horizon of an eighth of long contexts, a fourth of short ones."""
+        return [(context, context // (8 if context >= 192 else 4)) for context in contexts]
+
+    @classmethod
+    def proposed(cls, sighting: Sighting) -> Proposed:
+        """A forecast of all channels, by LoRA on Chronos-2."""
+        horizon_s = sighting.horizon / sighting.rate_hz
+        half_s = (sighting.horizon // 2) / sighting.rate_hz
+        share = sighting.context // sighting.horizon
+        channels = f"{sighting.channels} channel{'s' if sighting.channels != 1 else ''}"
+        return Proposed(
+            title=f"The next {duration(horizon_s)} of {channels}",
+            task={
+                "horizon_s": rounded(horizon_s),
+                "horizons_s": [rounded(half_s), rounded(horizon_s)],
+                "quantiles": [0.1, 0.5, 0.9],
+            },
+            reasons={"horizon_s": f"{sighting.horizon} samples, 1/{share} of the context"},
+            sections={
+                **LORA_ON_CHRONOS2,
+                "train": {"steps": 300, "batch_size": 32, "lr": 1.0e-3},
+                "evaluate": {"max_windows": 2000},
+            },
         )
 
 
 class Forecast(Task):
-    """Quantile forecasts, natively where the backbone is pretrained for them.
-
-    A (window, channel) pair is scored where its context holds at least `min_context` measured
-    values and its target at least one: the same pairs for every model.
-    """
+    """Quantile forecasts, natively where the backbone is pretrained for them."""
 
     name = "forecast"
 
-    def __init__(
-        self,
-        context_s: float,
-        horizon_s: float,
-        horizons_s: tuple[float, ...],
-        stride_s: float | None,
-        min_context: int,
-        quantiles: tuple[float, ...],
-        events: Mapping[str, Crossing] | None = None,
-        false_alarms_a_day: tuple[float, ...] = (),
-    ) -> None:
-        self.context_s = context_s
-        self.horizon_s = horizon_s
-        self.horizons_s = horizons_s
-        self.stride_s = stride_s
-        self.min_context = min_context
-        self.levels = quantiles
-        self.events = dict(events or {})
-        self.false_alarms_a_day = false_alarms_a_day
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.levels = config.quantiles
+
+    def scoring(self, rate_hz: float) -> ForecastScoring:
+        """Quantile scores over all steps and up to each shorter horizon, and alarms of events."""
+        return ForecastScoring(
+            min_context=self.config.min_context,
+            horizons={f"{s:g}": samples(s, rate_hz, "horizons_s") for s in self.config.horizons_s},
+            events=self._events(rate_hz),
+            false_alarms_a_day=self.config.false_alarms_a_day,
+        )
 
     def check_channels(self, channels: Sequence[str]) -> None:
         """Every event has its channel."""
-        for name, event in self.events.items():
+        for name, event in self.config.events.items():
             if event.channel not in channels:
                 raise RecipeError(
                     f"task.events.{name}: data.channels has no '{event.channel}'."
@@ -146,13 +159,13 @@ class Forecast(Task):
 
     def window(self, rate_hz: float, part: Part) -> WindowSpec:
         """Every sample starts a window in train; by default targets do not overlap elsewhere."""
-        horizon = samples(self.horizon_s, rate_hz, "horizon_s")
-        for shorter in self.horizons_s:
+        horizon = samples(self.config.horizon_s, rate_hz, "horizon_s")
+        for shorter in self.config.horizons_s:
             samples(shorter, rate_hz, "horizons_s")
         self._events(rate_hz)
-        context = samples(self.context_s, rate_hz, "context_s")
-        stride = horizon if self.stride_s is None else samples(self.stride_s, rate_hz, "stride_s")
-        return WindowSpec(context, horizon, 1 if part == "train" else stride, self.min_context)
+        context = samples(self.config.context_s, rate_hz, "context_s")
+        stride = 1 if part == "train" else stride_of(self.config.stride_s, rate_hz, horizon)
+        return WindowSpec(context, horizon, stride, self.config.min_context)
 
     def check(self, spec: BackboneSpec, rate_hz: float, headed: bool = False) -> None:
         """Needs a pretrained forecast head and a context that fits."""
@@ -188,107 +201,22 @@ class Forecast(Task):
         fitted = default_baselines(self.windows(recordings, rate_hz, "train"), season)
         return {name: _point(baseline) for name, baseline in fitted.items()}
 
-    def score(
-        self, predictor: Predictor, windows: Windows, batch_size: int, tick: Callable[[int], None]
-    ) -> ForecastErrors:
-        """Sufficient statistics of the errors, batch by batch; with events, alarm scores too."""
-        from tsfm_adapt.evaluation.alarms import AlarmErrors
-        from tsfm_adapt.evaluation.forecast_errors import concatenate, forecast_errors
-
-        pieces, alarms = [], []
-        for index in windows.batches(batch_size):
-            arrays = windows.gather(index)
-            assert arrays.target is not None
-            assert arrays.target_observed is not None
-            quantiles = predictor.predict(arrays, windows.spec.horizon)
-            pairs = counted(arrays, self.min_context)
-            pieces.append(
-                forecast_errors(
-                    quantiles,
-                    predictor.levels,
-                    arrays.target,
-                    arrays.target_observed,
-                    pairs,
-                    arrays.subjects,
-                )
-            )
-            alarms.append(self._alarms(arrays, quantiles, predictor.levels, pairs))
-            tick(len(arrays.subjects))
-        errors = concatenate(pieces)
-        if not self.events:
-            return errors
-        alarm, at_risk = np.concatenate(alarms, axis=2)  # (E, W)
-        return AlarmErrors(
-            **vars(errors), alarm=alarm.T, at_risk=at_risk.T.astype(bool), windows=windows
-        )
-
-    def summary(
-        self, errors: Mapping[str, ForecastErrors], scale: Scale, rate_hz: float
-    ) -> dict[str, Any]:
-        """`models` over the whole horizon, `horizons` (by seconds) over the listed ones.
-
-        With events, how they were warned of; see `tsfm_adapt.evaluation.alarms`.
-        """
-        from tsfm_adapt.evaluation.alarms import AlarmErrors, summarise_events
-        from tsfm_adapt.evaluation.forecast_errors import summarise
-
-        def over(steps: int | None) -> dict[str, Any]:
-            return {
-                name: summarise(e, scale.channels, scale.units, scale.mase, steps)
-                for name, e in errors.items()
-            }
-
-        summary: dict[str, Any] = {
-            "models": over(None),
-            "horizons": {
-                f"{s:g}": over(samples(s, rate_hz, "horizons_s")) for s in self.horizons_s
-            },
-        }
-        alarms = {name: e for name, e in errors.items() if isinstance(e, AlarmErrors)}
-        if alarms:
-            summary["events"] = summarise_events(
-                alarms,
-                self._events(rate_hz),
-                dict(zip(scale.channels, scale.units, strict=True)),
-                self.false_alarms_a_day,
-            )
-        return summary
-
-    def _alarms(
-        self,
-        arrays: WindowArrays,
-        quantiles: FloatArray,
-        levels: tuple[float, ...],
-        pairs: BoolArray,
-    ) -> FloatArray:
-        """Alarm scores, and who is at risk, of the events: (2, E, B)."""
-        found = np.empty((2, len(self.events), len(quantiles)))
-        for number, event in enumerate(self._events(arrays.rate_hz).values()):
-            c = arrays.channels.index(event.channel)
-            found[0, number] = event.score(quantiles[:, c], levels)
-            found[1, number] = event.at_risk(
-                arrays.values[:, c], arrays.observed[:, c], pairs[:, c]
-            )
-        return found
-
     def _events(self, rate_hz: float) -> dict[str, Event]:
         """The recipe's events, in samples."""
-        from tsfm_adapt.evaluation.alarms import Event
-
-        found = {}
-        for name, crossing in self.events.items():
+        events = {}
+        for name, crossing in self.config.events.items():
             below = crossing.below is not None
             limit = crossing.below if crossing.below is not None else crossing.above
             assert limit is not None
             length = crossing.for_s
             long = 1 if length is None else samples(length, rate_hz, f"events.{name}.for_s")
-            found[name] = Event(crossing.channel, limit, below, long)
-        return found
+            events[name] = Event(crossing.channel, limit, below, long)
+        return events
 
     def table(
         self, windows: Windows, quantiles: FloatArray, units: Sequence[str]
     ) -> pyarrow.Table:
-        """See `predictions.table`."""
+        """See `evaluation.tables.table`."""
         from tsfm_adapt.evaluation.tables import table
 
         return table(windows, quantiles, self.levels, units)
@@ -319,6 +247,32 @@ class Forecast(Task):
             for index in windows.batches(batch_size)
         ]
         return self.table(windows, np.concatenate(quantiles), units)
+
+    def examples(
+        self, windows: Windows, units: Sequence[str], predictions: pyarrow.Table, title: str
+    ) -> dict[str, Figure]:
+        """Some forecasts beside what happened."""
+        from tsfm_adapt.plots.forecasts import forecasts
+
+        return {"forecasts": forecasts(windows, units, predictions, title)}
+
+    def diagnostics(
+        self,
+        windows: Windows,
+        units: Sequence[str],
+        predictions: pyarrow.Table,
+        scores: Scores,
+        title: str,
+    ) -> dict[str, Figure]:
+        """Calibration, and the error by lead time."""
+        from tsfm_adapt.plots.calibration import calibration_curve
+        from tsfm_adapt.plots.forecasts import error_by_lead_time
+
+        best = scores.best_baseline()
+        return {
+            "calibration": calibration_curve(predictions, title),
+            "skill_by_lead_time": error_by_lead_time(scores.models, best, windows, units, title),
+        }
 
 
 def _point(baseline: Baseline) -> Predictor:

@@ -2,41 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from tsfm_adapt.errors import RecipeError
+from tsfm_adapt.evaluation.base import Predictor
+from tsfm_adapt.evaluation.gap_scoring import GapScoring
+from tsfm_adapt.evaluation.scores import Scores
 from tsfm_adapt.signals.missingness import HiddenWindows, Missingness, Pattern
 from tsfm_adapt.signals.windows import Windows, WindowSpec
 from tsfm_adapt.tasks.base import (
+    LORA_ON_CHRONOS2,
     Part,
-    Predictor,
-    Scale,
+    Proposed,
+    Sighting,
     Task,
     TaskConfig,
     check_context,
-    counted,
+    rounded,
     samples,
+    stride_of,
 )
 
 if TYPE_CHECKING:
     import pyarrow
+    from matplotlib.figure import Figure
     from torch import Tensor
 
     from tsfm_adapt.backbones.base import BackboneSpec
     from tsfm_adapt.baselines.imputers import Imputer
     from tsfm_adapt.batches import Batch
-    from tsfm_adapt.evaluation.forecast_errors import ForecastErrors
     from tsfm_adapt.forecasts import Forecast
     from tsfm_adapt.model import AdaptedModel, Estimate
-    from tsfm_adapt.signals.recording import BoolArray, FloatArray, Recording, RecordingSet
+    from tsfm_adapt.signals.recording import (
+        BoolArray,
+        FloatArray,
+        IntArray,
+        Recording,
+        RecordingSet,
+    )
     from tsfm_adapt.signals.windows import WindowArrays
 
 Route = Literal["auto", "native", "two_sided"]
+
+# The pretrained heads that each route can use.
+_NEEDED: Mapping[Route, tuple[str, ...]] = {
+    "native": ("impute",),
+    "two_sided": ("forecast",),
+    "auto": ("impute", "forecast"),
+}
 
 # The patterns whose pieces have a length of their own; the others take none.
 _OF_LENGTH = ("block", "subsequence", "patch")
@@ -115,14 +133,30 @@ class Config(TaskConfig):
 
     def build(self) -> Impute:
         """The task with the recipe's values."""
-        return Impute(
-            self.context_s,
-            self.missingness,
-            self.mask_seeds,
-            self.route,
-            self.stride_s,
-            self.min_context,
-            self.quantiles,
+        return Impute(self)
+
+    @classmethod
+    def geometries(cls, lengths: IntArray, contexts: Sequence[int]) -> list[tuple[int, int]]:  # noqa: ARG003
+        """Windows of every usual length."""
+        return [(context, 0) for context in contexts]
+
+    @classmethod
+    def proposed(cls, sighting: Sighting) -> Proposed:
+        """Gaps of two lengths in all channels at once, filled from both sides."""
+        gaps = sorted({max(1, sighting.context // 32), max(1, sighting.context // 8)})
+        lengths: list[JsonValue] = [rounded(gap / sighting.rate_hz) for gap in gaps]
+        return Proposed(
+            title=f"Gaps of {sighting.channels} channels filled",
+            task={
+                "missingness": [{"pattern": "block", "rate": 0.2, "lengths_s": lengths}],
+                "route": "two_sided",
+                "quantiles": [0.1, 0.5, 0.9],
+            },
+            sections={
+                **LORA_ON_CHRONOS2,
+                "train": {"steps": 100, "batch_size": 16, "lr": 1.0e-3, "val_windows": 60},
+                "evaluate": {"max_windows": 600},
+            },
         )
 
 
@@ -141,28 +175,23 @@ class Impute(Task):
 
     name = "impute"
 
-    def __init__(
-        self,
-        context_s: float,
-        missingness: tuple[Hiding, ...],
-        mask_seeds: int,
-        route: Route,
-        stride_s: float | None,
-        min_context: int,
-        quantiles: tuple[float, ...],
-    ) -> None:
-        self.context_s = context_s
-        self.missingness = missingness
-        self.mask_seeds = mask_seeds
-        self.route = route
-        self.stride_s = stride_s
-        self.min_context = min_context
-        self.levels = quantiles
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.levels = config.quantiles
+
+    def scoring(self, rate_hz: float) -> GapScoring:
+        """Scores at hidden values, over all masks and by pattern and length."""
+        return GapScoring(
+            min_context=self.config.min_context,
+            masks=self._masks(rate_hz),
+            seeds=self.config.mask_seeds,
+            route=self.config.route,
+        )
 
     def window(self, rate_hz: float, part: Part) -> WindowSpec:
         """Every sample starts a window in train; by default windows do not overlap elsewhere."""
-        context = samples(self.context_s, rate_hz, "context_s")
-        stride = context if self.stride_s is None else samples(self.stride_s, rate_hz, "stride_s")
+        context = samples(self.config.context_s, rate_hz, "context_s")
+        stride = 1 if part == "train" else stride_of(self.config.stride_s, rate_hz, context)
         for mask in self._masks(rate_hz).values():
             if not mask.fits(context):
                 raise RecipeError(
@@ -170,32 +199,29 @@ class Impute(Task):
                     f"({mask.pattern}, rate {mask.rate:g}) leave too little of the {context} of "
                     "task.context_s. Use a longer context, or a lower rate or length."
                 )
-        return WindowSpec(context, 0, 1 if part == "train" else stride, self.min_context)
+        return WindowSpec(context, 0, stride, self.config.min_context)
 
     def windows(self, recordings: Sequence[Recording], rate_hz: float, part: Part) -> Windows:
         """Every window under every mask."""
         kinds = self._masks(rate_hz).values()
-        masks = [replace(kind, seed=seed) for kind in kinds for seed in range(self.mask_seeds)]
+        seeds = range(self.config.mask_seeds)
+        masks = [replace(kind, seed=seed) for kind in kinds for seed in seeds]
         return HiddenWindows(recordings, self.window(rate_hz, part), masks)
 
     def check(self, spec: BackboneSpec, rate_hz: float, headed: bool = False) -> None:
         """Needs a context that fits, and a pretrained head for the route, or one of the recipe."""
-        if headed and self.route != "auto":
+        route = self.config.route
+        if headed and route != "auto":
             raise RecipeError(
-                f"task.route: {self.route} is a way to fill gaps without a head, but the recipe "
-                "has one, which fills them. Use route: auto, or leave the head out."
+                f"task.route: {route} is a way to fill gaps without a head, but the recipe has "
+                "one, which fills them. Use route: auto, or leave the head out."
             )
-        needed = {
-            "native": ("impute",),
-            "two_sided": ("forecast",),
-            "auto": ("impute", "forecast"),
-        }
-        if not headed and not spec.native_tasks.intersection(needed[self.route]):
+        if not headed and not spec.native_tasks.intersection(_NEEDED[route]):
             raise RecipeError(
-                f"task.route: {self.route} needs a head pretrained for "
-                f"{' or '.join(needed[self.route])}; {spec.name} has: "
-                f"{', '.join(sorted(spec.native_tasks)) or 'none'}. Use route: two_sided with a "
-                "backbone that forecasts, or route: native with moment or moirai."
+                f"task.route: {route} needs a head pretrained for {' or '.join(_NEEDED[route])}; "
+                f"{spec.name} has: {', '.join(sorted(spec.native_tasks)) or 'none'}. Use route: "
+                "two_sided with a backbone that forecasts, or route: native with one that "
+                "reconstructs (tsfm-adapt list backbones)."
             )
         check_context(spec, self.window(rate_hz, "test").context, rate_hz)
 
@@ -216,7 +242,7 @@ class Impute(Task):
         """Quantiles (B, C, Q, T) at the recipe's levels; what is visible is its own.
 
         Where windows have a target, gaps without a hidden value are not asked for. Without a head
-        that fills, channels that show nothing have NaN: `grounded` gives them their mean.
+        that fills, channels that show nothing have NaN: `with_fallback` gives them their mean.
         """
         import torch
 
@@ -241,7 +267,7 @@ class Impute(Task):
             filled: FloatArray = quantiles.cpu().numpy()
             return filled
 
-        return Predictor(predict, self.levels, headed=model.head is not None)
+        return Predictor(predict, self.levels, by_head=model.head is not None)
 
     def baselines(
         self,
@@ -255,7 +281,7 @@ class Impute(Task):
         windows = self.windows(recordings, rate_hz, "test")  # without overlap: no more to learn
         return {name: _point(imputer) for name, imputer in default_imputers(windows).items()}
 
-    def grounded(self, predictor: Predictor, recordings: Sequence[Recording]) -> Predictor:
+    def with_fallback(self, predictor: Predictor, recordings: Sequence[Recording]) -> Predictor:
         """With a channel's mean over the recordings where the model has no estimate."""
         from tsfm_adapt.baselines.forecasters import channel_means
 
@@ -269,69 +295,10 @@ class Impute(Task):
 
         return replace(predictor, predict=predict)
 
-    def score(
-        self, predictor: Predictor, windows: Windows, batch_size: int, tick: Callable[[int], None]
-    ) -> ForecastErrors:
-        """Sufficient statistics of the errors at hidden values, batch by batch."""
-        from tsfm_adapt.evaluation.forecast_errors import (
-            MaskedErrors,
-            concatenate,
-            forecast_errors,
-        )
-
-        pieces, masks = [], []
-        for index in windows.batches(batch_size):
-            arrays = windows.gather(index)
-            assert arrays.target is not None
-            assert arrays.target_observed is not None
-            assert arrays.mask is not None
-            pieces.append(
-                forecast_errors(
-                    predictor.predict(arrays, windows.spec.context),
-                    predictor.levels,
-                    arrays.target,
-                    arrays.target_observed,
-                    counted(arrays, self.min_context),
-                    arrays.subjects,
-                )
-            )
-            masks.append(arrays.mask)
-            tick(len(arrays.subjects))
-        every = vars(concatenate(pieces))
-        return MaskedErrors(**every, mask=np.concatenate(masks), headed=predictor.headed)
-
-    def summary(
-        self, errors: Mapping[str, ForecastErrors], scale: Scale, rate_hz: float
-    ) -> dict[str, Any]:
-        """`models` over all masks, `gaps` by pattern and length, and the masks themselves."""
-        from tsfm_adapt.evaluation.forecast_errors import MaskedErrors, summarise_filling
-
-        def over(kind: int | None) -> dict[str, Any]:
-            scores = {}
-            for name, e in errors.items():
-                assert isinstance(e, MaskedErrors)
-                some = e if kind is None else e.where(e.mask // self.mask_seeds == kind)
-                scores[name] = summarise_filling(
-                    some, scale.channels, scale.units, scale.mase, scale.deviation
-                )
-            return scores
-
-        kinds = self._masks(rate_hz)
-        headed = any(isinstance(e, MaskedErrors) and e.headed for e in errors.values())
-        return {
-            "models": over(None),
-            "gaps": {name: over(number) for number, name in enumerate(kinds)},
-            "missingness": {
-                "masks": {name: asdict(kind) | {"seed": None} for name, kind in kinds.items()},
-                "seeds": self.mask_seeds,
-                "route": "head" if headed else self.route,
-            },
-        }
-
     def table(
         self, windows: Windows, quantiles: FloatArray, units: Sequence[str]
     ) -> pyarrow.Table:
-        """See `predictions.hidden`."""
+        """See `evaluation.tables.hidden`."""
         from tsfm_adapt.evaluation.tables import hidden
 
         return hidden(windows, quantiles, self.levels, units)
@@ -344,7 +311,7 @@ class Impute(Task):
         batch_size: int,
         every_s: float | None,
     ) -> pyarrow.Table:
-        """The recordings with their gaps filled; see `predictions.filled`.
+        """The recordings with their gaps filled; see `evaluation.tables.filled`.
 
         Windows overlap by half, and a sample is estimated in the one that shows most on both of
         its sides. Recordings shorter than a window are left out.
@@ -365,11 +332,32 @@ class Impute(Task):
         estimates = [self._of_recording(predictor, r, context, batch_size) for r in whole]
         return filled(whole, estimates, self.levels, units)
 
+    def examples(
+        self, windows: Windows, units: Sequence[str], predictions: pyarrow.Table, title: str
+    ) -> dict[str, Figure]:
+        """Some filled gaps beside what was hidden."""
+        from tsfm_adapt.plots.gaps import gaps
+
+        return {"gaps": gaps(windows, units, predictions, title)}
+
+    def diagnostics(
+        self,
+        windows: Windows,  # noqa: ARG002
+        units: Sequence[str],  # noqa: ARG002
+        predictions: pyarrow.Table,
+        scores: Scores,  # noqa: ARG002
+        title: str,
+    ) -> dict[str, Figure]:
+        """Calibration."""
+        from tsfm_adapt.plots.calibration import calibration_curve
+
+        return {"calibration": calibration_curve(predictions, title)}
+
     def _of_recording(
         self, predictor: Predictor, recording: Recording, context: int, batch_size: int
     ) -> FloatArray:
         """Quantiles (C, Q, T) of a whole recording; NaN where a window shows too little."""
-        every = Windows([recording], WindowSpec(context, 0, 1, self.min_context))
+        every = Windows([recording], WindowSpec(context, 0, 1, self.config.min_context))
         step = max(1, context // 2)
         starts = np.unique([*range(0, len(every), step), len(every) - 1])
         windows = every.take(starts)
@@ -383,7 +371,7 @@ class Impute(Task):
             arrays = windows.gather(index)
             predicted = predictor.predict(arrays, context)
             estimated = np.isfinite(predicted).all((2, 3))  # (B, C)
-            founded = estimated & (arrays.observed.sum(-1) >= self.min_context)
+            founded = estimated & (arrays.observed.sum(-1) >= self.config.min_context)
             for row, start in enumerate(starts[index]):
                 at = slice(start, start + context)
                 centrality = sides * founded[row][:, None]  # (C, T)
@@ -402,12 +390,12 @@ class Impute(Task):
         return two_sided(model.forecast, batch, wanted, self.levels, patch)
 
     def _natively(self, model: AdaptedModel) -> bool:
-        return self.route != "two_sided" and "impute" in model.backbone.spec.native_tasks
+        return self.config.route != "two_sided" and "impute" in model.backbone.spec.native_tasks
 
     def _masks(self, rate_hz: float) -> dict[str, Missingness]:
         """The kinds of masks by name, seed 0."""
         found = {}
-        for hiding in self.missingness:
+        for hiding in self.config.missingness:
             lengths = [samples(s, rate_hz, "missingness.lengths_s") for s in hiding.lengths_s]
             for name, length in zip(_names(hiding), lengths or [1], strict=True):
                 found[name] = Missingness(hiding.pattern, hiding.rate, length)

@@ -7,10 +7,14 @@ from matplotlib.image import imread
 
 from tsfm_adapt.evaluation.forecast_errors import forecast_errors, summarise
 from tsfm_adapt.evaluation.tables import hidden, table, write
-from tsfm_adapt.plots.run import calibration, calibration_curve, draw, gaps
+from tsfm_adapt.evaluation.scores import Role, Scores
+from tsfm_adapt.plots.calibration import calibration, calibration_curve
+from tsfm_adapt.plots.gaps import gaps
+from tsfm_adapt.runs.pictures import draw
 from tsfm_adapt.signals.missingness import HiddenWindows, Missingness
 from tsfm_adapt.signals.recording import Recording
 from tsfm_adapt.signals.windows import Windows, WindowSpec
+from tsfm_adapt.tasks import forecast, impute
 
 LEVELS = (0.1, 0.5, 0.9)
 
@@ -29,6 +33,11 @@ def windows():
             Recording(subject, subject, values, ("HR", "RESP"), ("bpm", "1/min"), 1 / 60)
         )
     return Windows(recordings, WindowSpec(20, 10, 10))
+
+
+def scored(models):
+    """What pictures need of scores."""
+    return Scores.model_construct(synthetic=True, models=models, metric="mase")
 
 
 def predicted(windows):
@@ -87,8 +96,10 @@ def test_a_run_gets_four_pictures_that_show_something(tmp_path, windows):
     (tmp_path / "metrics.jsonl").write_text(
         '{"step": 0, "val_loss": 2.0}\n{"step": 1, "loss": 1.5, "lr": 0.1}\n'
     )
-    scores = {"synthetic": True, "models": {"adapted": model, "zero_shot": model, "ridge": model}}
-    draw(tmp_path, windows, ("bpm", "1/min"), scores)
+    named = {"adapted": Role.ADAPTED, "zero_shot": Role.ZERO_SHOT, "ridge": Role.BASELINE}
+    models = {name: model.model_copy(update={"role": role}) for name, role in named.items()}
+    task = forecast.Config(context_s=1200, horizon_s=600).build()
+    draw(tmp_path, task, windows, ("bpm", "1/min"), scored(models))
     pictures = sorted((tmp_path / "plots").iterdir())
     assert [path.stem for path in pictures] == [
         "calibration",
@@ -107,11 +118,13 @@ def test_a_run_that_fills_gaps_shows_them_and_no_lead_time(windows, tmp_path):
     band = np.array([-1.0, 0.0, 1.0], dtype=np.float32)[:, None]
     rows = hidden(some, arrays.target[:, :, None] + band, LEVELS, ("bpm", "1/min"))
     write(tmp_path / "predictions" / "test.parquet", rows)
-    draw(tmp_path, some, ("bpm", "1/min"), {"synthetic": True})
+    hiding = {"pattern": "block", "rate": 0.2, "lengths_s": [240]}
+    task = impute.Config(context_s=1200, missingness=[hiding]).build()
+    draw(tmp_path, task, some, ("bpm", "1/min"), scored({}))
     drawn = {path.stem for path in (tmp_path / "plots").iterdir()}
     assert drawn == {"gaps", "calibration"}
     assert imread(tmp_path / "plots" / "gaps.png").std() > 0.01
-    figure = gaps(some, ("bpm", "1/min"), rows, "test part")
+    figure = gaps(some, ("bpm", "1/min"), rows, "test set")
     panel = figure.axes[0]
     count = arrays.target_observed[0, 0].sum()
     assert count > 0
