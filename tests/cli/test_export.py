@@ -32,7 +32,8 @@ def trained_in(folder: Path, tree: dict[str, Any], smoke: bool = False) -> Path:
     from tsfm_adapt.recipe.schema import Recipe
     from tsfm_adapt.runs import lifecycle
 
-    return lifecycle.train(Recipe.model_validate(tree), folder, Progress(quiet=True), smoke).folder
+    recipe, quiet = Recipe.model_validate(tree), Progress(quiet=True)
+    return lifecycle.train(recipe, folder, quiet, smoke=smoke).folder
 
 
 def verdict(shown: bool, role: str = "zero_shot") -> dict[str, Any]:

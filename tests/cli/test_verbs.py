@@ -36,7 +36,7 @@ def test_train_ends_with_the_verdict_and_the_folder(
     outcome = cli("train", written(recipe))
     assert outcome.code == 0, outcome.err
     *_, verdict, last = outcome.out.splitlines()
-    assert verdict.startswith("adapted ")
+    assert verdict.startswith("adapted model against ")
     assert "zero-shot" in verdict
     assert "the best baseline" in verdict
     assert last.startswith("run: ")

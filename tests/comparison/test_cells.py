@@ -100,7 +100,7 @@ def test_a_name_that_does_not_exist_stops_before_anything_runs(recipe, backbones
 def test_every_model_is_scored_on_the_same_windows(compared):
     _, _, finished = compared
     scores = [Run(folder).scores for folder in finished.folders]
-    assert len({each["protocol"]["origins_sha256"] for each in scores}) == 1
+    assert len({each.protocol.origins_sha256 for each in scores}) == 1
     files = [paired.read(folder / "predictions" / "paired.npz") for folder in finished.folders]
     counts = {kept["count"].tobytes() for file in files for kept in file.models.values()}
     assert len(counts) == 1
@@ -125,11 +125,11 @@ def test_finished_runs_are_not_computed_again(recipe, compared, monkeypatch):
     folder, wanted, finished = compared
     trained = []
 
-    def train(recipe, *_):
+    def train(recipe, *_, **__):
         trained.append(recipe.backbone.name)
         raise TsfmAdaptError("not now")
 
-    monkeypatch.setattr(runs, "train", train)
+    monkeypatch.setattr(comparison, "train", train)
     monkeypatch.setattr(comparison, "score_baselines", lambda *_: pytest.fail("scored again"))
     again = comparison.run(recipe, wanted, folder, QUIET)
     assert again.folders == finished.folders
@@ -150,7 +150,7 @@ def test_processes_find_what_one_process_finds(recipe, compared, tmp_path):
         for folder in folders:
             for name, scores in Run(folder).scores.models.items():
                 key = (name, Run(folder).recipe.backbone.name, Run(folder).recipe.seed)
-                found[key] = scores["overall"]["mase"]
+                found[key] = scores.overall["mase"]
         return found
 
     assert len(overall(apart.folders)) > 2

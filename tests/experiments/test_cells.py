@@ -61,10 +61,10 @@ def test_a_bench_trains_once_and_scores_as_a_run_of_the_product_does(tmp_path, m
     assert grid.validate([cell()], losses, bench) == found == json.loads(losses.read_text())
 
     whole = lifecycle.train(recipe, tmp_path / "runs", Progress(quiet=True)).scores
-    mine, theirs = scores["models"]["model"], whole["models"]["adapted"]
-    assert mine["overall"] == theirs["overall"]
-    assert scores["origins_sha256"] == whole["protocol"]["origins_sha256"]
-    assert scores["trainable_parameters"] == whole["trainable_parameters"]
+    mine, theirs = scores["models"]["model"], whole.models["adapted"]
+    assert mine["overall"] == theirs.overall
+    assert scores["origins_sha256"] == whole.protocol.origins_sha256
+    assert scores["trainable_parameters"] == whole.costs.trainable_parameters
     absolute, count = bench.errors(scores).sums()
     by_channel = absolute.sum(0) / count.sum(0) / scores["mase_scale"]
     assert by_channel.mean() == pytest.approx(mine["overall"]["mase"], rel=1e-6)

@@ -55,9 +55,9 @@ def walk(samples, seed=0, around=80.0):
     return around + np.cumsum(np.random.default_rng(seed).normal(size=samples)).clip(-30, 30)
 
 
-def proposed(*items, kind=None):
+def proposed(*items, task=None):
     reader = given_items(*items)
-    return propose(look(reader), reader, kind)
+    return propose(look(reader), reader, task)
 
 
 def line_of(proposal, name):
@@ -236,12 +236,9 @@ def trials(count=30, samples=64, classes=3, **labels):
 
 def test_labelled_trials_are_classified():
     proposal = proposed(*trials())
-    assert (proposal.kind, proposal.classes, proposal.window.context) == (
-        "classify",
-        (0, 1, 2),
-        64,
-    )
-    assert proposed(*trials(), kind="forecast").kind == "forecast"
+    assert (proposal.task, proposal.window.context) == ("classify", 64)
+    assert proposal.written.task["labels"]["classes"] == [0, 1, 2]
+    assert proposed(*trials(), task="forecast").task == "forecast"
 
 
 def test_long_trials_are_slowed_until_they_fit():
@@ -263,7 +260,7 @@ def test_published_parts_are_kept():
 
 def test_to_classify_needs_a_label():
     with pytest.raises(DataError, match="no labels"):
-        proposed(recording(walk(500)), kind="classify")
+        proposed(recording(walk(500)), task="classify")
 
 
 def test_copies_under_two_names_are_told():

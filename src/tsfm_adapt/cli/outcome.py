@@ -23,11 +23,11 @@ def show(run: Run, as_json: bool) -> None:
     lines = [*_table(scores, shown), *_calibration(scores), *_events(scores), *_subgroups(scores)]
     for line in lines:
         print(line)
+    if (run.folder / "plots").is_dir():
+        print(f"pictures: {run.folder / 'plots'}")
     print()
     for sentence in scores.sentences:
         print(sentence)
-    if (run.folder / "plots").is_dir():
-        print(f"pictures: {run.folder / 'plots'}")
     print(f"run: {run.folder}")
 
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from tsfm_adapt._util import atomic
 from tsfm_adapt.backbones.base import non_commercial
-from tsfm_adapt.evaluation.conformal import Conformal
 from tsfm_adapt.errors import DataError, EnvironmentProblem, RecipeError
+from tsfm_adapt.evaluation.conformal import Conformal
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

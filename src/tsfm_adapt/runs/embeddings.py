@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tsfm_adapt._util import atomic
+from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.backbones.base import RANDOM
 from tsfm_adapt.errors import DataError, RecipeError
 from tsfm_adapt.heads._pooling import Pooling, pooled, resolved
 from tsfm_adapt.model import AdaptedModel, device_for
-from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.recipe.files import dumps, load, loads
 from tsfm_adapt.recipe.parts import PARTS, prepare
 from tsfm_adapt.recipe.schema import Recipe

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tsfm_adapt.backbones.base import TINY
-from tsfm_adapt.runs.bundle import Card
 from tsfm_adapt.evaluation.metric import METRICS
 from tsfm_adapt.evaluation.scores import CalibrationScores, Role, Scores
 from tsfm_adapt.recipe.schema import Recipe
+from tsfm_adapt.runs.bundle import Card
 
 # The columns of its table of scores.
 _SHOWN = tuple(METRICS[n] for n in ("mase", "wql", "auroc", "auprc", "balanced_accuracy"))

@@ -13,9 +13,7 @@ from tsfm_adapt.signals.windows import Windows
 from tsfm_adapt.tasks.base import Task
 
 
-def draw(
-    folder: Path, task: Task, windows: Windows, units: Sequence[str], scores: Scores
-) -> None:
+def draw(folder: Path, task: Task, windows: Windows, units: Sequence[str], scores: Scores) -> None:
     """Writes `plots/*.png` into a run's folder.
 
     Args:

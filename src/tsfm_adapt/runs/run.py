@@ -92,8 +92,8 @@ class Run:
             raw: the model's own quantiles, where the run could calibrate them.
 
         Returns:
-            The table of `evaluation.tables.table` for forecasts, of `evaluation.tables.filled` for filled
-            gaps, of `evaluation.tables.labelled` for classes.
+            What `table` of `evaluation.tables` gives for forecasts, `filled` for filled gaps,
+            `labelled` for classes.
 
         Raises:
             DataError: no recording is as long as the context, or the channels are others.

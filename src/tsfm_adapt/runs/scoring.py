@@ -184,9 +184,7 @@ def _recorded(
     return _Recorded(np.concatenate(values), errors)
 
 
-def _errors(
-    bench: _Bench, models: Mapping[str, _Rated], progress: Progress
-) -> dict[str, Errors]:
+def _errors(bench: _Bench, models: Mapping[str, _Rated], progress: Progress) -> dict[str, Errors]:
     """The errors of models on their test windows."""
     errors: dict[str, Errors] = {}
     total = sum(len(rated.test) for rated in models.values())
@@ -265,7 +263,7 @@ def _calibrated(
     """The calibration, fitted on validation windows, and what scores.json holds of it."""
     windows = main.val.evenly_spaced(_CALIBRATED)
     subjects = len(np.unique(windows.subjects))
-    about = CalibrationScores(windows=len(windows), subjects=subjects)
+    about = CalibrationScores(split="val", windows=len(windows), subjects=subjects)
     if reason := _too_few(bench, len(windows), subjects):
         return None, about.model_copy(update={"reason": reason})
     with progress.work("calibrate", len(windows)) as meter:
@@ -302,9 +300,7 @@ def _too_few(bench: _Bench, windows: int, subjects: int) -> str | None:
     return f"the validation split has windows of {subjects} subjects, {needed}"
 
 
-def _factors(
-    conformal: Conformal, channels: Sequence[str]
-) -> dict[str, dict[str, float | None]]:
+def _factors(conformal: Conformal, channels: Sequence[str]) -> dict[str, dict[str, float | None]]:
     return {
         channel: {
             f"{100 * nominal:g}": float(of[low]) if np.isfinite(of[low]) else None
