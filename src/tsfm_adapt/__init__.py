@@ -7,7 +7,7 @@ For notebooks: `load_backbone` and `zero_shot`, `Recipe`, `prepare`, `train` and
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from tsfm_adapt import plots as plots
