@@ -11,7 +11,7 @@ bin := .venv/bin
 stamp = .venv/.$(if $(wildcard .venv/.test.stamp),test,$(1)).stamp
 pip_install := $(bin)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help run test lint docs constraints
+.PHONY: help run test wheel lint docs constraints
 .NOTPARALLEL:
 
 help:  ## List the targets
@@ -23,6 +23,9 @@ run: $(call stamp,core)  ## Train the main recipe offline, print the verdict and
 test: .venv/.test.stamp  ## Gates, then all tests on two workers
 	$(gates)
 	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n 2
+
+wheel: .venv/.test.stamp  ## Build the wheel, install it into a clean environment, use it there
+	OMP_NUM_THREADS=1 $(bin)/python -m pytest -m slow tests/test_wheel.py
 
 lint: $(call stamp,lint)  ## Gates only: format, lint, types, import contracts
 	$(gates)
