@@ -21,6 +21,9 @@ from tsfm_adapt.recipe.files import load
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+REPORTS = sorted((ROOT / "experiments").glob("*/README.md"))
+ON_GITHUB = [*PAGES[:2], ROOT / "CHANGELOG.md", ROOT / "adapters/README.md", *REPORTS]
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 builds = pytest.mark.skipif(
@@ -32,6 +35,36 @@ builds = pytest.mark.skipif(
 def blocks(page):
     """The code of a page: language and text."""
     return FENCE.findall(page.read_text(encoding="utf-8"))
+
+
+def links(page):
+    """The links of a page to other pages, and their anchors; code is left out."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    found = [target for target in LINK.findall(text) if not re.match(r"[a-z]+:", target)]
+    return [target.partition("#")[::2] for target in found]
+
+
+def anchors(page):
+    """The headings of a page as the anchors that links name."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", h).strip().lower().replace(" ", "-") for h in headings}
+
+
+def python(page, folder):
+    """Runs the Python of a page in a folder that holds the repository's recipes and adapters."""
+    for name in ("adapters", "recipes"):
+        (folder / name).symlink_to(ROOT / name)
+    code = "\n".join(text for language, text in blocks(page) if language == "python")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=os.environ | {"MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def commands(page):
@@ -88,7 +121,7 @@ def site(tmp_path_factory):
 def test_the_site_builds_without_a_warning_and_has_every_page(site):
     for page in (ROOT / "docs").rglob("*.md"):
         assert (site / page.relative_to(ROOT / "docs").with_suffix(".html")).is_file(), page
-    for report in (ROOT / "experiments").glob("*/README.md"):
+    for report in REPORTS:
         assert (site / "experiments" / f"{report.parent.name}.html").is_file(), report
     assert not (site / "hooks").exists()
 
@@ -103,6 +136,33 @@ def test_no_page_fetches_anything_from_elsewhere(site):
         fetched = [address for address in loaded.addresses if address]
         assert fetched
         assert not [a for a in fetched if re.match(r"(?:\w+:)?//", a)], page
+
+
+@builds
+def test_the_first_page_has_the_picture_the_two_commands_and_a_search_box(site):
+    page = (site / "index.html").read_text(encoding="utf-8")
+    assert 'src="forecast.png"' in page
+    assert (site / "forecast.png").is_file()
+    assert "make run" in page
+    assert "make test" in page
+    assert 'data-md-component="search"' in page
+    # What the box needs on a page that was opened from a disk: an index as a script, and a worker
+    assert (site / "search/search_index.js").read_text(encoding="utf-8").startswith("var __index")
+    assert 'src="javascripts/iframe-worker.js"' in page
+    assert (site / "javascripts/iframe-worker.js").is_file()
+
+
+@builds
+def test_experiments_and_decisions_are_one_entry_each_with_a_page_that_lists_them(site):
+    top = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for folder in ("experiments", "decisions"):
+        assert len(re.findall(rf": {folder}$", top, re.MULTILINE)) == 1
+        listing = (site / f"{folder}.html").read_text(encoding="utf-8")
+        article = listing[listing.index("<article") : listing.index("</article")]
+        pages = sorted((site / folder).glob("*.html"))
+        assert len(pages) > 6
+        for page in pages:
+            assert f'href="{folder}/{page.name}"' in article
 
 
 @builds
@@ -128,9 +188,9 @@ def test_the_python_reference_shows_the_contracts(site):
 
 def test_every_adapter_is_explained():
     text = (ROOT / "docs/explanation/adapters.md").read_text(encoding="utf-8")
-    told = re.findall(r"^### (\w+)$", text, re.MULTILINE)
-    assert sorted(told) == sorted(names("adapter"))
-    for name in told:
+    sections = re.findall(r"^### (\w+)$", text, re.MULTILINE)
+    assert sorted(sections) == sorted(names("adapter"))
+    for name in sections:
         assert f"recipe.md#adapters-{name})" in text
 
 
@@ -144,6 +204,64 @@ def test_a_command_that_is_shown_is_one(words):
             assert (ROOT / word).is_file()
     if arguments.get("sets"):
         load(ROOT / "recipes/vitals_forecast.yaml", arguments["sets"])
+
+
+@pytest.mark.parametrize("page", ON_GITHUB, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_link_leads_to_a_file_and_a_heading_that_exist(page):
+    for path, anchor in links(page):
+        target = (page.parent / path) if path else page
+        assert target.exists(), path
+        if anchor:
+            assert anchor in anchors(target), f"{path}#{anchor}"
+
+
+def test_links_were_looked_at():
+    assert len(links(ROOT / "README.md")) > 20
+    assert ("docs/results.md", "") in links(ROOT / "README.md")
+
+
+def test_the_readme_is_short_and_its_recipe_is_the_main_one():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 160
+    (shown,) = [
+        yaml.safe_load(t) for language, t in blocks(ROOT / "README.md") if language == "yaml"
+    ]
+    main = yaml.safe_load((ROOT / "recipes/vitals_forecast.yaml").read_text(encoding="utf-8"))
+    del main["search"], main["task"]["events"]
+    assert shown == main
+
+
+def test_the_python_of_the_readme_runs(tmp_path):
+    python(ROOT / "README.md", tmp_path)
+    assert (tmp_path / "forecast.png").is_file()
+
+
+@pytest.mark.slow
+def test_the_python_of_the_how_to_runs(tmp_path):
+    python(ROOT / "docs/howto/python.md", tmp_path)
+    (run,) = (tmp_path / "runs").glob("*/*")
+    assert (run / "scores.json").is_file()
+
+
+def test_the_glossary_has_one_row_a_term_and_every_letter_of_a_shape():
+    text = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \*\*(.+?)\*\* \| (\w?) \| (.+) \|$", text, re.MULTILINE)
+    terms = [term for term, _, _ in rows]
+    assert len(terms) == len(set(terms)) > 30
+    assert {letter for _, letter, _ in rows} - {""} == set("BCTHPDQ")
+    assert [term for term, _, meaning in rows if not meaning.endswith(".")] == []
+    for page in ("README.md", "docs/index.md"):
+        assert "glossary.md)" in (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_the_architecture_names_every_room():
+    text = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
+    tree = text[text.index("src/tsfm_adapt/") : text.index("Rooms of one level")]
+    source = ROOT / "src/tsfm_adapt"
+    rooms = {f"{path.parent.name}/" for path in source.glob("*/__init__.py")}
+    modules = {path.stem for path in source.glob("*.py")} - {"__init__"}
+    listed = re.findall(r"^    (\S[\w/, ]*?)  ", tree, re.MULTILINE)
+    assert rooms | modules == {name for line in listed for name in line.split(", ")}
 
 
 def test_the_tutorial_shows_the_whole_way():

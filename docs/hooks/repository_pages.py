@@ -1,6 +1,7 @@
-"""Puts README, CONTRIBUTING and the reports of experiments on the site, from where they are.
+"""Puts CONTRIBUTING, CHANGELOG and the reports of experiments on the site, from where they are.
 
-Decisions are found in their folder too, so that a new one needs no line in mkdocs.yml.
+Decisions and experiments are found in their folders: a new one needs no line in mkdocs.yml.
+`<!-- pages: decisions -->` in a page becomes the list of decisions.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import posixpath
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -24,17 +26,38 @@ _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Fills the entries of folders with their pages."""
-    decisions = sorted(path.name for path in (ROOT / "docs/decisions").glob("*.md"))
-    pages = {
-        DECISIONS: [f"decisions/{name}" for name in decisions],
-        EXPERIMENTS: [page for page in sources().values() if page.startswith("experiments/")],
+    pages: dict[str, list[object]] = {
+        DECISIONS: ["decisions.md", *decisions()],
+        EXPERIMENTS: ["experiments.md", *(p for p in sources().values() if p.startswith("exp"))],
     }
     assert config.nav is not None
-    for entry in config.nav:
-        for title, content in entry.items() if isinstance(entry, dict) else ():
-            if isinstance(content, str) and content in pages:
-                entry[title] = pages[content]
+    fill(config.nav, pages)
     return config
+
+
+def fill(nav: list[Any], pages: Mapping[str, list[object]]) -> None:
+    """Puts pages in place of the names of folders, however deep they stand."""
+    for entry in nav:
+        for title, content in entry.items() if isinstance(entry, dict) else ():
+            if isinstance(content, list):
+                fill(content, pages)
+            elif content in pages:
+                entry[title] = pages[content]
+
+
+def decisions() -> list[str]:
+    """The pages of decisions, by number."""
+    return [f"decisions/{p.name}" for p in sorted((ROOT / "docs/decisions").glob("*.md"))]
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Writes the list of decisions where a page asks for it."""
+    lines = []
+    for place in decisions():
+        title = (ROOT / "docs" / place).read_text(encoding="utf-8").partition("\n")[0]
+        number, words = re.split(r"[:.] ", title.removeprefix("# "), maxsplit=1)
+        lines.append(f"- [{int(number):03}]({place}): {words[0].upper()}{words[1:]}")
+    return markdown.replace(f"<!-- pages: {DECISIONS} -->", "\n".join(lines))
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -56,8 +79,8 @@ def sources() -> dict[str, str]:
     """Files of the repository that are pages: their path, their place on the site."""
     reports = sorted((ROOT / "experiments").glob("*/README.md"))
     return {
-        "README.md": "overview.md",
         "CONTRIBUTING.md": "contributing.md",
+        "CHANGELOG.md": "changes.md",
         **{
             f"experiments/{p.parent.name}/README.md": f"experiments/{p.parent.name}.md"
             for p in reports
