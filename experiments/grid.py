@@ -102,7 +102,7 @@ def score(cells: Iterable[Cell], results: Path, folder: Path) -> list[str]:
 
 
 def validate(cells: Iterable[Cell], path: Path, bench: Bench) -> dict[str, Any]:
-    """The lowest validation loss of every cell; the test part is never looked at.
+    """The lowest validation loss of every cell; the test set is never looked at.
 
     Args:
         cells: with unique names; those that `path` holds are not run again.

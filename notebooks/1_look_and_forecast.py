@@ -35,7 +35,7 @@ real = "TSFM_ADAPT_DATA" in os.environ
 # ## From files to recordings
 #
 # A recipe says which channels are read, in which units, on which clock, what is implausible, and
-# who belongs to which part. Recipes are files; any value can be changed on the way in.
+# who belongs to which split. Recipes are files; any value can be changed on the way in.
 
 # %%
 if real:
@@ -119,8 +119,8 @@ errors |= {name: error(found, found["q0.5"]) for name, found in forecasts.items(
 pd.DataFrame(errors).T.round(2)
 
 # %% [markdown]
-# And the bands: how much of what was measured lies between the quantiles 0.1 and 0.9? A calibrated
-# model says 0.8. (A model that predicts points has no band: nan.)
+# And the prediction intervals: how much of what was measured lies between the quantiles 0.1 and 0.9? A calibrated
+# model says 0.8. (A model that predicts points has no interval: nan.)
 
 # %%
 def covered(table):

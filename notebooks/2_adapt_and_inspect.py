@@ -57,7 +57,7 @@ else:
     recipe = Recipe.load("../recipes/vitals_forecast.yaml", [*shared, *small])
 
 # %% [markdown]
-# `compare` trains each on the same windows and scores it once on the test part, beside the model as
+# `compare` trains each on the same windows and scores it once on the test set, beside the model as
 # it is and simple baselines. `gain` is in percent of the error, with its interval; the verdict is
 # after Holm's adjustment, and "not shown" means just that.
 

@@ -72,7 +72,7 @@ else:
 # %% [markdown]
 # ## A recipe for it
 #
-# Channels, units, a clock, a question. Subjects never cross from one part to another. (For a folder
+# Channels, units, a clock, a question. Subjects never cross from one split to another. (For a folder
 # of your own, `tsfm-adapt init FOLDER` looks at the files and proposes one.)
 
 # %%

@@ -70,8 +70,8 @@ CPU. Corpus, schedule, loss curve and scores are in `experiments/embedded_checkp
 
 ## Zero-shot scores on real recordings
 
-Test parts, scored once; nothing was changed after the first look at the fit parts. Median forecast, lower is better;
-ridge is fitted on the fit parts, the others need no fitting. {verdict}
+Test sets, scored once; nothing was changed after the first look at the fit splits. Median forecast, lower is better;
+ridge is fitted on the fit splits, the others need no fitting. {verdict}
 
 | protocol | windows | this | last value | mean of context | mean of last 15 | ridge |
 |---|---|---|---|---|---|---|

@@ -4,7 +4,7 @@ Run:   TSFM_ADAPT_DATA=... python experiments/first_results/run.py choose
        TSFM_ADAPT_DATA=... python experiments/first_results/run.py score
        python experiments/first_results/run.py table
 Needs: the recordings of the three recipes. `choose` looks at the validation part only and writes
-results/validation.json; `score` runs each winner once on the test part. Both skip what is done.
+results/validation.json; `score` runs each winner once on the test set. Both skip what is done.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Every adapter on every backbone: the laws that hold for all pairs, or the reason for a refusal.
 
-`python tests/adapters/test_grid.py` prints the table of the README.
+`python tests/adapters/test_grid.py` prints the table of the page of components.
 """
 
 import copy
@@ -20,7 +20,7 @@ from tsfm_adapt.errors import CannotMerge, RecipeError
 from tsfm_adapt.model import AdaptedModel
 from tsfm_adapt.runs import bundle
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs/reference/components.md"
 
 EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
 SMALL = {  # settings where the defaults are made for larger models
@@ -33,7 +33,7 @@ SMALL = {  # settings where the defaults are made for larger models
     "channel_mixer": {"width": 8, "heads": 2},
 }
 
-# Pairs that cannot be, with words that the refusal says and the README's table repeats.
+# Pairs that cannot be, with words that the refusal says and the page's table repeats.
 NO_BIAS = "is a bias"
 NO_INPUT_GRADIENT = "carry no gradient to it"
 REFUSED = {
@@ -146,8 +146,8 @@ def table():
     return "\n".join([*header, *rows, "", *notes]).strip()
 
 
-def test_the_table_of_the_readme_is_this_grid():
-    assert table() in README.read_text(encoding="utf-8")
+def test_the_table_of_the_page_is_this_grid():
+    assert table() in PAGE.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":
