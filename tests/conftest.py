@@ -12,7 +12,9 @@ import pytest
 
 pytest.register_assert_rewrite(
     "contracts.adapter",
-    "contracts.backbone",
+    "contracts.encoder",
+    "contracts.forecaster",
+    "contracts.reconstructor",
     "contracts.batch",
     "contracts.head",
     "contracts.reader",

@@ -181,7 +181,7 @@ def test_the_recipe_reference_has_every_component_and_the_command_line_every_ver
 @builds
 def test_the_python_reference_shows_the_contracts(site):
     models = (site / "reference/api/models.html").read_text(encoding="utf-8")
-    assert 'id="tsfm_adapt.backbones.base.Backbone.forecast"' in models
+    assert 'id="tsfm_adapt.backbones.base.Forecaster.forecast"' in models
     assert 'id="tsfm_adapt.adapters.base.Adapter.restore"' in models
     assert "(B, C, P, D); 0 where not observed" in models  # the comment behind a field
 

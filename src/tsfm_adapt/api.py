@@ -16,13 +16,11 @@ from tsfm_adapt.signals.recording import Recording, RecordingSet
 if TYPE_CHECKING:
     import pandas
 
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
     from tsfm_adapt.comparison.ranking import Against, Row
 
 
-def load_backbone(
-    name: str, checkpoint: str = "embedded", revision: str | None = None
-) -> Backbone:
+def load_backbone(name: str, checkpoint: str = "embedded", revision: str | None = None) -> Encoder:
     """A pretrained model in eval mode, float32, on the CPU.
 
     Args:
@@ -35,12 +33,12 @@ def load_backbone(
         EnvironmentProblem: a package is missing, or the Hub cannot be reached.
     """
     config = config_class("backbone", name)(name=name, checkpoint=checkpoint, revision=revision)
-    backbone: Backbone = config.build()
+    backbone: Encoder = config.build()
     return backbone
 
 
 def zero_shot(
-    backbone: Backbone,
+    backbone: Encoder,
     recordings: Sequence[Recording] | RecordingSet,
     *,
     context_s: float,

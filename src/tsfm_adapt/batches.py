@@ -47,6 +47,41 @@ class Batch:
         """What a model may see when it predicts."""
         return replace(self, target=None, target_observed=None)
 
+    def deviation(self) -> Tensor:
+        """Standard deviation (B, C) of each context over observed samples; 0 where none is."""
+        import torch
+
+        count = self.observed.sum(-1).clamp(min=1)
+        mean = torch.where(self.observed, self.values, 0.0).sum(-1) / count
+        centred = torch.where(self.observed, self.values - mean[..., None], 0.0)
+        return (centred.square().sum(-1) / count).sqrt()
+
+
+def context_batch(
+    values: Tensor, rate_hz: float, channels: tuple[str, ...], subjects: tuple[str, ...] = ()
+) -> Batch:
+    """Windows without a target, at an unknown time.
+
+    Args:
+        values: (B, C, T) in the data's units; NaN = not observed.
+        rate_hz: samples a second.
+        channels: C names.
+        subjects: B names, or none where no adapter needs them.
+    """
+    import torch
+
+    observed = ~torch.isnan(values)
+    return Batch(
+        values=torch.where(observed, values, 0.0),
+        observed=observed,
+        target=None,
+        target_observed=None,
+        start_s=values.new_full((values.shape[0],), torch.nan, dtype=torch.float64),
+        rate_hz=rate_hz,
+        channels=channels,
+        subjects=subjects,
+    )
+
 
 def collate(windows: WindowArrays) -> Batch:
     """Windows from `signals` as tensors; memory is shared, nothing is copied."""

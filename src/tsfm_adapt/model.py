@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from tsfm_adapt.adapters._mixing import moments
-from tsfm_adapt.adapters.base import Setting
-from tsfm_adapt.backbones.base import Encoded, ReconstructingBackbone, per_series
-from tsfm_adapt.batches import Batch
+from tsfm_adapt.adapters.base import (
+    Setting,
+    attach_adapters,
+    check_order,
+    freeze_unreached,
+    uses_native_loss,
+)
+from tsfm_adapt.backbones.base import (
+    Encoded,
+    per_series,
+    require_forecaster,
+    require_reconstructor,
+    weights_sha256,
+)
+from tsfm_adapt.batches import Batch, context_batch
 from tsfm_adapt.errors import RecipeError
-from tsfm_adapt.heads.base import ClassHead, FillingHead, ForecastHead, Head, Plan
+from tsfm_adapt.heads.base import (
+    ClassHead,
+    FillingHead,
+    ForecastHead,
+    Head,
+    Plan,
+    probe_encoder,
+)
+from tsfm_adapt.heads.base import Outputs as Outputs  # what tasks give a model
 
 if TYPE_CHECKING:
     from tsfm_adapt.adapters.base import Adapter
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
     from tsfm_adapt.forecasts import Forecast
     from tsfm_adapt.signals.windows import Windows
 
@@ -30,18 +49,6 @@ FLAT = 1e-3
 # A model's estimate of a batch's target, and which of the target it estimates: both in the
 # target's shape, for tasks other than forecasting.
 Estimate = Callable[["AdaptedModel", "Batch"], tuple["Forecast", Tensor]]
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What a head is asked for, and of how much; lengths in samples."""
-
-    context: int  # T
-    rate_hz: float
-    horizon: int = 0
-    classes: tuple[str, ...] = ()
-    multilabel: bool = False
-    class_weights: tuple[float, ...] = ()
 
 
 class AdaptedModel(nn.Module):
@@ -56,8 +63,7 @@ class AdaptedModel(nn.Module):
         deviation: (C,) each channel's standard deviation in train, data units; NaN = unknown.
         setting: what adapters of channels or subjects need to know.
         rates: each adapter's learning rate; None = the recipe's `train.lr`.
-        estimate: of the target, for the training loss; None = forecasts, and the backbone's own
-            loss where the adapters leave its forecast as it is.
+        estimate: of the target, for the training loss; None = forecasts.
         head: put on the encoder's tokens, after the adapters.
         outputs: what the head is asked for; None without a head.
         head_rate: the head's learning rate; None = the recipe's `train.lr`.
@@ -67,10 +73,11 @@ class AdaptedModel(nn.Module):
     """
 
     deviation: Tensor
+    module_of_head: nn.Module | None  # of `head`, under the name that saved weights have
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Encoder,
         adapters: Sequence[Adapter] = (),
         deviation: Tensor | None = None,
         *,
@@ -82,57 +89,29 @@ class AdaptedModel(nn.Module):
         head_rate: float | None = None,
     ) -> None:
         super().__init__()
-        self._estimate = estimate
+        check_order(adapters)
         self.base_sha256 = weights_sha256(backbone.network)
-        backbone.network.requires_grad_(False)
-        injecting = [adapter.name for adapter in adapters if adapter.injects]
-        if len(injecting) > 1:
-            raise RecipeError(
-                f"adapters: {' and '.join(injecting)} both take the place of the same layers. "
-                "Keep one of them."
-            )
-        _check_order(adapters)
-        self.setting = setting or Setting()
-        given = self.setting.channels
-        for adapter in adapters:
-            given = adapter.encoded(given)
-        self.setting = replace(self.setting, in_place=given)
-        rate_of: dict[int, float | None] = {}  # by id of the parameter
-        own_rates = rates or [None] * len(adapters)
-        pairs = zip(adapters, own_rates, strict=True)
-        trained_by: dict[int, Adapter] = {}
-        for adapter, rate in sorted(pairs, key=lambda pair: not pair[0].injects):
-            backbone.network.requires_grad_(False)  # what is on after `attach` is this adapter's
-            adapter.attach(backbone, self.setting)
-            own = {} if adapter.module is None else dict(adapter.module.named_parameters())
-            named = {**own, **dict(backbone.network.named_parameters())}
-            switched_on = {name: p for name, p in named.items() if p.requires_grad}
-            shared = [name for name, p in switched_on.items() if id(p) in trained_by]
-            if shared:
-                other = trained_by[id(switched_on[shared[0]])]
-                raise RecipeError(
-                    f"adapters: {other.name} and {adapter.name} both train {len(shared)} tensors, "
-                    f"first {shared[0]}. Keep one of them, or restrict them to different layers."
-                )
-            for parameter in switched_on.values():
-                trained_by[id(parameter)] = adapter
-                rate_of[id(parameter)] = rate
-        for parameter in backbone.network.parameters():
-            parameter.requires_grad_(id(parameter) in trained_by)
+        self.setting = (setting or Setting()).after(adapters)
+        trained_by = attach_adapters(backbone, adapters, self.setting)
         self.backbone = backbone
         self.adapters = tuple(adapters)
+        self.head = head
+        self._estimate = estimate
         self.network = backbone.network
         self.modules_of_adapters = nn.ModuleList(a.module for a in adapters if a.module)
-        self.head = head
-        if head is not None:
-            assert outputs is not None
-            self._attach(head, outputs, trained_by)
-            rate_of |= {id(p): head_rate for p in head.module.parameters()}
+        self.register_module("module_of_head", None)
         self.register_buffer(
             "deviation", torch.zeros(0) if deviation is None else deviation, persistent=False
         )
-        self._rates = {name: rate_of[id(p)] for name, p in self.trainable().items()}
-        if adapters and head is None and not self.trainable():
+        if head is not None:
+            assert outputs is not None
+            self._attach_head(head, outputs, trained_by)
+        rate_of = dict(zip(map(id, adapters), rates or [None] * len(adapters), strict=True))
+        self._rates = {
+            name: rate_of[id(trained_by[id(p)])] if id(p) in trained_by else head_rate
+            for name, p in self.trainable().items()
+        }
+        if adapters and head is None and not self._rates:
             names = ", ".join(adapter.name for adapter in adapters)
             raise RecipeError(
                 f"adapters: [{names}] trains zero parameters of {backbone.spec.name}. "
@@ -162,16 +141,27 @@ class AdaptedModel(nn.Module):
     def fitted(self) -> dict[str, Tensor]:
         """What was fitted on train, by name: buffers of the adapters, each channel's deviation."""
         buffers = dict(self.modules_of_adapters.named_buffers(prefix="modules_of_adapters"))
-        if self.head is not None:
+        if self.module_of_head is not None:
             buffers |= dict(self.module_of_head.named_buffers(prefix="module_of_head"))
         return {"deviation": self.deviation, **buffers}
+
+    def tensors_before_head(self) -> dict[str, Tensor]:
+        """All parameters and buffers that a head's features may depend on, by name."""
+        tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        if self.module_of_head is None:
+            return tensors
+        head = {
+            *map(id, self.module_of_head.parameters()),
+            *map(id, self.module_of_head.buffers()),
+        }
+        return {name: tensor for name, tensor in tensors.items() if id(tensor) not in head}
 
     @property
     def frozen_before_head(self) -> bool:
         """Whether a head reads what no training changes, so that it may be computed once."""
-        return self.head is not None and all(
-            name.startswith("module_of_head.") for name in self.trainable()
-        )
+        if self.head is None:
+            return False
+        return not any(tensor.requires_grad for tensor in self.tensors_before_head().values())
 
     def train(self, mode: bool = True) -> AdaptedModel:
         """Training mode, without dropout where nothing before the head trains."""
@@ -215,47 +205,47 @@ class AdaptedModel(nn.Module):
             self.adapters[int(position)].load_state(state)
 
     def forward(self, batch: Batch) -> Tensor:
-        """The loss of a batch, a scalar; penalties of adapters are part of it in training mode."""
+        """The loss of a batch, a scalar; penalties of adapters are part of it in training mode.
+
+        Raises:
+            RecipeError: there is no head, and the backbone has no loss of its own.
+        """
         if isinstance(self.head, ClassHead):
-            assert batch.target is not None
-            stages, seen = self._signalled(batch.without_target())
-            logits = self.head.logits(self._features(self.head, seen))
-            return self.head.loss(logits, batch.target) + self._penalty(stages)
+            return self._loss_of_classes(self.head, batch)
         batch = self._without_flat(batch)
         stages, seen = self._signalled(batch)
         penalty = self._penalty(stages)
-        plain = not any(a.changes_channels or a.corrects_forecast for a in self.adapters)
-        if plain and self._estimate is None and self.head is None:
-            return self.backbone.loss(seen, self) + penalty
-        assert batch.target is not None
-        assert batch.target_observed is not None
-        learned = batch.target_observed
-        if self._estimate is None:
-            forecast = self._forecast(seen.without_target(), batch.target.shape[-1])
-            restored = self._restored(forecast, stages)
-        else:
-            restored, estimated = self._estimate(self, batch)
-            learned = learned & estimated
-        scale = self._scale(batch).clamp(min=1e-6)
-        return restored.loss(batch.target, learned, scale[..., None]) + penalty
+        if uses_native_loss(
+            self.adapters, headed=self.head is not None, estimated=self._estimate is not None
+        ):
+            backbone = require_forecaster(self.backbone, "a training loss without a head")
+            return backbone.loss(seen, self) + penalty
+        return self._loss_of_estimate(batch, stages, seen) + penalty
 
     def forecast(self, batch: Batch, steps: int) -> Forecast:
-        """The forecast of the next `steps` samples, data units; the target is not looked at."""
+        """The forecast of the next `steps` samples, data units; the target is not looked at.
+
+        Raises:
+            RecipeError: there is no head, and the backbone has none that forecasts.
+        """
         stages, seen = self._signalled(batch.without_target())
         return self._restored(self._forecast(seen, steps), stages)
 
     def reconstruct(self, batch: Batch) -> Forecast:
-        """A head's estimate of every context sample, from the observed ones.
+        """The estimate of every context sample from the observed ones, data units.
 
-        The backbone's own where the model has no other.
+        By the head, or by the backbone's own where the model has none that reconstructs.
+
+        Raises:
+            RecipeError: there is no head, and the backbone has none that reconstructs.
         """
         stages, seen = self._signalled(batch.without_target())
         if isinstance(self.head, FillingHead):
             filled = self.head.reconstruct(self._features(self.head, seen), seen)
         else:
-            assert isinstance(self.backbone, ReconstructingBackbone)
+            backbone = require_reconstructor(self.backbone, "a reconstruction without a head")
             nothing = torch.zeros_like(seen.observed)  # beyond what is not observed
-            filled = self.backbone.reconstruct(seen, nothing, self)
+            filled = backbone.reconstruct(seen, nothing, self)
         return self._restored(filled, stages)
 
     def encode(self, batch: Batch) -> Encoded:
@@ -290,69 +280,69 @@ class AdaptedModel(nn.Module):
             tokens = adapter.tokens(tokens, layer)
         return tokens
 
-    def _attach(self, head: Head, outputs: Outputs, trained_by: Mapping[int, Adapter]) -> None:
-        """Attaches the head, and freezes what an adapter trains outside the encoder.
-
-        One window of noise goes through the encoder: it shows the tokens' shape, and what of the
-        adapters the tokens depend on.
-        """
+    def _attach_head(
+        self, head: Head, outputs: Outputs, trained_by: Mapping[int, Adapter]
+    ) -> None:
+        """Freezes what adapters train outside the encoder, then attaches the head."""
+        channels, subjects = self.setting.channels, self.setting.subjects[:1] or ("",)
         device = next(self.network.parameters()).device
-        channels = self.setting.channels
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            self.eval()
+        with torch.random.fork_rng(devices=[]):
             noise = torch.randn(1, len(channels), outputs.context, device=device)
-            window = Batch(
-                values=noise,
-                observed=torch.ones_like(noise, dtype=torch.bool),
-                target=None,
-                target_observed=None,
-                start_s=torch.full((1,), torch.nan, dtype=torch.float64, device=device),
-                rate_hz=outputs.rate_hz,
-                channels=channels,
-                subjects=self.setting.subjects[:1] or ("",),
-            )
-            tokens = self.encode(window).tokens
-            trained = self.trainable()
-            gradients: Sequence[Tensor | None] = [None] * len(trained)
-            if trained and tokens.requires_grad:
-                gradients = torch.autograd.grad(
-                    tokens.sum(), list(trained.values()), allow_unused=True
-                )
-        restores = not isinstance(head, ClassHead)  # adapters act on what these say, too
-        reached: dict[int, int] = {}  # adapter: tensors that the tokens or the loss depend on
-        for parameter, gradient in zip(trained.values(), gradients, strict=True):
-            adapter = trained_by[id(parameter)]
-            later = restores and (adapter.corrects_forecast or adapter.changes_channels)
-            learns = later or gradient is not None
-            reached[id(adapter)] = reached.get(id(adapter), 0) + learns
-            parameter.requires_grad_(learns)
-        for adapter in self.adapters:
-            # One that changes channels may do so by what is fitted alone.
-            if reached.get(id(adapter)) == 0 and not adapter.changes_channels:
+            window = context_batch(noise, outputs.rate_hz, channels, subjects)
+            probe = probe_encoder(self.eval().encode, window, self.trainable())
+        idle = freeze_unreached(
+            self.trainable(), probe.reached, trained_by, restores=not isinstance(head, ClassHead)
+        )
+        for adapter in idle:
+            if not adapter.changes_channels:  # which may be done by what is fitted alone
                 raise RecipeError(
                     f"adapters: {adapter.name} trains nothing that the tokens of "
                     f"{self.backbone.spec.name}'s encoder depend on, and head {head.name} reads "
                     "those. Leave it out, or choose sites in the encoder."
                 )
-        _, encoded, number, width = tokens.shape
-        plan = Plan(
-            channels=encoded,
-            tokens=number,
-            width=width,
-            patch=self.backbone.spec.patch,
-            causal=self.backbone.spec.causal,
+        plan = Plan.of(
+            outputs,
+            probe.shape,
+            self.backbone.spec,
             data_channels=len(channels),
             base_sha256=self.base_sha256,
-            **{name: value for name, value in asdict(outputs).items() if name != "rate_hz"},
         )
         head.attach(plan, device)
         self.module_of_head = head.module
+
+    def _loss_of_classes(self, head: ClassHead, batch: Batch) -> Tensor:
+        """The head's loss of a batch whose target are classes."""
+        assert batch.target is not None
+        stages, seen = self._signalled(batch.without_target())
+        logits = head.logits(self._features(head, seen))
+        return head.loss(logits, batch.target) + self._penalty(stages)
+
+    def _loss_of_estimate(self, batch: Batch, stages: Sequence[Batch], seen: Batch) -> Tensor:
+        """The loss of the task's estimate of the target, errors divided by `_scale`.
+
+        Args:
+            batch: in the data's channels.
+            stages: the batches that each adapter's `signal` was given.
+            seen: the batch as the adapters changed it.
+        """
+        assert batch.target is not None
+        assert batch.target_observed is not None
+        learned = batch.target_observed
+        if self._estimate is None:
+            forecast = self._forecast(seen.without_target(), batch.target.shape[-1])
+            restored = self._restored(forecast, stages)
+        else:
+            restored, estimated = self._estimate(self, batch)
+            learned = learned & estimated
+        scale = self._scale(batch).clamp(min=1e-6)
+        return restored.loss(batch.target, learned, scale[..., None])
 
     def _forecast(self, seen: Batch, steps: int) -> Forecast:
         """The head's forecast of a batch as the adapters changed it."""
         if isinstance(self.head, ForecastHead):
             return self.head.forecast(self._features(self.head, seen), seen, steps)
-        return self.backbone.forecast(seen, steps, self)
+        backbone = require_forecaster(self.backbone, "a forecast without a head")
+        return backbone.forecast(seen, steps, self)
 
     def _features(self, head: Head, seen: Batch) -> Tensor:
         """The head's features of a batch as the adapters changed it."""
@@ -394,7 +384,7 @@ class AdaptedModel(nn.Module):
 
         A head that fills learns of channels that show nothing too; theirs is that of train.
         """
-        shown = _deviation(batch.values, batch.observed)
+        shown = batch.deviation()
         if not isinstance(self.head, FillingHead) or not self.deviation.numel():
             return shown
         known = torch.nan_to_num(self.deviation, nan=0.0)
@@ -408,39 +398,3 @@ def device_for(accelerator: str) -> torch.device:
     if accelerator in ("auto", "mps") and torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
-
-
-def weights_sha256(network: nn.Module) -> str:
-    """Hash over names, shapes and bytes of all weights; equal for equal weights in any file."""
-    digest = sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        if not tensor.is_meta:
-            contiguous = tensor.detach().cpu().contiguous()
-            digest.update(contiguous.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _check_order(adapters: Sequence[Adapter]) -> None:
-    """Stops where an adapter of the data's channels would meet others.
-
-    Raises:
-        RecipeError: an adapter stands behind one that changes the channels.
-    """
-    changing = None
-    for adapter in adapters:
-        if changing and (adapter.changes_channels or adapter.corrects_forecast):
-            raise RecipeError(
-                f"adapters: {adapter.name} works on the data's channels and stands behind "
-                f"{changing}, which puts others in their place. "
-                + ("Keep one of them." if adapter.changes_channels else "Put it before.")
-            )
-        changing = adapter.name if adapter.changes_channels else changing
-
-
-def _deviation(values: Tensor, observed: Tensor) -> Tensor:
-    """Standard deviation (B, C) over observed samples; 0 where none is."""
-    count = observed.sum(-1).clamp(min=1)
-    mean = torch.where(observed, values, 0.0).sum(-1) / count
-    centred = torch.where(observed, values - mean[..., None], 0.0)
-    return (centred.square().sum(-1) / count).sqrt()

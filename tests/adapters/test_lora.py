@@ -11,7 +11,7 @@ from contracts.adapter import AdapterContract, quantiles, train
 from contracts.batch import LEVELS, assert_near, random_batch, roughened
 from tsfm_adapt.adapters import lora
 from tsfm_adapt.adapters.base import Setting
-from tsfm_adapt.backbones.base import Backbone
+from tsfm_adapt.backbones.base import Encoder
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.components import component, names
 from tsfm_adapt.errors import RecipeError
@@ -91,7 +91,7 @@ def backbone_class(name):
     """The class that a component file is for."""
     module = importlib.import_module(f"tsfm_adapt.backbones.{name}")
     classes = [member for member in vars(module).values() if isinstance(member, type)]
-    (found,) = (c for c in classes if issubclass(c, Backbone) and c.__module__ == module.__name__)
+    (found,) = (c for c in classes if issubclass(c, Encoder) and c.__module__ == module.__name__)
     return found
 
 

@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from contracts.backbone import BackboneContract
 from contracts.batch import outputs, random_batch, roughened
 from contracts.checkpoint import CheckpointContract, copied
+from contracts.forecaster import ForecasterContract
 from contracts.through import Acting
 from tsfm_adapt.adapters import lora
 from tsfm_adapt.backbones.chronos2 import Chronos2, Config
@@ -14,7 +14,7 @@ from tsfm_adapt.model import AdaptedModel
 EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
 
 
-class TestChronos2(BackboneContract):
+class TestChronos2(ForecasterContract):
     backbone_class = Chronos2
     beyond_one_pass = 150  # tiny predicts 64 steps a pass
 
@@ -63,7 +63,7 @@ def chronos2(group_attention):
     return Chronos2(roughened(Chronos2.tiny()).model, "tiny", group_attention)
 
 
-class TestBlockwise(BackboneContract):
+class TestBlockwise(ForecasterContract):
     """Every law holds for group attention computed window by window."""
 
     backbone_class = Chronos2

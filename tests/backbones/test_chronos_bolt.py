@@ -6,9 +6,9 @@ import torch
 from safetensors.torch import save_file
 
 from contracts.adapter import AdapterContract, train
-from contracts.backbone import BackboneContract
 from contracts.batch import random_batch, roughened
 from contracts.checkpoint import CheckpointContract
+from contracts.forecaster import ForecasterContract
 from contracts.through import Acting
 from tsfm_adapt.adapters import lora
 from tsfm_adapt.backbones.chronos_bolt import ChronosBolt, Config
@@ -23,7 +23,7 @@ INERT = re.compile(
 )
 
 
-class TestChronosBolt(BackboneContract):
+class TestChronosBolt(ForecasterContract):
     backbone_class = ChronosBolt
     beyond_one_pass = 150  # tiny predicts 64 steps a pass
 

@@ -7,7 +7,6 @@ import torch
 from safetensors.torch import save_file
 
 from contracts.adapter import AdapterContract, train
-from contracts.backbone import BackboneContract
 from contracts.batch import (
     LEVELS,
     assert_near,
@@ -16,6 +15,7 @@ from contracts.batch import (
     select,
 )
 from contracts.checkpoint import LEFT_OUT, CheckpointContract, copied
+from contracts.forecaster import ForecasterContract
 from contracts.through import Acting
 from tsfm_adapt.adapters import lora
 from tsfm_adapt.backbones.chronos_t5 import ChronosT5, Config
@@ -36,13 +36,13 @@ def drawn(backbone, batch, steps):
     return backbone.forecast(batch, steps)
 
 
-class TokenContract(BackboneContract):
+class TokenContract(ForecasterContract):
     """The laws of the contract that tokens obey, however the forecast is made."""
 
     backbone_class = ChronosT5
     beyond_one_pass = 60  # tiny predicts 24 steps a pass
 
-    def test_the_forecast_follows_an_affine_change_of_units(self, backbone):
+    def test_outputs_follow_an_affine_change_of_units(self, backbone):
         """Of the factor only: a level is part of the mean absolute value that scales.
 
         Powers of two are exact; other factors may round a sample into the next bin.

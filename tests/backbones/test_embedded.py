@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from contracts.batch import LEVELS, random_batch
-from tsfm_adapt.backbones.base import locate
+from tsfm_adapt.backbones._checkpoints import locate
 from tsfm_adapt.backbones.embedded import FOLDER as EMBEDDED
 from tsfm_adapt.components import component, config_class, names
 from tsfm_adapt.errors import RecipeError

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from contracts.adapter import AdapterContract
-from contracts.backbone import BackboneContract
 from contracts.batch import LEVELS, assert_near, assert_same, outputs, random_batch, roughened
 from contracts.checkpoint import CheckpointContract, copied
+from contracts.forecaster import ForecasterContract
 from contracts.through import Acting, difference
 from tsfm_adapt.adapters import lora
 from tsfm_adapt.backbones import lag_llama
@@ -48,12 +48,12 @@ def forecast(backbone, batch, steps=20, seed=0, through=None):
     return backbone.forecast(batch, steps, *([through] if through else []))
 
 
-class TestLagLlama(BackboneContract):
+class TestLagLlama(ForecasterContract):
     backbone_class = LagLlama
     beyond_one_pass = 50  # tiny predicts 24 steps a pass
 
     @pytest.mark.parametrize(("factor", "shift"), [(0.01, -7.0), (3.0, 0.5), (100.0, 10.0)])
-    def test_the_forecast_follows_an_affine_change_of_units(self, backbone, factor, shift):
+    def test_outputs_follow_an_affine_change_of_units(self, backbone, factor, shift):
         """All but what level and scale say as inputs of their own does, draw by draw."""
         blind = copy.deepcopy(backbone)
         with torch.no_grad():

@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file
 
 from contracts.adapter import AdapterContract, train
-from contracts.backbone import BackboneContract, ReconstructContract
 from contracts.batch import (
     LEVELS,
     assert_near,
@@ -22,6 +21,8 @@ from contracts.batch import (
     select,
 )
 from contracts.checkpoint import LEFT_OUT, CheckpointContract, copied
+from contracts.forecaster import ForecasterContract
+from contracts.reconstructor import ReconstructorContract
 from contracts.through import Acting, difference
 from tsfm_adapt.adapters import lora
 from tsfm_adapt.backbones._packing import Context, Scaling
@@ -34,7 +35,7 @@ EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
 NARROW = re.compile(r"model\.param_proj\.proj\.components\.1\.loc\.(weight|bias)")
 
 
-class TestMoirai(ReconstructContract, BackboneContract):
+class TestMoirai(ReconstructorContract, ForecasterContract):
     backbone_class = Moirai
     beyond_one_pass = 300  # one pass has no end; this is beyond the positions of pretraining
 

@@ -6,9 +6,9 @@ import torch
 from safetensors.torch import load_file
 
 from contracts.adapter import AdapterContract, train
-from contracts.backbone import BackboneContract
 from contracts.batch import assert_near, assert_same, random_batch, roughened, select
 from contracts.checkpoint import CheckpointContract, copied
+from contracts.forecaster import ForecasterContract
 from contracts.through import Acting
 from tsfm_adapt.adapters import lora
 from tsfm_adapt.backbones.moirai2 import Config, Moirai2
@@ -18,7 +18,7 @@ from tsfm_adapt.model import AdaptedModel
 EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
 
 
-class TestMoirai2(BackboneContract):
+class TestMoirai2(ForecasterContract):
     backbone_class = Moirai2
     beyond_one_pass = 150  # tiny predicts 64 steps a pass
 

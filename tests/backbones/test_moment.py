@@ -7,9 +7,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from contracts.adapter import AdapterContract, train
-from contracts.backbone import HARD, BackboneContract, ReconstructContract, hard
 from contracts.batch import assert_same, outputs, random_batch, roughened, with_garbage
 from contracts.checkpoint import CheckpointContract, copied
+from contracts.encoder import HARD, hard
+from contracts.forecaster import ForecasterContract
+from contracts.reconstructor import ReconstructorContract
 from contracts.through import Acting
 from tsfm_adapt.adapters import full, lora
 from tsfm_adapt.backbones import moment as nets
@@ -19,7 +21,7 @@ from tsfm_adapt.model import AdaptedModel
 EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
 
 
-class TestMoment(BackboneContract, ReconstructContract):
+class TestMoment(ForecasterContract, ReconstructorContract):
     backbone_class = Moment
     beyond_one_pass = 300  # tiny predicts 128 steps a pass
 

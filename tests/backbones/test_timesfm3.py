@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from contracts.adapter import AdapterContract
-from contracts.backbone import BackboneContract
 from contracts.batch import LEVELS, assert_near, assert_same, outputs, random_batch
 from contracts.checkpoint import CheckpointContract, copied
+from contracts.forecaster import ForecasterContract
 from contracts.through import Acting
 from tsfm_adapt.adapters import lora
 from tsfm_adapt.backbones.timesfm3 import Config, TimesFM3
@@ -15,7 +15,7 @@ from tsfm_adapt.model import AdaptedModel
 EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
 
 
-class TestTimesFM3(BackboneContract):
+class TestTimesFM3(ForecasterContract):
     backbone_class = TimesFM3
     beyond_one_pass = 150  # all in one pass; later patches are scaled by earlier predictions
 

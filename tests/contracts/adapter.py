@@ -16,7 +16,7 @@ import torch
 
 from contracts.batch import LEVELS, assert_near, random_batch, roughened, with_garbage
 from tsfm_adapt.adapters.base import AdapterConfig, Setting
-from tsfm_adapt.backbones.base import Backbone
+from tsfm_adapt.backbones.base import Encoder
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.errors import CannotMerge
 from tsfm_adapt.model import AdaptedModel
@@ -55,7 +55,7 @@ class AdapterContract:
     """Inherit, set `config`, receive every law."""
 
     config: ClassVar[AdapterConfig]
-    backbone_class: ClassVar[type[Backbone]] = Chronos2
+    backbone_class: ClassVar[type[Encoder]] = Chronos2
     trains_base: ClassVar[bool] = False
     merges: ClassVar[bool] = True
 

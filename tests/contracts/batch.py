@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from tsfm_adapt.backbones.base import PLAIN
+from tsfm_adapt.backbones.base import PLAIN, Forecaster
 
 LEVELS = (0.1, 0.5, 0.9)
 # Garbage to put where nothing was measured; all finite, as the batch promises.
@@ -82,14 +82,31 @@ def reversed_in_time(batch, windows=slice(None), channels=slice(None)):
     return turned
 
 
+def calls(backbone, batch, steps=20):
+    """What a backbone can be asked about a batch, by the name of the output: functions of
+    `through`."""
+    found = {}
+    if isinstance(backbone, Forecaster):
+        found["loss"] = lambda through: backbone.loss(batch, through)
+        found["forecast"] = lambda through: backbone.forecast(batch, steps, through).quantiles(
+            LEVELS
+        )
+    return found | {"tokens": lambda through: backbone.encode(batch, through)}
+
+
 def outputs(backbone, batch, steps=20, through=PLAIN):
     """All that a backbone says about a batch, each part from the same seed."""
-    torch.manual_seed(0)
-    result = {"loss": backbone.loss(batch, through)}
-    torch.manual_seed(0)
-    result["forecast"] = backbone.forecast(batch, steps, through).quantiles(LEVELS)
-    encoded = backbone.encode(batch, through)
+    result = {}
+    for name, call in calls(backbone, batch, steps).items():
+        torch.manual_seed(0)
+        result[name] = call(through)
+    encoded = result.pop("tokens")
     return result | {"tokens": encoded.tokens, "token_observed": encoded.token_observed}
+
+
+def differentiable(result):
+    """The names of the outputs that carry gradients."""
+    return [name for name in result if name != "token_observed"]
 
 
 def roughened(backbone, seed=1, noise=0.2):

@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from contracts.batch import assert_same, outputs, random_batch, roughened
-from tsfm_adapt.backbones.base import Backbone, BackboneConfig
+from tsfm_adapt.backbones.base import BackboneConfig, Encoder
 from tsfm_adapt.components import config_class
 from tsfm_adapt.errors import EnvironmentProblem, RecipeError
 
@@ -66,7 +66,7 @@ def copied(
 class CheckpointContract:
     """Inherit, set the class attributes, receive every law."""
 
-    backbone_class: ClassVar[type[Backbone]]
+    backbone_class: ClassVar[type[Encoder]]
     config: ClassVar[type[BackboneConfig]]
     fields: ClassVar[dict[str, Any]] = {}  # of the recipe: what `tiny` was given
     misfits: ClassVar[tuple[dict[str, Any], ...]]  # settings that the weights do not fit

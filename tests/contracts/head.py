@@ -20,7 +20,7 @@ from contracts.batch import assert_near, random_batch, roughened, select, with_g
 from contracts.fitted import card
 from tsfm_adapt.adapters import lora
 from tsfm_adapt.adapters.base import Setting
-from tsfm_adapt.backbones.base import Backbone
+from tsfm_adapt.backbones.base import Encoder
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.batches import Batch
 from tsfm_adapt.components import component, config_class, names
@@ -91,7 +91,7 @@ def stepped(model, batch, steps=1, learning_rate=0.02):
     return losses
 
 
-def tiny(name) -> Backbone:
+def tiny(name) -> Encoder:
     """The random model of a family, roughened."""
     if problem := component("backbone", name).problem:
         pytest.skip(f"backbone '{name}' {problem}")

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from contracts.batch import (
-    LEVELS,
     assert_near,
     assert_same,
+    calls,
+    differentiable,
     outputs,
     random_batch,
     reversed_in_time,
@@ -53,7 +54,7 @@ def difference(actual, expected):
 
 
 class ThroughContract:
-    """Inherited by `BackboneContract`, which supplies `backbone` and `beyond_one_pass`."""
+    """Inherited by `EncoderContract`, which supplies `backbone`."""
 
     @pytest.fixture
     def prompts(self, backbone):
@@ -74,11 +75,7 @@ class ThroughContract:
     def test_mixers_receive_the_data_tokens_of_every_layer(self, backbone, samples):
         batch = random_batch(samples=samples)
         batch_shape = backbone.encode(batch).tokens.shape
-        for call in (
-            lambda through: backbone.encode(batch, through),
-            lambda through: backbone.loss(batch, through),
-            lambda through: backbone.forecast(batch, 2, through),
-        ):
+        for call in calls(backbone, batch, steps=2).values():
             through = Acting()
             call(through)
             assert [layer for _, layer in through.given] == list(range(backbone.spec.layers))
@@ -99,8 +96,10 @@ class ThroughContract:
         gated = Acting(mix=lambda tokens, layer: tokens + gate * tokens.roll(1, dims=1))
         result = outputs(backbone, batch, through=gated)
         assert_same(result, outputs(backbone, batch))
-        (gradient,) = torch.autograd.grad(result["loss"], gate)
-        assert gradient.abs() > 0
+        for part in differentiable(result):
+            total = result[part].square().sum()
+            (gradient,) = torch.autograd.grad(total, gate, retain_graph=True)
+            assert gradient.abs() > 0, part
 
     def test_a_mixer_carries_one_channel_into_another(self, backbone):
         batch = random_batch(channels=2)
@@ -110,12 +109,13 @@ class ThroughContract:
             """What channel 0 does to the tokens and the forecast of channel 1."""
             before = outputs(backbone, batch, 8, through)
             after = outputs(backbone, turned, 8, through)
-            return [difference(after[p][:, 1], before[p][:, 1]) for p in ("tokens", "forecast")]
+            parts = {"tokens", "forecast"} & before.keys()
+            return {part: difference(after[part][:, 1], before[part][:, 1]) for part in parts}
 
         mixer = Acting(mix=lambda tokens, layer: tokens + tokens.flip(1))
-        (tokens, forecast), (tokens_plain, forecast_plain) = influence(mixer), influence(Acting())
-        assert tokens > 2 * tokens_plain
-        assert forecast > forecast_plain
+        mixed, plain = influence(mixer), influence(Acting())
+        assert mixed["tokens"] > 2 * plain["tokens"]
+        assert all(mixed[part] > plain[part] for part in mixed)
 
     def test_prompts_change_every_output_and_no_shape(self, backbone, prompts):
         batch = random_batch()
@@ -123,7 +123,7 @@ class ThroughContract:
             outputs(backbone, batch),
             outputs(backbone, batch, through=prompts_at({0: prompts})),
         )
-        for name in ("loss", "forecast", "tokens"):
+        for name in differentiable(base):
             assert prompted[name].shape == base[name].shape
             assert difference(prompted[name], base[name]) > 1e-5
         assert torch.equal(prompted["token_observed"], base["token_observed"])
@@ -153,7 +153,7 @@ class ThroughContract:
         layers = range(backbone.spec.layers)
         deep = {layer: prompts.clone().requires_grad_() for layer in layers}
         result = outputs(backbone, batch, through=prompts_at(deep))
-        for part in ("loss", "forecast", "tokens"):
+        for part in differentiable(result):
             gradients = torch.autograd.grad(
                 result[part].square().sum(), deep.values(), retain_graph=True, allow_unused=True
             )
@@ -187,27 +187,6 @@ class ThroughContract:
         assert difference(encoded(both, prompts[1]), before) > 1e-5
         with pytest.raises(ValueError, match="there were 2 prompts, but 3 before block 1"):
             encoded(prompts, prompts[1])
-
-    def test_prompts_follow_the_model_beyond_one_pass(self, backbone):
-        """The batch handed to `prefix` is the one that is passing through, whatever its size."""
-        batch, steps = random_batch(windows=2, channels=2), self.beyond_one_pass
-        width = backbone.spec.width
-        direction = torch.linspace(-1, 1, width)
-
-        def prompt(batch, layer):
-            recent = batch.values[..., -4:].mean(-1, keepdim=True) / 100  # (B, C, 1)
-            return (recent * direction)[:, :, None] if layer == 0 else None
-
-        through = Acting(prompt=prompt)
-        quantiles = backbone.forecast(batch, steps, through).quantiles(LEVELS)
-        assert quantiles.shape == (2, 2, len(LEVELS), steps)
-        assert quantiles.isfinite().all()
-        assert difference(quantiles, backbone.forecast(batch, steps).quantiles(LEVELS)) > 1e-5
-        rows = [asked.values.shape[:2] for asked, layer in through.asked if layer == 0]
-        given = [tokens.shape[:2] for tokens, layer in through.given if layer == 0]
-        assert rows == given
-        for asked, _ in through.asked:
-            assert len(asked.subjects) == len(asked.start_s) == asked.size
 
     def test_prompts_may_be_computed_by_the_backbone_itself(self, backbone):
         batch = random_batch()

@@ -16,7 +16,7 @@ from tsfm_adapt.errors import RecipeError
 if TYPE_CHECKING:
     from torch import nn
 
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
 
 Layers = tuple[int, int]
 
@@ -48,14 +48,14 @@ class InjectedAdapter(Adapter):
         self.layers = layers
 
     @abstractmethod
-    def peft_config(self, backbone: Backbone, pattern: str) -> Any:
+    def peft_config(self, backbone: Encoder, pattern: str) -> Any:
         """The configuration for peft, untyped there; `pattern` matches the names of the layers.
 
         Raises:
             RecipeError: the settings do not fit the layers.
         """
 
-    def attach(self, backbone: Backbone, setting: Setting) -> None:  # noqa: ARG002
+    def attach(self, backbone: Encoder, setting: Setting) -> None:  # noqa: ARG002
         """Injects into every matching linear layer and freezes the rest."""
         config = self.peft_config(backbone, self.pattern(backbone, self.sites))
         on_meta = next(backbone.network.parameters()).is_meta
@@ -67,7 +67,7 @@ class InjectedAdapter(Adapter):
 
         inject_adapter_in_model(config, network, low_cpu_mem_usage=on_meta)
 
-    def pattern(self, backbone: Backbone, sites: Sequence[Role]) -> str:
+    def pattern(self, backbone: Encoder, sites: Sequence[Role]) -> str:
         """A regular expression for the modules of these roles in the chosen blocks.
 
         Raises:
@@ -96,7 +96,7 @@ class InjectedAdapter(Adapter):
         # Looks ahead past all names to the first number, which counts the blocks of a stack
         return rf"(?=(?:(?!\d+\.)[^.]+\.)*(?:{wanted})\.)(?:{pattern})"
 
-    def merge(self, backbone: Backbone) -> None:
+    def merge(self, backbone: Encoder) -> None:
         """Folds the updates into the weights and puts the plain layers back."""
         network = backbone.network
         for name, layer in injected(backbone):
@@ -105,7 +105,7 @@ class InjectedAdapter(Adapter):
             setattr(network.get_submodule(parent), child, layer.get_base_layer())
 
 
-def injected(backbone: Backbone) -> list[tuple[str, Any]]:
+def injected(backbone: Encoder) -> list[tuple[str, Any]]:
     """The layers of peft in the network, untyped there, by name."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -113,7 +113,7 @@ def injected(backbone: Backbone) -> list[tuple[str, Any]]:
     return [(name, module) for name, module in named if isinstance(module, BaseTunerLayer)]
 
 
-def matching(backbone: Backbone, pattern: str) -> dict[str, Any]:
+def matching(backbone: Encoder, pattern: str) -> dict[str, Any]:
     """The modules whose whole name matches, by name."""
     compiled = re.compile(pattern)
     named = backbone.network.named_modules()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
     from tsfm_adapt.batches import Batch
     from tsfm_adapt.signals.recording import FloatArray, Recording
     from tsfm_adapt.signals.windows import Windows
@@ -41,7 +41,7 @@ def channels_of(channels: tuple[str, ...], adapter: str, at_least: int = 1) -> t
     return channels
 
 
-def needs_input_gradients(backbone: Backbone, what: str, instead: str) -> None:
+def needs_input_gradients(backbone: Encoder, what: str, instead: str) -> None:
     """Stops where nothing that comes before the backbone could learn.
 
     Raises:
@@ -54,7 +54,7 @@ def needs_input_gradients(backbone: Backbone, what: str, instead: str) -> None:
         )
 
 
-def device_of(backbone: Backbone) -> torch.device:
+def device_of(backbone: Encoder) -> torch.device:
     """Where the backbone's weights are; the meta device where it was built to be counted."""
     return next(backbone.network.parameters()).device
 

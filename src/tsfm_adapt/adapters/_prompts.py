@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
     from tsfm_adapt.batches import Batch
 
 Depth = Literal["shallow", "deep"]
@@ -47,7 +47,7 @@ class _Measuring:
         return tokens
 
 
-def embedded(backbone: Backbone, batch: Batch) -> tuple[Tensor, Tensor]:
+def embedded(backbone: Encoder, batch: Batch) -> tuple[Tensor, Tensor]:
     """The data tokens before the first block, which is not run, and which of them were observed.
 
     Without gradients: they are those of the frozen model, whatever else trains.
@@ -68,7 +68,7 @@ def embedded(backbone: Backbone, batch: Batch) -> tuple[Tensor, Tensor]:
     return tokens, _token_observed(backbone, batch, tokens.shape[2])
 
 
-def token_sizes(backbone: Backbone) -> Tensor:
+def token_sizes(backbone: Encoder) -> Tensor:
     """Root mean square of the data tokens before each block (layers,), of a made-up window.
 
     Three waves that last eight patches; 1 on the meta device, where nothing can be computed.
@@ -100,7 +100,7 @@ def token_sizes(backbone: Backbone) -> Tensor:
     return torch.stack(measuring.sizes)
 
 
-def _token_observed(backbone: Backbone, batch: Batch, tokens: int) -> Tensor:
+def _token_observed(backbone: Encoder, batch: Batch, tokens: int) -> Tensor:
     """(B, C, P) bool; in every family the last token ends with the context."""
     from torch.nn.functional import pad
 

@@ -29,7 +29,7 @@ from tsfm_adapt.errors import RecipeError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
     from tsfm_adapt.batches import Batch
 
 
@@ -117,7 +117,7 @@ class AdaLora(InjectedAdapter):
         self._averages: dict[str, Tensor] = {}  # sensitivity and uncertainty of each tensor
         self._kept: Tensor | None = None  # (matrices, init_rank) bool, once the budget is final
 
-    def peft_config(self, backbone: Backbone, pattern: str) -> Any:
+    def peft_config(self, backbone: Encoder, pattern: str) -> Any:
         """AdaLoRA of peft, whose own allocation of ranks is not used.
 
         Raises:
@@ -143,7 +143,7 @@ class AdaLora(InjectedAdapter):
             target_modules=pattern,
         )
 
-    def attach(self, backbone: Backbone, setting: Setting) -> None:
+    def attach(self, backbone: Encoder, setting: Setting) -> None:
         """Injects, and starts P and Q with orthonormal columns and rows."""
         from torch import nn
 

@@ -16,7 +16,7 @@ from tsfm_adapt.errors import DataError, RecipeError, closest
 
 if TYPE_CHECKING:
     from tsfm_adapt.adapters._nets.affine import Correction
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
     from tsfm_adapt.batches import Batch
     from tsfm_adapt.forecasts import Forecast
     from tsfm_adapt.signals.windows import Windows
@@ -55,7 +55,7 @@ class Affine(Adapter):
         self.per_subject = per == "subject"
         self._rows: dict[str, int] = {}  # of each subject
 
-    def attach(self, backbone: Backbone, setting: Setting) -> None:
+    def attach(self, backbone: Encoder, setting: Setting) -> None:
         """Two numbers a channel, of each subject where asked for.
 
         Raises:

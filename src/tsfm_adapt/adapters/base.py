@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tsfm_adapt.errors import CannotMerge
+from tsfm_adapt.errors import CannotMerge, RecipeError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
     from tsfm_adapt.batches import Batch
     from tsfm_adapt.forecasts import Forecast
     from tsfm_adapt.signals.windows import Windows
@@ -32,6 +32,13 @@ class Setting:
     def encoded(self) -> tuple[str, ...]:
         """The names of the series that the backbone is given for a window."""
         return self.channels if self.in_place is None else self.in_place
+
+    def after(self, adapters: Iterable[Adapter]) -> Setting:
+        """The same with the channels that the adapters put in place of the data's."""
+        names = self.channels
+        for adapter in adapters:
+            names = adapter.encoded(names)
+        return replace(self, in_place=names)
 
 
 class Adapter(ABC):
@@ -54,7 +61,7 @@ class Adapter(ABC):
     module: nn.Module | None = None  # parts of our own, created by `attach`
 
     @abstractmethod
-    def attach(self, backbone: Backbone, setting: Setting) -> None:
+    def attach(self, backbone: Encoder, setting: Setting) -> None:
         """Puts the adapter's parameters in place.
 
         Raises:
@@ -102,7 +109,7 @@ class Adapter(ABC):
     def load_state(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027
         """Takes up a `state` of a run that was killed."""
 
-    def merge(self, backbone: Backbone) -> None:  # noqa: ARG002
+    def merge(self, backbone: Encoder) -> None:  # noqa: ARG002
         """Folds the adapter into the base weights, equal to a relative 1e-4.
 
         Raises:
@@ -126,3 +133,106 @@ class AdapterConfig(BaseModel, ABC):
     @abstractmethod
     def build(self) -> Adapter:
         """The adapter, not yet attached."""
+
+
+def attach_adapters(
+    backbone: Encoder, adapters: Sequence[Adapter], setting: Setting
+) -> dict[int, Adapter]:
+    """Freezes the backbone, then attaches adapters; exactly their parameters train afterwards.
+
+    Args:
+        backbone: freshly built.
+        adapters: in the order of the recipe; those that go through peft are attached first.
+        setting: with the channels that these adapters put in place.
+
+    Returns:
+        For each trained parameter, by its `id`, the adapter that trains it.
+
+    Raises:
+        RecipeError: an adapter does not fit, two train the same tensors or replace the same
+            layers, or one stands behind another that changes its channels.
+    """
+    trained_by: dict[int, Adapter] = {}
+    for adapter in sorted(adapters, key=lambda adapter: not adapter.injects):
+        backbone.network.requires_grad_(False)  # what is on after `attach` is this adapter's
+        adapter.attach(backbone, setting)
+        own = {} if adapter.module is None else dict(adapter.module.named_parameters())
+        named = {**own, **dict(backbone.network.named_parameters())}
+        trained = {name: p for name, p in named.items() if p.requires_grad}
+        if shared := [name for name, p in trained.items() if id(p) in trained_by]:
+            other = trained_by[id(trained[shared[0]])]
+            raise RecipeError(
+                f"adapters: {other.name} and {adapter.name} both train {len(shared)} tensors, "
+                f"first {shared[0]}. Keep one of them, or restrict them to different layers."
+            )
+        trained_by |= {id(parameter): adapter for parameter in trained.values()}
+    for parameter in backbone.network.parameters():
+        parameter.requires_grad_(id(parameter) in trained_by)
+    return trained_by
+
+
+def freeze_unreached(
+    trainable: Mapping[str, nn.Parameter],
+    reached: frozenset[str],
+    trained_by: Mapping[int, Adapter],
+    *,
+    restores: bool,
+) -> list[Adapter]:
+    """Freezes parameters that neither the encoder's tokens nor the loss depend on.
+
+    Args:
+        trainable: all of them, by name.
+        reached: names of those that the tokens depend on.
+        trained_by: as `attach_adapters` returned it.
+        restores: whether adapters act on the head's output too, by `restore`.
+
+    Returns:
+        The adapters of which nothing is left.
+    """
+    learning: dict[int, bool] = {}  # by id of the adapter
+    for name, parameter in trainable.items():
+        adapter = trained_by[id(parameter)]
+        later = restores and (adapter.corrects_forecast or adapter.changes_channels)
+        parameter.requires_grad_(later or name in reached)
+        learning[id(adapter)] = learning.get(id(adapter), False) or parameter.requires_grad
+    left_out = {id(adapter): adapter for adapter in trained_by.values()}
+    return [left_out[which] for which, learns in learning.items() if not learns]
+
+
+def check_order(adapters: Sequence[Adapter]) -> None:
+    """Stops where two adapters replace the same layers, or act on channels in a wrong order.
+
+    Raises:
+        RecipeError: with the names of both.
+    """
+    injecting = [adapter.name for adapter in adapters if adapter.injects]
+    if len(injecting) > 1:
+        raise RecipeError(
+            f"adapters: {' and '.join(injecting)} both take the place of the same layers. "
+            "Keep one of them."
+        )
+    changing = None
+    for adapter in adapters:
+        if changing and (adapter.changes_channels or adapter.corrects_forecast):
+            raise RecipeError(
+                f"adapters: {adapter.name} works on the data's channels and stands behind "
+                f"{changing}, which puts others in their place. "
+                + ("Keep one of them." if adapter.changes_channels else "Put it before.")
+            )
+        changing = adapter.name if adapter.changes_channels else changing
+
+
+def uses_native_loss(
+    adapters: Iterable[Adapter], *, headed: bool = False, estimated: bool = False
+) -> bool:
+    """True where training minimises the backbone's own loss, in its scaled space.
+
+    Elsewhere it minimises the loss of the head or, in the data's units, of the task.
+
+    Args:
+        adapters: of the model; those that act on channels or on the forecast need the task's loss.
+        headed: whether a head takes the place of the backbone's own.
+        estimated: whether the task estimates something else than the next samples.
+    """
+    acting = any(adapter.changes_channels or adapter.corrects_forecast for adapter in adapters)
+    return not (acting or headed or estimated)

@@ -13,7 +13,7 @@ from tsfm_adapt.adapters.base import Adapter, AdapterConfig, Setting
 from tsfm_adapt.errors import RecipeError
 
 if TYPE_CHECKING:
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
 
 
 class Config(AdapterConfig):
@@ -31,7 +31,7 @@ class BitFit(Adapter):
 
     name = "bitfit"
 
-    def attach(self, backbone: Backbone, setting: Setting) -> None:  # noqa: ARG002
+    def attach(self, backbone: Encoder, setting: Setting) -> None:  # noqa: ARG002
         """Switches the biases on.
 
         Raises:
@@ -50,5 +50,5 @@ class BitFit(Adapter):
         for bias in biases:
             bias.requires_grad_(True)
 
-    def merge(self, backbone: Backbone) -> None:
+    def merge(self, backbone: Encoder) -> None:
         """The base weights are the adapted weights already."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from tsfm_adapt.adapters._nets.channel_mixer import AttentionMixer
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
 
 Form = Literal["attention", "mlp"]
 Layers = Literal["all", "last"] | tuple[Annotated[int, Field(ge=0)], ...]
@@ -75,7 +75,7 @@ class ChannelMixer(Adapter):
         self.channels: tuple[str, ...] = ()
         self._mixers: dict[int, nn.Module] = {}  # by block; registered in `module`
 
-    def attach(self, backbone: Backbone, setting: Setting) -> None:
+    def attach(self, backbone: Encoder, setting: Setting) -> None:
         """One mixer a block.
 
         Raises:
@@ -120,7 +120,7 @@ class ChannelMixer(Adapter):
             return {}
         return cast("dict[int, AttentionMixer]", self._mixers)  # as `attach` made them
 
-    def _blocks(self, backbone: Backbone) -> tuple[int, ...]:
+    def _blocks(self, backbone: Encoder) -> tuple[int, ...]:
         layers = backbone.spec.layers
         if self.layers == "all":
             return tuple(range(layers))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tsfm_adapt.adapters._nets.channel_projector import Projection
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
     from tsfm_adapt.batches import Batch
     from tsfm_adapt.signals.windows import Windows
 
@@ -92,7 +92,7 @@ class ChannelProjector(Adapter):
         self.latents = latents
         self.kl = kl
 
-    def attach(self, backbone: Backbone, setting: Setting) -> None:
+    def attach(self, backbone: Encoder, setting: Setting) -> None:
         """Maps at the first K channels, until `fit` turns them.
 
         Raises:

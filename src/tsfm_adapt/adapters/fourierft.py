@@ -17,7 +17,7 @@ from tsfm_adapt.backbones.base import Role
 from tsfm_adapt.errors import RecipeError
 
 if TYPE_CHECKING:
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
 
 
 class Config(SitesConfig):
@@ -55,7 +55,7 @@ class FourierFT(InjectedAdapter):
         self.scaling = scaling
         self.location_seed = location_seed
 
-    def peft_config(self, backbone: Backbone, pattern: str) -> Any:
+    def peft_config(self, backbone: Encoder, pattern: str) -> Any:
         """FourierFT of peft.
 
         Raises:

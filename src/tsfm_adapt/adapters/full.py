@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from tsfm_adapt.adapters.base import Adapter, AdapterConfig, Setting
 
 if TYPE_CHECKING:
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
 
 
 class Config(AdapterConfig):
@@ -25,9 +25,9 @@ class Full(Adapter):
 
     name = "full"
 
-    def attach(self, backbone: Backbone, setting: Setting) -> None:  # noqa: ARG002
+    def attach(self, backbone: Encoder, setting: Setting) -> None:  # noqa: ARG002
         """Switches every parameter on."""
         backbone.network.requires_grad_(True)
 
-    def merge(self, backbone: Backbone) -> None:
+    def merge(self, backbone: Encoder) -> None:
         """The base weights are the adapted weights already."""

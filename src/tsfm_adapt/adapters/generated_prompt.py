@@ -29,7 +29,7 @@ from tsfm_adapt.adapters.base import Adapter, AdapterConfig, Setting
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
     from tsfm_adapt.batches import Batch
 
 Aggregator = Literal["mlp", "rnn", "attention"]
@@ -112,7 +112,7 @@ class GeneratedPrompt(Adapter):
         self.heads = heads
         self.renews_prompts = depth == "deep"
 
-    def attach(self, backbone: Backbone, setting: Setting) -> None:  # noqa: ARG002
+    def attach(self, backbone: Encoder, setting: Setting) -> None:  # noqa: ARG002
         """Creates the network; any number of channels fits it."""
         import torch
         from torch import nn

@@ -16,7 +16,7 @@ from tsfm_adapt.adapters._injection import InjectedAdapter, SitesConfig
 from tsfm_adapt.backbones.base import Role
 
 if TYPE_CHECKING:
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
 
 
 class Config(SitesConfig):
@@ -39,7 +39,7 @@ class IA3(InjectedAdapter):
 
     name = "ia3"
 
-    def peft_config(self, backbone: Backbone, pattern: str) -> Any:
+    def peft_config(self, backbone: Encoder, pattern: str) -> Any:
         """IA3 of peft."""
         from peft import IA3Config
 

@@ -15,7 +15,7 @@ from tsfm_adapt.adapters._injection import InjectedAdapter, Layers, SitesConfig
 from tsfm_adapt.backbones.base import Role
 
 if TYPE_CHECKING:
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
 
 
 class Config(SitesConfig):
@@ -59,7 +59,7 @@ class Lora(InjectedAdapter):
         self.rslora = rslora
         self.dora = dora
 
-    def peft_config(self, backbone: Backbone, pattern: str) -> Any:  # noqa: ARG002
+    def peft_config(self, backbone: Encoder, pattern: str) -> Any:  # noqa: ARG002
         """LoRA of peft."""
         from peft import LoraConfig
 

@@ -14,7 +14,7 @@ from tsfm_adapt.errors import RecipeError
 if TYPE_CHECKING:
     from torch import nn
 
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
 
 
 class Config(AdapterConfig):
@@ -32,7 +32,7 @@ class Norm(Adapter):
 
     name = "norm"
 
-    def attach(self, backbone: Backbone, setting: Setting) -> None:  # noqa: ARG002
+    def attach(self, backbone: Encoder, setting: Setting) -> None:  # noqa: ARG002
         """Switches the scales on.
 
         Raises:
@@ -47,7 +47,7 @@ class Norm(Adapter):
         for scale in found:
             scale.requires_grad_(True)
 
-    def merge(self, backbone: Backbone) -> None:
+    def merge(self, backbone: Encoder) -> None:
         """The base weights are the adapted weights already."""
 
 

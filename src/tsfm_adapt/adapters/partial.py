@@ -14,7 +14,7 @@ from tsfm_adapt.errors import RecipeError
 if TYPE_CHECKING:
     from torch import nn
 
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
 
 # What upstream calls the layers after the last block, among the direct parts of its model
 _HEAD = re.compile(r"(?:lm_)?head|out_proj|param_proj|output_\w+")
@@ -41,7 +41,7 @@ class Partial(Adapter):
         self.blocks = blocks
         self.head = head
 
-    def attach(self, backbone: Backbone, setting: Setting) -> None:  # noqa: ARG002
+    def attach(self, backbone: Encoder, setting: Setting) -> None:  # noqa: ARG002
         """Switches the weights on.
 
         Raises:
@@ -59,11 +59,11 @@ class Partial(Adapter):
             for parameter in head_parameters(backbone):
                 parameter.requires_grad_(True)
 
-    def merge(self, backbone: Backbone) -> None:
+    def merge(self, backbone: Encoder) -> None:
         """The base weights are the adapted weights already."""
 
 
-def encoder_blocks(backbone: Backbone) -> list[nn.Module]:
+def encoder_blocks(backbone: Encoder) -> list[nn.Module]:
     """The blocks of the encoder in order: the first stack that holds sites."""
     pattern = "|".join(f"(?:{site})" for site in backbone.sites().values())
     stack = next(block_of(name)[0] for name in matching(backbone, pattern))
@@ -72,7 +72,7 @@ def encoder_blocks(backbone: Backbone) -> list[nn.Module]:
     return blocks
 
 
-def head_parameters(backbone: Backbone) -> list[nn.Parameter]:
+def head_parameters(backbone: Encoder) -> list[nn.Parameter]:
     """The weights of the native output layers.
 
     Raises:

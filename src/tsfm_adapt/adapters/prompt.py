@@ -18,7 +18,7 @@ from tsfm_adapt.errors import RecipeError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
     from tsfm_adapt.batches import Batch
 
 Per = Literal["shared", "channel"]
@@ -64,7 +64,7 @@ class Prompt(Adapter):
         self.init_std = init_std
         self.renews_prompts = depth == "deep"
 
-    def attach(self, backbone: Backbone, setting: Setting) -> None:
+    def attach(self, backbone: Encoder, setting: Setting) -> None:
         """Creates the prompts: (layers, N, D), or (layers, C, N, D) for channels of their own."""
         import torch
         from torch import nn

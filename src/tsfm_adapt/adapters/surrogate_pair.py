@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tsfm_adapt.adapters._nets.surrogate_pair import Surrogates
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
     from tsfm_adapt.batches import Batch
     from tsfm_adapt.signals.windows import Windows
 
@@ -76,7 +76,7 @@ class SurrogatePair(Adapter):
     def __init__(self, width: int | None) -> None:
         self.width = width
 
-    def attach(self, backbone: Backbone, setting: Setting) -> None:
+    def attach(self, backbone: Encoder, setting: Setting) -> None:
         """The mixture and the two scales of each channel.
 
         Raises:

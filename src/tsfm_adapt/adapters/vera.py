@@ -18,7 +18,7 @@ from tsfm_adapt.backbones.base import Role
 if TYPE_CHECKING:
     from torch import nn
 
-    from tsfm_adapt.backbones.base import Backbone
+    from tsfm_adapt.backbones.base import Encoder
 
 
 class Config(SitesConfig):
@@ -57,7 +57,7 @@ class Vera(InjectedAdapter):
         self.dropout = dropout
         self.projection_seed = projection_seed
 
-    def peft_config(self, backbone: Backbone, pattern: str) -> Any:  # noqa: ARG002
+    def peft_config(self, backbone: Encoder, pattern: str) -> Any:  # noqa: ARG002
         """VeRA of peft."""
         from peft import VeraConfig
 

@@ -6,12 +6,10 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tsfm_adapt.backbones._checkpoints import complete, locate, unavailable
 from tsfm_adapt.backbones.base import (
     BackboneConfig,
     BackboneSpec,
-    complete,
-    locate,
-    unavailable,
 )
 from tsfm_adapt.errors import RecipeError
 

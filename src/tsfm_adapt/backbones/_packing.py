@@ -14,15 +14,13 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from tsfm_adapt.backbones._checkpoints import complete, locate, unavailable
 from tsfm_adapt.backbones._through import Site
 from tsfm_adapt.backbones.base import (
     BackboneConfig,
     BackboneSpec,
     Role,
-    complete,
-    locate,
     per_series,
-    unavailable,
 )
 from tsfm_adapt.errors import RecipeError
 

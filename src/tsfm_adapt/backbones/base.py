@@ -7,15 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
+from hashlib import sha256
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tsfm_adapt.backbones import embedded
-from tsfm_adapt.components import require
-from tsfm_adapt.errors import EnvironmentProblem, RecipeError, TsfmAdaptError
+from tsfm_adapt.components import constants, names, require
+from tsfm_adapt.errors import RecipeError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tsfm_adapt.forecasts import Forecast
 
 
-TINY = "tiny"  # the checkpoint that is `Backbone.tiny`
+TINY = "tiny"  # the checkpoint that is `Encoder.tiny`
 RANDOM = f"the backbone's weights are RANDOM (checkpoint: {TINY}): what it predicts means nothing"
 
 
@@ -95,7 +95,8 @@ class BackboneSpec:
     max_context: int
     joint_channels: bool  # True = one window's channels see each other
     causal: bool
-    native_tasks: frozenset[NativeTask]  # tasks with a pretrained head
+    # tasks with a pretrained head: what the class derives from, and the file's `NATIVE_TASKS`
+    native_tasks: frozenset[NativeTask] = frozenset()
     input_gradients: bool = True  # forecasts carry gradients to the context; statistics do not
 
     @property
@@ -117,10 +118,11 @@ class Encoded:
     token_observed: Tensor  # (B, C, P) bool: at least one sample of the token was measured
 
 
-class Backbone(ABC):
-    """A pretrained model behind one contract.
+class Encoder(ABC):
+    """A pretrained network that turns the context of a batch into tokens.
 
-    Guarantees, tested by `tests/contracts/backbone.py` for every backbone:
+    All that adapters of weights and tokens, and all heads, need. Guarantees, tested by
+    `tests/contracts/encoder.py` for every backbone:
 
     - values that are not observed cannot change any output;
     - scaling is internal and undone: batches and forecasts are in the data's units;
@@ -134,11 +136,11 @@ class Backbone(ABC):
 
     spec: BackboneSpec
     network: nn.Module
-    no_graph = ""  # why no graph of fixed shapes (ONNX) can hold it; "" = one can
+    no_graph = ""  # why an ONNX graph of fixed shapes cannot hold it: the file's `NO_GRAPH`
 
     @classmethod
     @abstractmethod
-    def tiny(cls, seed: int = 0) -> Backbone:
+    def tiny(cls, seed: int = 0) -> Encoder:
         """A model of at most 200 000 random parameters, for tests and dry runs."""
 
     @abstractmethod
@@ -147,6 +149,43 @@ class Backbone(ABC):
 
         Roles that upstream fuses into one layer (qkv) have the same expression.
         """
+
+    @abstractmethod
+    def encode(self, batch: Batch, through: Through = PLAIN) -> Encoded:
+        """Tokens of the context only, with gradients."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> str:
+        """Writes the weights in upstream's checkpoint layout, which `Config(checkpoint=)` reads.
+
+        Returns:
+            Python code that loads it as `model` by upstream's own class; FOLDER stands for its
+            path.
+        """
+
+    def channel_attention(self, batch: Batch, through: Through = PLAIN) -> Tensor | None:  # noqa: ARG002
+        """Attention weights between channels while a batch is encoded.
+
+        A file whose class has such attention says `CHANNEL_ATTENTION = True`.
+
+        Returns:
+            (blocks, B, P, C, C), mean over heads; row i sums to 1 and holds the weights with
+            which channel i attends to each. None = no attention layer is between channels alone.
+        """
+        return None
+
+    def for_graph(self) -> None:  # noqa: B027
+        """Switches to forms of its layers that an ONNX graph of fixed shapes can hold.
+
+        Outputs stay equal up to rounding.
+        """
+
+
+class Forecaster(Encoder):
+    """An encoder with a pretrained forecasting head; "forecast" is in its `native_tasks`.
+
+    Guarantees, tested by `tests/contracts/forecaster.py`.
+    """
 
     @abstractmethod
     def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
@@ -162,36 +201,12 @@ class Backbone(ABC):
         Differentiable in the parameters; what an autoregressive model feeds back is detached.
         """
 
-    @abstractmethod
-    def encode(self, batch: Batch, through: Through = PLAIN) -> Encoded:
-        """Tokens of the context only, with gradients."""
 
-    @abstractmethod
-    def save(self, folder: Path) -> str:
-        """Writes the weights as upstream lays a checkpoint out; `Config(checkpoint=)` reads it.
+class Reconstructor(Encoder):
+    """An encoder pretrained to fill in hidden samples; "impute" is in its `native_tasks`.
 
-        Returns:
-            Python that loads it as `model` by upstream's own class, FOLDER for where it lies.
-        """
-
-    def channel_attention(self, batch: Batch, through: Through = PLAIN) -> Tensor | None:  # noqa: ARG002
-        """How much each channel attends to each while a batch is encoded.
-
-        Returns:
-            (blocks, B, P, C, C), mean over heads; each row sums to 1 and says where one channel
-            looks. None = this backbone has no attention between channels alone.
-        """
-        return None
-
-    def for_graph(self) -> None:  # noqa: B027
-        """Switches to forms of its layers that a graph of fixed shapes can hold.
-
-        Forecasts stay equal up to rounding.
-        """
-
-
-class ReconstructingBackbone(Backbone):
-    """A backbone pretrained to fill in what was hidden from it; `native_tasks` holds "impute"."""
+    Guarantees, tested by `tests/contracts/reconstructor.py`.
+    """
 
     @abstractmethod
     def reconstruct(self, batch: Batch, hidden: Tensor, through: Through = PLAIN) -> Forecast:
@@ -203,6 +218,51 @@ class ReconstructingBackbone(Backbone):
                 and cannot change any output.
             through: adapters that take part.
         """
+
+
+def pretrained_for(task: NativeTask) -> tuple[str, ...]:
+    """Names of the backbones with a pretrained head for a task; none of them is imported."""
+    return tuple(name for name in names("backbone") if task in _literal(name, "NATIVE_TASKS", ()))
+
+
+def with_channel_attention() -> tuple[str, ...]:
+    """Names of the backbones with attention between channels; none of them is imported."""
+    return tuple(name for name in names("backbone") if _literal(name, "CHANNEL_ATTENTION", False))
+
+
+def exportable_as_graph() -> tuple[str, ...]:
+    """Names of the forecasting backbones that ONNX can hold; none of them is imported."""
+    return tuple(name for name in pretrained_for("forecast") if not _literal(name, "NO_GRAPH", ""))
+
+
+def require_forecaster(backbone: Encoder, purpose: str) -> Forecaster:
+    """The backbone itself, where it can forecast.
+
+    Args:
+        backbone: of any kind.
+        purpose: what needs the forecast, as the subject of the error's first sentence.
+
+    Raises:
+        RecipeError: it has no forecasting head.
+    """
+    if not isinstance(backbone, Forecaster):
+        raise _no_native_head(backbone, purpose, "forecast")
+    return backbone
+
+
+def require_reconstructor(backbone: Encoder, purpose: str) -> Reconstructor:
+    """The backbone itself, where it can fill in hidden samples.
+
+    Args:
+        backbone: of any kind.
+        purpose: what needs the reconstruction, as the subject of the error's first sentence.
+
+    Raises:
+        RecipeError: it has no reconstruction head.
+    """
+    if not isinstance(backbone, Reconstructor):
+        raise _no_native_head(backbone, purpose, "impute")
+    return backbone
 
 
 class BackboneConfig(BaseModel, ABC):
@@ -217,7 +277,7 @@ class BackboneConfig(BaseModel, ABC):
     )
     revision: str | None = Field(default=None, description="Hub revision; None = the newest")
 
-    def build(self, *, weights: bool = True) -> Backbone:
+    def build(self, *, weights: bool = True) -> Encoder:
         """The backbone in eval mode, float32, on the CPU; torch's random state stays as it is.
 
         Args:
@@ -240,12 +300,12 @@ class BackboneConfig(BaseModel, ABC):
                 return self._tiny()
 
     @abstractmethod
-    def _load(self, weights: bool) -> Backbone:
+    def _load(self, weights: bool) -> Encoder:
         """The backbone of a checkpoint other than 'tiny'; without weights on the meta device."""
 
     @abstractmethod
-    def _tiny(self) -> Backbone:
-        """`Backbone.tiny` of seed 0 with the recipe's settings, on torch's default device."""
+    def _tiny(self) -> Encoder:
+        """`Encoder.tiny` of seed 0 with the recipe's settings, on torch's default device."""
 
 
 def licence(checkpoint: str, licences: Mapping[str, str]) -> str:
@@ -264,6 +324,33 @@ def non_commercial(licence: str) -> bool:
     return re.search(r"\bnc\b|non-?commercial", licence.lower()) is not None
 
 
+def weights_sha256(network: nn.Module) -> str:
+    """Hash over names, shapes and bytes of all weights; equal for equal weights in any file."""
+    import torch
+
+    digest = sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        if not tensor.is_meta:
+            contiguous = tensor.detach().cpu().contiguous()
+            digest.update(contiguous.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _no_native_head(backbone: Encoder, purpose: str, task: NativeTask) -> RecipeError:
+    pretrained = ", ".join(sorted(backbone.spec.native_tasks)) or "no task, it only encodes"
+    return RecipeError(
+        f"backbone: {purpose} needs a backbone pretrained for task {task}; "
+        f"{backbone.spec.name} is pretrained for {pretrained}. Add a head for the task, or use "
+        f"one of {', '.join(pretrained_for(task))}."
+    )
+
+
+def _literal(backbone: str, constant: str, default: Any) -> Any:
+    """What a backbone's file assigns to a constant, a literal; `default` where it does not."""
+    return constants("backbone", backbone, constant).get(constant, default)
+
+
 def _said(path: Path) -> str:
     """The licence that the model card beside some weights says."""
     card = (path.parent if path.is_file() else path) / "README.md"
@@ -277,116 +364,8 @@ def _said(path: Path) -> str:
     return str(said.get("license", "unknown"))
 
 
-def locate(name: str, checkpoint: str) -> str:
-    """What upstream's `from_pretrained` is given: an absolute folder or a Hub id.
-
-    Raises:
-        RecipeError: the folder does not exist or lacks a file.
-    """
-    if checkpoint == "embedded":
-        folder = embedded.FOLDER / name
-        if not folder.is_dir():
-            brought = sorted(path.parent.name for path in embedded.FOLDER.glob("*/config.json"))
-            raise RecipeError(
-                f"backbone.checkpoint: no weights of {name} come with this version, only those of "
-                f"{', '.join(brought)}. Give a Hub id, or a folder in upstream's own layout."
-            )
-    elif Path(checkpoint).expanduser().is_dir():
-        folder = Path(checkpoint).expanduser().resolve()
-    elif checkpoint.count("/") == 1 and not checkpoint.startswith((".", "/", "~")):
-        return checkpoint
-    else:
-        raise RecipeError(
-            f"backbone.checkpoint: '{checkpoint}' is neither 'embedded' nor 'tiny', nor a "
-            "folder that exists, nor a Hub id of the form 'organisation/name'."
-        )
-    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    missing = [] if "config.json" in present else ["config.json"]
-    if not any(name.endswith((".safetensors", ".safetensors.index.json")) for name in present):
-        missing.append("model.safetensors")
-    if missing:
-        raise RecipeError(
-            f"backbone.checkpoint: '{checkpoint}' lacks {' and '.join(missing)} "
-            f"(found: {', '.join(sorted(present)) or 'nothing'}). "
-            "Give a folder in upstream's own layout, as written by save_pretrained."
-        )
-    return str(folder)
-
-
 def eager_attention(network: nn.Module) -> None:
     """Lets layers of `transformers` attend by plain products, which every graph can hold."""
     for module in network.modules():
         if hasattr(module, "config"):
             module.config._attn_implementation = "eager"  # type: ignore[union-attr]
-
-
-def fetch(source: str, name: str, revision: str | None) -> Path:
-    """A file of a checkpoint folder, or of the Hub.
-
-    Raises:
-        OSError: there is no such file, or the Hub cannot be reached.
-    """
-    from huggingface_hub import hf_hub_download
-
-    if Path(source).is_dir():
-        return Path(source) / name
-    return Path(hf_hub_download(source, name, revision=revision))
-
-
-def complete(checkpoint: str, report: Mapping[str, Any]) -> None:
-    """Stops where upstream would fill weights that the checkpoint lacks with random ones.
-
-    Args:
-        checkpoint: as the recipe has it.
-        report: what `from_pretrained(..., output_loading_info=True)` returned beside the model.
-
-    Raises:
-        RecipeError: weights are missing or have another shape.
-    """
-    lacking = [*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])]
-    if lacking:
-        raise RecipeError(
-            f"backbone.checkpoint: '{checkpoint}' lacks {len(lacking)} of the model's weights, "
-            f"first {lacking[0]}. Its config.json and weights do not belong together; fetch both "
-            "again."
-        )
-
-
-def fits(checkpoint: str, file: Path, network: nn.Module) -> None:
-    """Stops where a weights file is not of this network; reads names and shapes only.
-
-    Raises:
-        RecipeError: weights are missing, too many, or have another shape.
-    """
-    from safetensors import safe_open
-
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    with safe_open(file, framework="pt") as weights:
-        found = {
-            name: tuple(weights.get_slice(name).get_shape())
-            for name in weights.keys()  # noqa: SIM118  # not a mapping
-        }
-    complete(
-        checkpoint,
-        {
-            "missing_keys": [name for name in expected if name not in found],
-            "mismatched_keys": [n for n in expected if found.get(n, expected[n]) != expected[n]],
-        },
-    )
-    if unknown := sorted(found.keys() - expected.keys()):
-        raise RecipeError(
-            f"backbone.checkpoint: '{checkpoint}' has {len(unknown)} weights that its config.json "
-            f"leaves no place for, first {unknown[0]}. Fetch both files again."
-        )
-
-
-def unavailable(name: str, checkpoint: str, error: Exception) -> TsfmAdaptError:
-    """The error for a checkpoint that upstream's class could not load."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    text = f"backbone.checkpoint: '{checkpoint}' could not be loaded as {name}: {reason} "
-    if checkpoint == "embedded" or Path(checkpoint).expanduser().is_dir():
-        return RecipeError(f"{text}Write the folder again with save_pretrained.")
-    return EnvironmentProblem(
-        f"{text}Check the id and the connection (HF_HUB_OFFLINE must be unset), download it "
-        "beforehand, or use checkpoint: embedded."
-    )

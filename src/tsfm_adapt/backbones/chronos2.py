@@ -26,10 +26,11 @@ from tsfm_adapt.backbones._rollout import continued
 from tsfm_adapt.backbones.base import (
     PLAIN,
     TINY,
-    Backbone,
     BackboneConfig,
     BackboneSpec,
     Encoded,
+    Forecaster,
+    NativeTask,
     Role,
     Through,
     licence,
@@ -51,6 +52,8 @@ LICENCES: Mapping[str, str] = {
 }
 
 EMBEDDED_CONTEXT = 512  # samples; for lists, which build no model
+NATIVE_TASKS: tuple[NativeTask, ...] = ("forecast",)
+CHANNEL_ATTENTION = True
 
 # Levels that carry the paths of a forecast beyond one pass, as in Chronos2Pipeline.predict.
 _UNROLLED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -84,7 +87,7 @@ class Config(BackboneConfig):
         return Chronos2.tiny(group_attention=self.group_attention)
 
 
-class Chronos2(Backbone):
+class Chronos2(Forecaster):
     """Chronos-2 with the channels of one window as one group."""
 
     def __init__(
@@ -107,7 +110,7 @@ class Chronos2(Backbone):
             max_context=settings.context_length,
             joint_channels=True,
             causal=False,
-            native_tasks=frozenset({"forecast"}),
+            native_tasks=frozenset(NATIVE_TASKS),
         )
         self._levels = tuple(float(level) for level in settings.quantiles)
         self._max_patches = int(settings.max_output_patches)

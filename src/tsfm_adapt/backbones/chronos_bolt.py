@@ -23,10 +23,11 @@ from tsfm_adapt.backbones._rollout import continued
 from tsfm_adapt.backbones.base import (
     PLAIN,
     TINY,
-    Backbone,
     BackboneConfig,
     BackboneSpec,
     Encoded,
+    Forecaster,
+    NativeTask,
     Role,
     Through,
     eager_attention,
@@ -49,6 +50,7 @@ LICENCES: Mapping[str, str] = {
 }
 
 EMBEDDED_CONTEXT = 512  # samples; for lists, which build no model
+NATIVE_TASKS: tuple[NativeTask, ...] = ("forecast",)
 
 
 class Config(BackboneConfig):
@@ -74,7 +76,7 @@ class Config(BackboneConfig):
         return ChronosBolt.tiny()
 
 
-class ChronosBolt(Backbone):
+class ChronosBolt(Forecaster):
     """Chronos-Bolt; prompts and mixers act on its encoder, and prompts end there."""
 
     def __init__(self, model: ChronosBoltModelForForecasting, checkpoint: str) -> None:
@@ -95,7 +97,7 @@ class ChronosBolt(Backbone):
             max_context=settings.context_length,
             joint_channels=False,
             causal=False,
-            native_tasks=frozenset({"forecast"}),
+            native_tasks=frozenset(NATIVE_TASKS),
         )
         self._levels = tuple(float(level) for level in settings.quantiles)
         self._steps_per_pass = int(settings.prediction_length)

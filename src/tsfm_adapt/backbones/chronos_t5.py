@@ -24,10 +24,11 @@ from tsfm_adapt.backbones._rollout import continued
 from tsfm_adapt.backbones.base import (
     PLAIN,
     TINY,
-    Backbone,
     BackboneConfig,
     BackboneSpec,
     Encoded,
+    Forecaster,
+    NativeTask,
     Role,
     Through,
     licence,
@@ -52,6 +53,8 @@ LICENCES: Mapping[str, str] = {
 }
 
 EMBEDDED_CONTEXT = 512  # samples; for lists, which build no model
+NATIVE_TASKS: tuple[NativeTask, ...] = ("forecast",)
+NO_GRAPH = "its forecasts are drawn token by token"  # ONNX
 
 Prediction = Literal["sampled", "expected"]
 
@@ -87,7 +90,7 @@ class Config(BackboneConfig):
         return ChronosT5.tiny(samples=self.samples, prediction=self.prediction)
 
 
-class ChronosT5(Backbone):
+class ChronosT5(Forecaster):
     """Chronos-T5; prompts and mixers act on its encoder, and prompts end there.
 
     Args:
@@ -97,7 +100,7 @@ class ChronosT5(Backbone):
         prediction: 'sampled' or 'expected', see `forecast`.
     """
 
-    no_graph = "its forecasts are drawn token by token"
+    no_graph = NO_GRAPH
 
     def __init__(
         self,
@@ -126,7 +129,7 @@ class ChronosT5(Backbone):
             max_context=settings.context_length,
             joint_channels=False,
             causal=False,
-            native_tasks=frozenset({"forecast"}),
+            native_tasks=frozenset(NATIVE_TASKS),
             input_gradients=False,  # a token is the number of a bin
         )
         self._settings = settings

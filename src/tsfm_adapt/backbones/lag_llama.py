@@ -15,22 +15,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from tsfm_adapt.backbones._checkpoints import complete, locate, unavailable
 from tsfm_adapt.backbones._rollout import continued
 from tsfm_adapt.backbones.base import (
     PLAIN,
     TINY,
-    Backbone,
     BackboneConfig,
     BackboneSpec,
     Encoded,
+    Forecaster,
+    NativeTask,
     Role,
     Through,
-    complete,
     licence,
-    locate,
     overwritten,
     per_series,
-    unavailable,
 )
 from tsfm_adapt.errors import RecipeError
 
@@ -47,6 +46,8 @@ LICENCES: Mapping[str, str] = {
 }
 
 EMBEDDED_CONTEXT = 1124  # samples; for lists, which build no model
+NATIVE_TASKS: tuple[NativeTask, ...] = ("forecast",)
+NO_GRAPH = "its forecasts are drawn sample by sample"  # ONNX
 
 PUBLISHED = "lag-llama.ckpt"  # the file on the Hub
 
@@ -154,7 +155,7 @@ class Config(BackboneConfig):
         )
 
 
-class LagLlama(Backbone):
+class LagLlama(Forecaster):
     """Lag-Llama; the last `context` samples are tokens, prompts stand before them.
 
     - `spec.max_context` counts all samples that a forecast uses: the tokens and what their lags
@@ -170,7 +171,7 @@ class LagLlama(Backbone):
       scale.
     """
 
-    no_graph = "its forecasts are drawn sample by sample"
+    no_graph = NO_GRAPH
 
     def __init__(self, net: LagLlamaNet, checkpoint: str, context: int, samples: int) -> None:
         from torch import nn
@@ -187,7 +188,7 @@ class LagLlama(Backbone):
             max_context=context + net.reach,
             joint_channels=False,
             causal=True,
-            native_tasks=frozenset({"forecast"}),
+            native_tasks=frozenset(NATIVE_TASKS),
         )
         self._context = context
         self._samples = samples

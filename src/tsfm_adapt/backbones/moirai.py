@@ -30,7 +30,9 @@ from tsfm_adapt.backbones.base import (
     BackboneConfig,
     BackboneSpec,
     Encoded,
-    ReconstructingBackbone,
+    Forecaster,
+    NativeTask,
+    Reconstructor,
     Role,
     Through,
     licence,
@@ -59,6 +61,8 @@ LICENCES: Mapping[str, str] = {
 }
 
 EMBEDDED_CONTEXT = 1024  # samples; for lists, which build no model
+NATIVE_TASKS: tuple[NativeTask, ...] = ("forecast", "impute")
+NO_GRAPH = "upstream's layers take their shapes from the values"  # ONNX
 
 # Levels at which the mixture is inverted; those of Chronos-2.
 LEVELS = (0.01, *(twentieth / 20 for twentieth in range(1, 20)), 0.99)
@@ -104,7 +108,7 @@ class Config(BackboneConfig):
         return Moirai.tiny(patch_size=self.patch_size)
 
 
-class Moirai(ReconstructingBackbone):
+class Moirai(Forecaster, Reconstructor):
     """Moirai 1.x with one window as one packed row.
 
     Patches without a measured sample are invisible. Of the rest, gaps carry the last measured
@@ -114,7 +118,7 @@ class Moirai(ReconstructingBackbone):
         RecipeError: the checkpoint has no patches of that size, or predicts no mixture.
     """
 
-    no_graph = "upstream's layers take their shapes from the values"
+    no_graph = NO_GRAPH
 
     def __init__(
         self, model: MoiraiModule, checkpoint: str, patch_size: int | Literal["auto"] = "auto"
@@ -141,7 +145,7 @@ class Moirai(ReconstructingBackbone):
             max_context=model.max_seq_len * patch,
             joint_channels=True,
             causal=False,
-            native_tasks=frozenset({"forecast", "impute"}),
+            native_tasks=frozenset(NATIVE_TASKS),
         )
         self._site = PackedSite(model.encoder, causal=False)
 

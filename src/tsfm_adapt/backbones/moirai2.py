@@ -24,10 +24,11 @@ from tsfm_adapt.backbones._rollout import continued
 from tsfm_adapt.backbones.base import (
     PLAIN,
     TINY,
-    Backbone,
     BackboneConfig,
     BackboneSpec,
     Encoded,
+    Forecaster,
+    NativeTask,
     Role,
     Through,
     licence,
@@ -50,6 +51,8 @@ LICENCES: Mapping[str, str] = {
 }
 
 EMBEDDED_CONTEXT = 1024  # samples; for lists, which build no model
+NATIVE_TASKS: tuple[NativeTask, ...] = ("forecast",)
+NO_GRAPH = "upstream's layers take their shapes from the values"  # ONNX
 
 _SETTINGS = (
     "d_model",
@@ -84,7 +87,7 @@ class Config(BackboneConfig):
         return Moirai2.tiny()
 
 
-class Moirai2(Backbone):
+class Moirai2(Forecaster):
     """Moirai 2 with one window as one packed row of context tokens.
 
     A token holds its samples and which of them were measured; gaps hold the mean of what came
@@ -95,7 +98,7 @@ class Moirai2(Backbone):
         RecipeError: the checkpoint does not scale its inputs.
     """
 
-    no_graph = "upstream's layers take their shapes from the values"
+    no_graph = NO_GRAPH
 
     def __init__(self, model: Moirai2Module, checkpoint: str) -> None:
         from torch import nn
@@ -118,7 +121,7 @@ class Moirai2(Backbone):
             max_context=model.max_seq_len * model.patch_size,
             joint_channels=True,
             causal=True,
-            native_tasks=frozenset({"forecast"}),
+            native_tasks=frozenset(NATIVE_TASKS),
         )
         self._levels = tuple(float(level) for level in model.quantile_levels)
         self._steps_per_pass = model.num_predict_token * model.patch_size

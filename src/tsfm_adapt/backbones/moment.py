@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from tsfm_adapt.backbones._checkpoints import complete, locate, unavailable
 from tsfm_adapt.backbones._rollout import continued
 from tsfm_adapt.backbones.base import (
     PLAIN,
@@ -22,14 +23,13 @@ from tsfm_adapt.backbones.base import (
     BackboneConfig,
     BackboneSpec,
     Encoded,
-    ReconstructingBackbone,
+    Forecaster,
+    NativeTask,
+    Reconstructor,
     Role,
     Through,
-    complete,
     eager_attention,
     licence,
-    locate,
-    unavailable,
 )
 from tsfm_adapt.errors import RecipeError
 
@@ -48,6 +48,7 @@ LICENCES: Mapping[str, str] = {
 }
 
 EMBEDDED_CONTEXT = 512  # samples; for lists, which build no model
+NATIVE_TASKS: tuple[NativeTask, ...] = ("forecast", "impute")
 
 # What upstream saves beside its parameters: the table of positions, an unused vocabulary.
 NO_PARAMETERS = ("patch_embedding.position_embedding.pe", "encoder.embed_tokens.weight")
@@ -134,7 +135,7 @@ class _Context:
     deviation: Tensor  # (R, 1)
 
 
-class Moment(ReconstructingBackbone):
+class Moment(Forecaster, Reconstructor):
     """MOMENT; forecasts are reconstructions of a hidden end of its window.
 
     Context and horizon share the window of `max_context` samples, and a pass hides at most half
@@ -166,7 +167,7 @@ class Moment(ReconstructingBackbone):
             max_context=model.window * model.patch,
             joint_channels=False,
             causal=False,
-            native_tasks=frozenset({"forecast", "impute"}),
+            native_tasks=frozenset(NATIVE_TASKS),
         )
         self._partial_patches = partial_patches
         self._steps_per_pass = model.window // 2 * model.patch

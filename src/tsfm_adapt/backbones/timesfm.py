@@ -21,23 +21,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
+from tsfm_adapt.backbones._checkpoints import fetch, fits, locate, unavailable
 from tsfm_adapt.backbones._rollout import continued
 from tsfm_adapt.backbones.base import (
     PLAIN,
     TINY,
-    Backbone,
     BackboneConfig,
     BackboneSpec,
     Encoded,
+    Forecaster,
+    NativeTask,
     Role,
     Through,
-    fetch,
-    fits,
     licence,
-    locate,
     overwritten,
     per_series,
-    unavailable,
 )
 from tsfm_adapt.errors import RecipeError
 
@@ -54,6 +52,7 @@ LICENCES: Mapping[str, str] = {
 }
 
 EMBEDDED_CONTEXT = 512  # samples; for lists, which build no model
+NATIVE_TASKS: tuple[NativeTask, ...] = ("forecast",)
 
 # A series that deviates less, in its own unit, is flat: it is left unscaled and continues flat.
 _FLAT = 1e-6
@@ -145,7 +144,7 @@ def write(model: TimesFM_2p5_200M_torch_module, folder: Path) -> Sizes:
     return sizes
 
 
-class TimesFM(Backbone):
+class TimesFM(Forecaster):
     """TimesFM 2.5; gaps are filled from measured context, prompts follow the left padding."""
 
     def __init__(self, model: TimesFM_2p5_200M_torch_module, checkpoint: str) -> None:
@@ -164,7 +163,7 @@ class TimesFM(Backbone):
             max_context=definition.context_limit,
             joint_channels=False,
             causal=True,
-            native_tasks=frozenset({"forecast"}),
+            native_tasks=frozenset(NATIVE_TASKS),
         )
         # Both heads give ten columns a sample: the mean, then the quantiles.
         self._levels = tuple(float(level) for level in definition.quantiles)

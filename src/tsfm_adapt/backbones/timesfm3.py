@@ -16,22 +16,20 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tsfm_adapt.backbones._checkpoints import fetch, fits, locate, unavailable
 from tsfm_adapt.backbones.base import (
     PLAIN,
     TINY,
-    Backbone,
     BackboneConfig,
     BackboneSpec,
     Encoded,
+    Forecaster,
+    NativeTask,
     Role,
     Through,
-    fetch,
-    fits,
     licence,
-    locate,
     overwritten,
     per_series,
-    unavailable,
 )
 from tsfm_adapt.errors import RecipeError
 
@@ -49,6 +47,8 @@ LICENCES: Mapping[str, str] = {
 }
 
 EMBEDDED_CONTEXT = 15360  # samples; for lists, which build no model
+NATIVE_TASKS: tuple[NativeTask, ...] = ("forecast",)
+NO_GRAPH = "torch's exporter knows no counterpart of one of upstream's operations"  # ONNX
 
 # `_MAX_CONTEXT_LENGTH` of upstream's forecaster; the checkpoint does not say it.
 _MAX_CONTEXT = 15360
@@ -90,13 +90,13 @@ class Config(BackboneConfig):
         return TimesFM3.tiny()
 
 
-class TimesFM3(Backbone):
+class TimesFM3(Forecaster):
     """TimesFM 3 with the channels of one window as its variates, all of them targets.
 
     Where a checkpoint has `use_rope_var`, its channels have an order.
     """
 
-    no_graph = "torch's exporter knows no counterpart of one of upstream's operations"
+    no_graph = NO_GRAPH
 
     def __init__(self, model: TimesFM3Torch, checkpoint: str) -> None:
         from torch import nn
@@ -114,7 +114,7 @@ class TimesFM3(Backbone):
             max_context=_MAX_CONTEXT,
             joint_channels=bool(model.use_variate_attention),
             causal=bool(stack.transformer.causal_attention),
-            native_tasks=frozenset({"forecast"}),
+            native_tasks=frozenset(NATIVE_TASKS),
         )
         self._levels = tuple(float(level) for level in model.quantiles)
 

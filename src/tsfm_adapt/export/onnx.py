@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from tsfm_adapt.batches import Batch
+from tsfm_adapt.backbones.base import exportable_as_graph
+from tsfm_adapt.batches import context_batch
 from tsfm_adapt.errors import EnvironmentProblem, RecipeError
 from tsfm_adapt.model import AdaptedModel
 
@@ -61,8 +62,8 @@ def write(model: AdaptedModel, card: Card, file: Path) -> bool:
     if backbone.no_graph:
         raise RecipeError(
             f"--to onnx: {backbone.spec.name} cannot be a graph of fixed shapes: "
-            f"{backbone.no_graph}. Use --to merged or --to bundle, or adapt chronos2, "
-            "chronos_bolt, moment or timesfm."
+            f"{backbone.no_graph}. Use --to merged or --to bundle, or adapt one of "
+            f"{', '.join(exportable_as_graph())}."
         )
     backbone.for_graph()
     forecaster = _Forecaster(model.requires_grad_(False), card).eval()
@@ -131,17 +132,8 @@ class _Forecaster(nn.Module):
         self._card = card
 
     def forward(self, values: Tensor) -> Tensor:
-        card, observed = self._card, ~torch.isnan(values)
-        batch = Batch(
-            values=torch.where(observed, values, 0.0),
-            observed=observed,
-            target=None,
-            target_observed=None,
-            start_s=torch.full((values.shape[0],), torch.nan, dtype=torch.float64),
-            rate_hz=card.rate_hz,
-            channels=card.channels,
-            subjects=(),
-        )
+        card = self._card
+        batch = context_batch(values, card.rate_hz, card.channels)
         forecast = self._model.forecast(batch, card.horizon)
         return forecast.quantiles(card.quantiles).movedim(2, 3).float()
 

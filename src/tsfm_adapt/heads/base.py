@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from tsfm_adapt.backbones.base import Encoded
+    from tsfm_adapt.backbones.base import BackboneSpec, Encoded
     from tsfm_adapt.batches import Batch
     from tsfm_adapt.forecasts import Forecast
     from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
@@ -34,6 +34,18 @@ Levels = Annotated[tuple[float, ...], AfterValidator(_ordered)]  # that a head e
 
 
 @dataclass(frozen=True)
+class Outputs:
+    """What a head estimates, and of how much; lengths in samples."""
+
+    context: int  # T
+    rate_hz: float
+    horizon: int = 0  # H; 0 where the task has none
+    classes: tuple[str, ...] = ()  # K names
+    multilabel: bool = False  # any of the classes, instead of exactly one
+    class_weights: tuple[float, ...] = ()  # (K,) in the loss; () = all 1
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a head needs to know when its parameters are put in place; lengths in samples."""
 
@@ -49,6 +61,70 @@ class Plan:
     multilabel: bool = False  # any of the classes, instead of exactly one
     class_weights: tuple[float, ...] = ()  # (K,) in the loss; () = all 1
     base_sha256: str = ""  # of the backbone's weights
+
+    @classmethod
+    def of(
+        cls,
+        outputs: Outputs,
+        tokens: Sequence[int],
+        spec: BackboneSpec,
+        *,
+        data_channels: int,
+        base_sha256: str,
+    ) -> Plan:
+        """The plan of a head behind an encoder.
+
+        Args:
+            outputs: what the head estimates.
+            tokens: the shape (B, C, P, D) of a context's tokens.
+            spec: of the encoder.
+            data_channels: how many the data has.
+            base_sha256: of the encoder's weights.
+        """
+        _, channels, count, width = tokens
+        return cls(
+            channels=channels,
+            tokens=count,
+            width=width,
+            patch=spec.patch,
+            causal=spec.causal,
+            data_channels=data_channels,
+            context=outputs.context,
+            horizon=outputs.horizon,
+            classes=outputs.classes,
+            multilabel=outputs.multilabel,
+            class_weights=outputs.class_weights,
+            base_sha256=base_sha256,
+        )
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one window shows of an encoder and of what trains in it."""
+
+    shape: tuple[int, ...]  # (B, C, P, D) of the tokens
+    reached: frozenset[str]  # names of trainable parameters that the tokens depend on
+
+
+def probe_encoder(
+    encode: Callable[[Batch], Encoded], window: Batch, trainable: Mapping[str, nn.Parameter]
+) -> Probe:
+    """Sends a window through an encoder and a gradient back.
+
+    Args:
+        encode: of a model in eval mode, adapters included.
+        window: of noise, since the gradient of special values may be 0.
+        trainable: parameters by name.
+    """
+    import torch
+
+    with torch.enable_grad():
+        tokens = encode(window).tokens
+    gradients: Sequence[Tensor | None] = [None] * len(trainable)
+    if trainable and tokens.requires_grad:
+        gradients = torch.autograd.grad(tokens.sum(), list(trainable.values()), allow_unused=True)
+    pairs = zip(trainable, gradients, strict=True)
+    return Probe(tuple(tokens.shape), frozenset(name for name, g in pairs if g is not None))
 
 
 class Head(ABC):

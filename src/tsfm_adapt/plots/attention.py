@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsfm_adapt.adapters.channel_mixer import ChannelMixer
+from tsfm_adapt.backbones.base import with_channel_attention
 from tsfm_adapt.batches import collate
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.signals.recording import FloatArray
@@ -56,7 +57,8 @@ def channel_attention(model: AdaptedModel, windows: Windows) -> dict[str, FloatA
     if not found:
         raise RecipeError(
             f"channel attention: in {model.backbone.spec.name} no channel attends to another. Add "
-            "the adapter channel_mixer with form: attention, or take backbone chronos2."
+            "the adapter channel_mixer with form: attention, or use a backbone with attention "
+            f"between channels: {', '.join(with_channel_attention())}."
         )
     return {place: _mean(weights, shown) for place, weights in found.items()}
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tsfm_adapt.adapters.base import uses_native_loss
 from tsfm_adapt.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -431,15 +432,13 @@ def _accepts(recipe: Recipe, changes: Mapping[str, Any]) -> bool:
 def _loss_of(recipe: Recipe) -> Any:
     """What the meaning of the loss depends on, to be compared.
 
-    A backbone's own loss is in its own scale; adapters that act on channels or forecasts replace
-    it by the task's (see `AdaptedModel.forward`).
+    A backbone's own loss is in its own scale.
     """
-    adapters = [entry.build() for entry in recipe.adapters]
-    through_task = any(a.changes_channels or a.corrects_forecast for a in adapters)
     head = None
     if recipe.head is not None:
         head = (recipe.head.name, getattr(recipe.head, "quantiles", None))
-    return recipe.backbone, head, through_task
+    adapters = [entry.build() for entry in recipe.adapters]
+    return recipe.backbone, head, uses_native_loss(adapters, headed=recipe.head is not None)
 
 
 def _check_paths(space: Mapping[str, Variable], around: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.adapters.base import Setting
-from tsfm_adapt.backbones.base import RANDOM, Backbone
+from tsfm_adapt.backbones.base import RANDOM, Encoder
 from tsfm_adapt.batches import collate
 from tsfm_adapt.heads.base import ClassHead, Head, Labelled
 from tsfm_adapt.model import AdaptedModel, device_for
@@ -56,7 +56,7 @@ def put_together(
     subjects: tuple[str, ...],
     train: Windows | None = None,
     head: Head | None = None,
-    backbone: Backbone | None = None,
+    backbone: Encoder | None = None,
 ) -> AdaptedModel:
     """A recipe's model with nothing fitted or trained.
 

@@ -228,12 +228,10 @@ def _key(model: AdaptedModel, recipe: Recipe, windows: Windows) -> str:
         code_of(),
     ]
     digest.update(repr(said).encode())
-    before_head = [*model.named_parameters(), *model.named_buffers()]
-    for name, tensor in sorted(before_head, key=lambda pair: pair[0]):
-        if not name.startswith("module_of_head."):
-            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            plain = tensor.detach().cpu().contiguous().reshape(-1)
-            digest.update(plain.view(torch.uint8).numpy().data)
+    for name, tensor in sorted(model.tensors_before_head().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        plain = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(plain.view(torch.uint8).numpy().data)
     digest.update(_content(windows.whole))
     return digest.hexdigest()
 
