@@ -16,14 +16,9 @@ from contracts.checkpoint import CheckpointContract, copied
 from contracts.forecaster import ForecasterContract
 from contracts.through import Acting, difference
 from tsfm_adapt.adapters import lora
-from tsfm_adapt.backbones import lag_llama
-from tsfm_adapt.backbones._nets.lag_llama import (
-    LAGS,
-    LagLlamaNet,
-    StudentT,
-    robust_scale,
-    time_features,
-)
+from tsfm_adapt.backbones._nets import lag_llama_futures
+from tsfm_adapt.backbones._nets.lag_llama import LAGS, LagLlamaNet, StudentT
+from tsfm_adapt.backbones._nets.lag_llama_inputs import robust_scale, time_features
 from tsfm_adapt.backbones.lag_llama import Config, LagLlama
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.model import AdaptedModel
@@ -40,7 +35,7 @@ def common_noise(monkeypatch):
     def uniforms(shape, like):
         return torch.rand((shape[0], 1, *shape[2:])).clamp(min=2**-25).expand(shape)
 
-    monkeypatch.setattr(lag_llama, "_uniforms", uniforms)
+    monkeypatch.setattr(lag_llama_futures, "_uniforms", uniforms)
 
 
 def forecast(backbone, batch, steps=20, seed=0, through=None):
@@ -141,7 +136,7 @@ class TestLagLlama(ForecasterContract):
         batch = random_batch(windows=2, channels=2)
         start = backbone._read(batch, Acting(), 9)
         future = torch.randn(4, 3, 9, generator=torch.Generator().manual_seed(2))
-        stepwise = backbone._teacher_forced(start, future)
+        stepwise = backbone._futures.teacher_forced(start, future)
         for path in range(3):
             series = torch.cat([start.series, future[:, path, :-1]], dim=-1)
             at_once = backbone.model(series, start.loc, start.scale, start.time)
@@ -151,8 +146,8 @@ class TestLagLlama(ForecasterContract):
     def test_step_by_step_is_as_teacher_forced(self, backbone):
         start = backbone._read(random_batch(), Acting(), 16)
         with torch.no_grad():
-            uniforms, drawn = backbone._sampled(start, 16, paths=3)
-            again = backbone._teacher_forced(start, drawn).draw(uniforms)
+            uniforms, drawn = backbone._futures.sample(start, 16, paths=3)
+            again = backbone._futures.teacher_forced(start, drawn).draw(uniforms)
         assert_near(again, drawn)
 
     def test_samples_before_the_tokens_are_seen_through_the_lags_and_the_scale(self, backbone):

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from contracts.batch import random_batch, roughened
-from tsfm_adapt.backbones._nets.lag_llama import LAGS, LagLlamaNet, robust_scale
+from tsfm_adapt.backbones._nets.lag_llama import LAGS, LagLlamaNet
+from tsfm_adapt.backbones._nets.lag_llama_inputs import robust_scale
 from tsfm_adapt.backbones.lag_llama import Config, LagLlama
 
 REFERENCE = Path(__file__).parents[2] / ".." / "shared" / "reference" / "lag_llama"

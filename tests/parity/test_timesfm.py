@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from contracts.batch import random_batch, roughened
+from tsfm_adapt.backbones._anchored import GaplessSeries
+from tsfm_adapt.backbones._nets.timesfm import write
 from tsfm_adapt.backbones.base import PLAIN
-from tsfm_adapt.backbones.timesfm import Config, TimesFM, _Series, write
+from tsfm_adapt.backbones.timesfm import Config, TimesFM
 
 KNOWN = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 
@@ -103,7 +105,7 @@ def test_the_point_head_equals_upstreams_decode_in_all_ten_columns(backbone):
     batch = near_zero(random_batch(samples=96, missing=0.0))
     rows = batch.values.flatten(0, 1)
     outputs, quantiles, _ = backbone.model.decode(64, rows, torch.zeros_like(rows).bool())
-    series = _Series.of(batch, max_context=512)
+    series = GaplessSeries.of(batch, max_context=512)
     with torch.no_grad():
         state = backbone._pass(series, batch, PLAIN)
         heads = [backbone._point_head(state), backbone._quantile_head(state)]

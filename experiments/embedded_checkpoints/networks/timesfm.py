@@ -9,7 +9,8 @@ import torch
 from corpus import CorpusBatch
 from networks._batches import rows
 
-from tsfm_adapt.backbones.timesfm import Sizes, TimesFM, untrained, write
+from tsfm_adapt.backbones._nets.timesfm import Sizes, untrained, write
+from tsfm_adapt.backbones.timesfm import TimesFM
 
 LOADS_WITH = (
     "`tsfm-adapt` alone: upstream's class has one size, ours stands in an extra key of config.json"

@@ -7,7 +7,7 @@ by the mean absolute value of its context falls into one of 4093 bins, and a T5 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,7 +36,6 @@ from tsfm_adapt.backbones.base import (
 from tsfm_adapt.errors import RecipeError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
     from transformers import T5ForConditionalGeneration
 
@@ -57,9 +56,6 @@ NATIVE_TASKS: tuple[NativeTask, ...] = ("forecast",)
 NO_GRAPH = "its forecasts are drawn token by token"  # ONNX
 
 Prediction = Literal["sampled", "expected"]
-
-# Levels of the expected path's forecast, those of Chronos-2; others are interpolated.
-_LEVELS = (0.01, *(twentieth / 20 for twentieth in range(1, 20)), 0.99)
 
 _NO_LABEL = -100  # what cross-entropy ignores
 
@@ -112,6 +108,7 @@ class ChronosT5(Forecaster):
         from chronos import ChronosConfig
         from torch import nn
 
+        from tsfm_adapt.backbones._nets.chronos_t5 import Bins, PathDecoder
         from tsfm_adapt.backbones._through import Site
 
         self.model = model
@@ -132,9 +129,9 @@ class ChronosT5(Forecaster):
             native_tasks=frozenset(NATIVE_TASKS),
             input_gradients=False,  # a token is the number of a bin
         )
-        self._settings = settings
         self._tokenizer = settings.create_tokenizer()
-        self._warp = _warpers(settings)
+        self._bins = Bins(settings, self._tokenizer)
+        self._decoder = PathDecoder(model)
         self._steps_per_pass = int(settings.prediction_length)
         self._site = Site(model.encoder, model.encoder.block, extend)
 
@@ -250,6 +247,7 @@ class ChronosT5(Forecaster):
         """
         import torch
 
+        from tsfm_adapt.backbones._nets.chronos_t5 import LEVELS
         from tsfm_adapt.forecasts import QuantileForecast, SampleForecast
 
         one_pass = self._sampled if self.prediction == "sampled" else self._expected
@@ -265,7 +263,7 @@ class ChronosT5(Forecaster):
         values = torch.cat(pieces, dim=-1)
         if self.prediction == "sampled":
             return SampleForecast(values)
-        return QuantileForecast(values.movedim(0, 2), _LEVELS)
+        return QuantileForecast(values.movedim(0, 2), LEVELS)
 
     def encode(self, batch: Batch, through: Through = PLAIN) -> Encoded:
         """Context tokens after the last block of the encoder, without EOS; one a sample."""
@@ -309,11 +307,15 @@ class ChronosT5(Forecaster):
 
         states, visible, scale = self._encoded(batch, through)
         with torch.no_grad():
-            tokens = self._rolled_out(states, visible, steps, self.samples, self._draw)
-            paths = self._values(tokens, scale).to(states.device)
+            tokens = self._decoder.rolled_out(
+                states, visible, steps, self.samples, self._bins.draw
+            )
+            paths = self._bins.values(tokens, scale).to(states.device)
         middle = paths.median(dim=1).values  # of an even number the lower one, as upstream
         if self._learns(states):
-            expected = self._mean(self._bins(self._retraced(tokens, states, visible)))
+            expected = self._bins.mean(
+                self._bins.probabilities(self._decoder.retraced(tokens, states, visible))
+            )
             paths = paths + _gradient_of(expected * scale.to(states.device)[:, None, None])
         shape = batch.values.shape[:2]
         return paths.transpose(0, 1).unflatten(1, shape), middle.unflatten(0, shape)
@@ -324,135 +326,14 @@ class ChronosT5(Forecaster):
 
         states, visible, scale = self._encoded(batch, through)
         with torch.no_grad():
-            tokens = self._rolled_out(states, visible, steps, 1, self._nearest)
-        bins = self._bins(self._retraced(tokens, states, visible))
+            tokens = self._decoder.rolled_out(states, visible, steps, 1, self._bins.nearest)
+        bins = self._bins.probabilities(self._decoder.retraced(tokens, states, visible))
         unit = scale.to(bins.device)[:, None]
-        expected = self._mean(bins)[:, 0] * unit  # (rows, h)
-        quantiles = _quantiles(bins[:, 0].detach(), self._centers(bins.device))  # (rows, h, Q)
+        expected = self._bins.mean(bins)[:, 0] * unit  # (rows, h)
+        quantiles = self._bins.quantiles(bins[:, 0].detach())  # (rows, h, Q)
         values = (quantiles * unit[..., None]).movedim(-1, 0) + _gradient_of(expected)
         shape = batch.values.shape[:2]
         return values.unflatten(1, shape), expected.detach().unflatten(0, shape)
-
-    def _rolled_out(
-        self,
-        states: Tensor,
-        visible: Tensor,
-        steps: int,
-        paths: int,
-        pick: Callable[[Tensor], Tensor],
-    ) -> Tensor:
-        """Tokens (rows, paths, steps), each picked from its step's logits (rows, paths, V)."""
-        import torch
-        from transformers import DynamicCache, EncoderDecoderCache
-
-        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        tokens = [self._start(len(states), paths, states.device)]
-        for _ in range(steps):
-            logits = self._logits(tokens[-1], states, visible, cache)
-            tokens.append(pick(logits[:, :, -1].float())[..., None])
-        return torch.cat(tokens[1:], dim=-1)
-
-    def _retraced(self, tokens: Tensor, states: Tensor, visible: Tensor) -> Tensor:
-        """Logits (rows, paths, h, V) of every step, given the tokens before it, with gradients."""
-        import torch
-
-        start = self._start(len(tokens), tokens.shape[1], tokens.device)
-        return self._logits(torch.cat([start, tokens[..., :-1]], dim=-1), states, visible)
-
-    def _logits(
-        self,
-        tokens: Tensor,  # (rows, paths, L)
-        states: Tensor,
-        visible: Tensor,
-        cache: Any = None,  # of transformers; holds what came before the one token given
-    ) -> Tensor:
-        """Logits (rows, paths, L, V) of the decoder.
-
-        Upstream's stack, but the paths of one series ask its encoder states together: a row a path
-        would hold the keys and values of the whole context once for each of them.
-        """
-        from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
-
-        decoder, shape = self.model.decoder, tokens.shape[1:]
-        hidden = decoder.dropout(decoder.embed_tokens(tokens.flatten(0, 1)))
-        together = hidden.unflatten(0, tokens.shape[:2]).flatten(1, 2)
-        context_mask = create_bidirectional_mask(
-            config=decoder.config,
-            inputs_embeds=together,
-            attention_mask=visible,
-            encoder_hidden_states=states,
-        )
-        path_mask = None  # one token after all others sees them all
-        if cache is None:
-            path_mask = create_causal_mask(
-                config=decoder.config,
-                inputs_embeds=hidden,
-                attention_mask=None,
-                past_key_values=None,
-            )
-        bias = context_bias = None  # made in the first block, shared by the others
-        for block in decoder.block:
-            own, context, feed_forward = block.layer
-            hidden, bias, _ = own(
-                hidden, attention_mask=path_mask, position_bias=bias, past_key_values=cache
-            )
-            together, context_bias, _ = context(
-                hidden.unflatten(0, tokens.shape[:2]).flatten(1, 2),
-                key_value_states=states,
-                attention_mask=context_mask,
-                position_bias=context_bias,
-                past_key_values=cache,
-            )
-            hidden = feed_forward(together.unflatten(1, shape).flatten(0, 1))
-        hidden = decoder.dropout(decoder.final_layer_norm(hidden))
-        if self.model.config.scale_decoder_outputs:
-            hidden = hidden * self.spec.width**-0.5
-        logits: Tensor = self.model.lm_head(hidden).unflatten(0, tokens.shape[:2])
-        return logits
-
-    def _draw(self, logits: Tensor) -> Tensor:
-        """One token (rows, paths) each, as `generate` draws it; never EOS."""
-        import torch
-
-        logits[..., self._settings.eos_token_id] = -torch.inf
-        scores: Tensor = self._warp(None, logits.flatten(0, 1))
-        return torch.multinomial(scores.softmax(-1), 1).view(logits.shape[:2])
-
-    def _nearest(self, logits: Tensor) -> Tensor:
-        """The token (rows, paths) whose bin holds the expected value."""
-        import torch
-
-        boundaries: Tensor = self._tokenizer.boundaries.to(logits.device)
-        found = torch.bucketize(self._mean(self._bins(logits)), boundaries, right=True)
-        first: int = self._settings.n_special_tokens
-        return found + first
-
-    def _values(self, tokens: Tensor, scale: Tensor) -> Tensor:
-        """Data units (rows, paths, h) of tokens, on the CPU."""
-        values: Tensor = self._tokenizer.output_transform(tokens.cpu(), scale)
-        return values
-
-    def _bins(self, logits: Tensor) -> Tensor:
-        """The probability of each bin, special tokens left out, untruncated."""
-        first, end = self._settings.n_special_tokens + 1, self._settings.n_tokens
-        return logits[..., first:end].float().softmax(-1)
-
-    def _mean(self, bins: Tensor) -> Tensor:
-        """Expected values in scaled space; exact under autocast too."""
-        import torch
-
-        with torch.autocast(bins.device.type, enabled=False):
-            return bins @ self._centers(bins.device)
-
-    def _centers(self, device: torch.device) -> Tensor:
-        centers: Tensor = self._tokenizer.centers.to(device)
-        return centers
-
-    def _start(self, series: int, paths: int, device: torch.device) -> Tensor:
-        import torch
-
-        token = self.model.config.decoder_start_token_id
-        return torch.full((series, paths, 1), token, device=device)
 
     def _learns(self, states: Tensor) -> bool:
         """Whether a gradient is wanted: without one, nothing is passed twice."""
@@ -498,35 +379,3 @@ def _check(checkpoint: str, config: Any) -> None:
 def _gradient_of(value: Tensor) -> Tensor:
     """Zero, with the gradient of `value`."""
     return value - value.detach()
-
-
-def _quantiles(bins: Tensor, centers: Tensor) -> Tensor:
-    """Values (..., Q) at `_LEVELS` of a distribution over bins (..., V), even within a bin."""
-    import torch
-
-    levels = torch.tensor(_LEVELS, device=bins.device).expand(*bins.shape[:-1], -1).contiguous()
-    reached = bins.cumsum(dim=-1)
-    index = torch.searchsorted(reached, levels).clamp(max=len(centers) - 1)
-    above, mass = reached.gather(-1, index), bins.gather(-1, index)
-    # Rounding of the sum may place a level a little outside the bin that was found for it.
-    share = (1 - (above - levels) / mass.clamp(min=1e-12)).clamp(0, 1)
-    return centers[index] + (share - 0.5) * (centers[1] - centers[0])
-
-
-def _warpers(settings: Any) -> Any:  # of chronos and transformers, untyped
-    """What `generate` does to logits before it draws, in its order."""
-    from transformers import (
-        LogitsProcessorList,
-        TemperatureLogitsWarper,
-        TopKLogitsWarper,
-        TopPLogitsWarper,
-    )
-
-    warpers = LogitsProcessorList()
-    if settings.temperature != 1.0:
-        warpers.append(TemperatureLogitsWarper(settings.temperature))
-    if settings.top_k:
-        warpers.append(TopKLogitsWarper(settings.top_k))
-    if settings.top_p < 1.0:
-        warpers.append(TopPLogitsWarper(settings.top_p))
-    return warpers

@@ -7,9 +7,7 @@ beside current gluonts; the published `lag-llama.ckpt` loads as it is.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,7 +34,8 @@ from tsfm_adapt.errors import RecipeError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tsfm_adapt.backbones._nets.lag_llama import LagLlamaNet, Memory, StudentT
+    from tsfm_adapt.backbones._nets.lag_llama import LagLlamaNet
+    from tsfm_adapt.backbones._nets.lag_llama_futures import Start
     from tsfm_adapt.batches import Batch
     from tsfm_adapt.forecasts import Forecast
 
@@ -83,10 +82,11 @@ class Config(BackboneConfig):
         from safetensors import SafetensorError
 
         from tsfm_adapt.backbones._nets.lag_llama import LagLlamaNet
+        from tsfm_adapt.backbones._nets.lag_llama_file import read
 
         source = self._source()
         try:
-            settings, state = _read(source)
+            settings, state = read(source)
         except (OSError, SafetensorError) as error:
             raise unavailable(self.name, self.checkpoint, error) from error
         except ValueError as error:
@@ -176,6 +176,8 @@ class LagLlama(Forecaster):
     def __init__(self, net: LagLlamaNet, checkpoint: str, context: int, samples: int) -> None:
         from torch import nn
 
+        from tsfm_adapt.backbones._nets.lag_llama_futures import Futures
+
         self.model = net
         self.network = nn.ModuleDict({"model": net}).eval()
         self.spec = BackboneSpec(
@@ -190,6 +192,7 @@ class LagLlama(Forecaster):
             causal=True,
             native_tasks=frozenset(NATIVE_TASKS),
         )
+        self._futures = Futures(net)
         self._context = context
         self._samples = samples
 
@@ -258,7 +261,7 @@ class LagLlama(Forecaster):
         observed = batch.target_observed.flatten(0, 1)[:, : self._context]
         start = self._read(batch, through, target.shape[-1])
         scaled = torch.where(observed, (target - start.loc) / start.scale, 0.0)
-        predicted = self._teacher_forced(start, scaled[:, None])
+        predicted = self._futures.teacher_forced(start, scaled[:, None])
         log_prob = predicted.log_prob(scaled[:, None])[:, 0]
         total = torch.where(observed, log_prob, 0.0).sum()
         return -total / observed.sum().clamp(min=1)
@@ -299,60 +302,21 @@ class LagLlama(Forecaster):
 
         start = self._read(batch, through, steps)
         with torch.no_grad():
-            uniforms, scaled = self._sampled(start, steps, paths)
+            uniforms, scaled = self._futures.sample(start, steps, paths)
         if torch.is_grad_enabled():
             # One more pass over the finished paths. Its values are those sampled, up to rounding.
-            drawn = self._teacher_forced(start, scaled).draw(uniforms)
+            drawn = self._futures.teacher_forced(start, scaled).draw(uniforms)
             scaled = scaled + (drawn - drawn.detach())
         values = start.loc[:, None] + start.scale[:, None] * scaled  # (B*C, S, h)
         futures: Tensor = values.unflatten(0, batch.values.shape[:2]).transpose(1, 2)
         return futures
 
-    def _sampled(self, start: _Start, steps: int, paths: int) -> tuple[Tensor, Tensor]:
-        """Uniform numbers (2, R, S, h), and the scaled futures (R, S, h) that they make."""
-        import torch
-
-        rows, reach = start.loc.shape[0], self.model.reach
-        series = start.series.new_empty(rows, paths, reach + steps)
-        series[..., :reach] = start.series[:, None, start.tokens :]
-        memory: list[Memory | None] = [None] * self.spec.layers
-        uniforms, parameters = [], _first(start.parameters, paths)
-        for step in range(steps):
-            if step:
-                tokens = self._embedded(start, series[..., step - 1 : step + reach], step, 1)
-                states, grown = self.model.extend(tokens, start.memory, memory)
-                memory, parameters = [*grown], self.model.param_proj(states)
-            uniforms.append(_uniforms((2, rows, paths, 1), start.loc))
-            series[..., reach + step] = parameters.draw(uniforms[-1])[..., 0]
-        return torch.cat(uniforms, dim=-1), series[..., reach:]
-
-    def _teacher_forced(self, start: _Start, scaled: Tensor) -> StudentT:
-        """Distributions (R, S, h) of known futures (R, S, h), each given those before it."""
-        import torch
-
-        steps = scaled.shape[-1]
-        first = _first(start.parameters, scaled.shape[1])
-        if steps == 1:
-            return first
-        known = start.series[:, None, start.tokens :].expand(-1, scaled.shape[1], -1)
-        series = torch.cat([known, scaled.detach()[..., :-1]], dim=-1)
-        tokens = self._embedded(start, series, 1, steps - 1)
-        states, _ = self.model.extend(tokens, start.memory, [None] * self.spec.layers)
-        later = self.model.param_proj(states)
-        pairs = zip(first, later, strict=True)
-        return type(first)(*(torch.cat(pair, dim=-1) for pair in pairs))
-
-    def _embedded(self, start: _Start, series: Tensor, step: int, count: int) -> Tensor:
-        """Tokens (R, S, count, D) of the future from its sample `step` on; 1 is the first."""
-        at = start.tokens + step - 1
-        time = start.time[:, None, at : at + count]
-        return self.model.embed(series, start.loc[:, None], start.scale[:, None], time)
-
-    def _read(self, batch: Batch, through: Through, steps: int) -> _Start:
+    def _read(self, batch: Batch, through: Through, steps: int) -> Start:
         """The context, scaled and passed through; with the calendar of `steps` more samples."""
         import torch
 
-        from tsfm_adapt.backbones._nets.lag_llama import robust_scale, time_features
+        from tsfm_adapt.backbones._nets.lag_llama_futures import Start
+        from tsfm_adapt.backbones._nets.lag_llama_inputs import robust_scale, time_features
 
         net, shape = self.model, batch.values.shape[:2]
         length = batch.values.shape[-1]
@@ -370,21 +334,7 @@ class LagLlama(Forecaster):
         states, memory = net.context(*_acted_on(embedded, through, batch))
         states = states[:, -tokens:]  # without prompts
         parameters = net.param_proj(states[:, -1:])
-        return _Start(series, loc, scale, time, tokens, states, memory, parameters)
-
-
-@dataclass(frozen=True)
-class _Start:
-    """A context of R series that was read, and all that its futures need; scaled space."""
-
-    series: Tensor  # (R, reach + P); 0 where not measured
-    loc: Tensor  # (R, 1), data units
-    scale: Tensor  # (R, 1), data units
-    time: Tensor  # (R, P + h - 1, 6)
-    tokens: int  # P
-    states: Tensor  # (R, P, D)
-    memory: list[Memory]  # one a block; prompts and context
-    parameters: StudentT  # (R, 1) of the first future sample
+        return Start(series, loc, scale, time, tokens, states, memory, parameters)
 
 
 def _acted_on(tokens: Tensor, through: Through, batch: Batch) -> tuple[Tensor, Any]:
@@ -406,37 +356,3 @@ def _acted_on(tokens: Tensor, through: Through, batch: Batch) -> tuple[Tensor, A
         return torch.cat([head, through.tokens(grid, layer).flatten(0, 1)], dim=1)
 
     return tokens if prompts is None else torch.cat([prompts, tokens], dim=1), before
-
-
-def _first(parameters: StudentT, paths: int) -> StudentT:
-    """The distribution (R, 1) of the first future sample, for every path (R, S, 1)."""
-    return type(parameters)(*(each[:, None].expand(-1, paths, -1) for each in parameters))
-
-
-def _uniforms(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Uniform numbers above 0 and below 1, each series and path its own."""
-    import torch
-
-    return torch.rand(shape, device=like.device).clamp(min=2**-25)
-
-
-def _read(source: Path) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
-    """Settings and weights of a folder or a `.ckpt`.
-
-    Raises:
-        ValueError: not of this family.
-        OSError, SafetensorError: it cannot be read.
-    """
-    if source.is_file():
-        from tsfm_adapt.backbones._nets.lag_llama_file import read_checkpoint
-
-        return read_checkpoint(source)
-    from safetensors.torch import load_file
-
-    try:
-        settings = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"has a config.json that is not JSON ({error})") from error
-    if not isinstance(settings, dict):
-        raise ValueError("has a config.json that is not an object")
-    return settings, load_file(source / "model.safetensors")

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
-
+from tsfm_adapt.backbones._anchored import FLAT, GaplessSeries
 from tsfm_adapt.backbones._checkpoints import fetch, fits, locate, unavailable
 from tsfm_adapt.backbones._rollout import continued
 from tsfm_adapt.backbones.base import (
@@ -37,7 +36,6 @@ from tsfm_adapt.backbones.base import (
     overwritten,
     per_series,
 )
-from tsfm_adapt.errors import RecipeError
 
 if TYPE_CHECKING:
     from timesfm.timesfm_2p5.timesfm_2p5_torch import TimesFM_2p5_200M_torch_module
@@ -54,24 +52,6 @@ LICENCES: Mapping[str, str] = {
 EMBEDDED_CONTEXT = 512  # samples; for lists, which build no model
 NATIVE_TASKS: tuple[NativeTask, ...] = ("forecast",)
 
-# A series that deviates less, in its own unit, is flat: it is left unscaled and continues flat.
-_FLAT = 1e-6
-
-
-class Sizes(BaseModel):
-    """What `write` puts under "tsfm_adapt" in config.json; the defaults are the published model.
-
-    Upstream's class fixes its sizes, so its own config.json does not say them.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    width: PositiveInt = 1280
-    layers: PositiveInt = 20
-    heads: PositiveInt = 16
-    output_patch: PositiveInt = 128  # samples of one pass
-    quantile_steps: PositiveInt = 1024  # samples of the continuous quantile head
-    max_context: PositiveInt = 16384
-
 
 class Config(BackboneConfig):
     """`backbone: {name: timesfm}`."""
@@ -85,6 +65,8 @@ class Config(BackboneConfig):
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
+        from tsfm_adapt.backbones._nets.timesfm import network, sizes_of
+
         source = locate(self.name, self.checkpoint)
         try:
             try:
@@ -92,7 +74,7 @@ class Config(BackboneConfig):
             except EntryNotFoundError:  # weights alone are enough for upstream's class
                 settings = {}
             with torch.device("meta"):
-                model = _network(_sizes(self.checkpoint, settings)).eval()
+                model = network(sizes_of(self.checkpoint, settings)).eval()
             if weights or Path(source).is_dir():
                 file = fetch(source, "model.safetensors", self.revision)
                 fits(self.checkpoint, file, model)
@@ -106,42 +88,6 @@ class Config(BackboneConfig):
 
     def _tiny(self) -> TimesFM:
         return TimesFM.tiny()
-
-
-def untrained(sizes: Sizes) -> TimesFM_2p5_200M_torch_module:
-    """A random network with open norms; upstream's zeros would close every block."""
-    from torch.nn.init import ones_
-
-    model = _network(sizes)
-    for name, parameter in model.named_parameters():
-        if name.endswith("ln.scale"):
-            ones_(parameter)
-    return model
-
-
-def write(model: TimesFM_2p5_200M_torch_module, folder: Path) -> Sizes:
-    """Saves weights and sizes as a checkpoint folder; upstream's names, float32.
-
-    Upstream's own class loads it where the sizes, which are returned, are those of the published
-    model.
-    """
-    from safetensors.torch import save_file
-
-    layer = model.config.stacked_transformers.transformer
-    sizes = Sizes(
-        width=layer.model_dims,
-        layers=model.config.stacked_transformers.num_layers,
-        heads=layer.num_heads,
-        output_patch=model.config.output_patch_len,
-        quantile_steps=model.config.output_quantile_len,
-        max_context=model.config.context_limit,
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    settings = json.dumps({"tsfm_adapt": sizes.model_dump()}, indent=2)
-    (folder / "config.json").write_text(settings + "\n", encoding="utf-8")
-    return sizes
 
 
 class TimesFM(Forecaster):
@@ -174,6 +120,8 @@ class TimesFM(Forecaster):
         """Two layers of width 32; 64 steps a pass, 128 of the quantile head."""
         import torch
 
+        from tsfm_adapt.backbones._nets.timesfm import Sizes, untrained
+
         sizes = Sizes(
             width=32, layers=2, heads=4, output_patch=64, quantile_steps=128, max_context=512
         )
@@ -199,6 +147,8 @@ class TimesFM(Forecaster):
 
     def save(self, folder: Path) -> str:
         """As upstream saves it."""
+        from tsfm_adapt.backbones._nets.timesfm import Sizes, write
+
         if write(self.model, folder) == Sizes():
             return (
                 "from timesfm import TimesFM_2p5_200M_torch\n"
@@ -225,12 +175,12 @@ class TimesFM(Forecaster):
 
         assert batch.target is not None
         assert batch.target_observed is not None
-        series = _Series.of(batch, self.spec.max_context)
+        series = GaplessSeries.of(batch, self.spec.max_context)
         state = self._pass(series, batch, through)
         scale = state.scale[:, None]  # (R, 1)
-        observed = batch.target_observed.flatten(0, 1) & (scale >= _FLAT)  # (R, H)
+        observed = batch.target_observed.flatten(0, 1) & (scale >= FLAT)  # (R, H)
         known = series.seen_as(batch.target.flatten(0, 1)).where(observed, 0.0)
-        target = (known - state.centre[:, None]) / scale.clamp(min=_FLAT)
+        target = (known - state.centre[:, None]) / scale.clamp(min=FLAT)
         columns = (0.5, *self._levels)
         losses = []
         for head in (self._point_head(state), self._quantile_head(state)):
@@ -252,7 +202,7 @@ class TimesFM(Forecaster):
 
         from tsfm_adapt.forecasts import QuantileForecast
 
-        series = _Series.of(batch, self.spec.max_context)
+        series = GaplessSeries.of(batch, self.spec.max_context)
         state = self._pass(series, batch, through)
         quantiles = self._quantile_head(state)
         covered = torch.arange(steps, device=quantiles.device).clamp(max=quantiles.shape[1] - 1)
@@ -279,7 +229,7 @@ class TimesFM(Forecaster):
         """
         from torch.nn.functional import pad
 
-        series = _Series.of(batch, self.spec.max_context)
+        series = GaplessSeries.of(batch, self.spec.max_context)
         state = self._pass(series, batch, through)
         observed = batch.observed[..., -self.spec.max_context :]
         padded = pad(observed, (-observed.shape[-1] % self.spec.patch, 0), value=False)
@@ -287,13 +237,13 @@ class TimesFM(Forecaster):
         tokens = state.hidden.unflatten(0, batch.values.shape[:2])
         return Encoded(tokens.masked_fill(~shown[..., None], 0.0), shown)
 
-    def _pass(self, series: _Series, batch: Batch, through: Through) -> _State:
+    def _pass(self, series: GaplessSeries, batch: Batch, through: Through) -> _State:
         """The forward of upstream's module up to its heads, prompts and mixers included."""
         import torch
 
         values, absent = series.patches(self.spec.patch)  # (R, P, patch)
         centre, scale = _running_statistics(values.detach(), absent)
-        unit = scale.where(scale >= _FLAT, 1.0)[..., None]
+        unit = scale.where(scale >= FLAT, 1.0)[..., None]
         scaled = ((values - centre[..., None]) / unit).masked_fill(absent, 0.0)
         data = self.model.tokenizer(torch.cat([scaled, absent.to(scaled.dtype)], dim=-1))
         padding = absent[..., -1]  # (R, P)
@@ -341,72 +291,6 @@ class _State:
     scale: Tensor  # (R,) running deviation of the last patch, likewise
 
 
-@dataclass(frozen=True)
-class _Series:
-    """R = B*C series without gaps: interior ones are filled, leading ones are padding.
-
-    Values are held around each series' first measured sample, the anchor, and divided by a power
-    of two, the unit: a constant series is then exactly 0, a huge level costs no digits, and
-    microvolts in volts are not flat to upstream's tolerance.
-    """
-
-    values: Tensor  # (R, T) between -2 and 2; 0 where absent
-    absent: Tensor  # (R, T) bool, before the first measured sample
-    anchor: Tensor  # (R, 1), data units
-    unit: Tensor  # (R, 1), data units
-
-    @classmethod
-    def of(cls, batch: Batch, max_context: int) -> _Series:
-        """The last `max_context` samples, gaps filled from measured ones of that context.
-
-        As upstream fills them: on the line between their neighbours, or with the last sample
-        where no later one was measured.
-        """
-        import torch
-
-        observed = batch.observed[..., -max_context:].flatten(0, 1)
-        values = torch.where(observed, batch.values[..., -max_context:].flatten(0, 1), 0.0)
-        time = torch.arange(values.shape[1], device=values.device).expand_as(observed)
-        end = values.shape[1]
-        before = torch.where(observed, time, -1).cummax(dim=1).values
-        after = torch.where(observed, time, end).flip(1).cummin(dim=1).values.flip(1)
-        anchor = values.gather(1, observed.int().argmax(dim=1, keepdim=True)).detach()
-        left = before.clamp(min=0)
-        right = after.where(after < end, left)
-        centred = torch.where(observed, values - anchor, 0.0)
-        largest = centred.detach().abs().amax(dim=1, keepdim=True)
-        unit = torch.exp2(largest.log2().floor()).where(largest > 0, 1.0)
-        centred = centred / unit
-        share = (time - left) / (right - left).clamp(min=1)
-        from_left = centred.gather(1, left)
-        filled = from_left + share * (centred.gather(1, right) - from_left)
-        return cls(filled.masked_fill(before < 0, 0.0), before < 0, anchor, unit)
-
-    def seen_as(self, values: Tensor) -> Tensor:
-        """Values (R, T) in data units as the series holds them."""
-        return (values - self.anchor) / self.unit
-
-    def in_units(self, values: Tensor) -> Tensor:
-        """Values (R, T) as the series holds them, in data units."""
-        return values * self.unit + self.anchor
-
-    def continued(self, added: Tensor, max_context: int) -> _Series:
-        """The series with samples (R, h) after them, of which the last `max_context` are kept."""
-        import torch
-
-        values = torch.cat([self.values, added], dim=1)
-        absent = torch.cat([self.absent, torch.zeros_like(added, dtype=torch.bool)], dim=1)
-        return replace(self, values=values[:, -max_context:], absent=absent[:, -max_context:])
-
-    def patches(self, patch: int) -> tuple[Tensor, Tensor]:
-        """Values and absence (R, P, patch), padded on the left."""
-        from torch.nn.functional import pad
-
-        added = (-self.values.shape[1] % patch, 0)
-        values, absent = pad(self.values, added), pad(self.absent, added, value=True)
-        return values.unflatten(1, (-1, patch)), absent.unflatten(1, (-1, patch))
-
-
 def _running_statistics(values: Tensor, absent: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and deviation (R, P) of all samples up to the end of each patch (R, P, patch)."""
     import torch
@@ -440,69 +324,3 @@ def _after_padding(padding: Tensor, prompts: int, width: int) -> Tensor:
     moved = torch.where(position < padded + prompts, position - padded, position)
     order = torch.where(position < padded, position + prompts, moved)
     return order[..., None].expand(-1, -1, width)
-
-
-def _network(sizes: Sizes) -> TimesFM_2p5_200M_torch_module:
-    """Upstream's network in other sizes; it reads them from a class attribute."""
-    from timesfm.configs import (
-        ResidualBlockConfig,
-        StackedTransformersConfig,
-        TransformerConfig,
-    )
-    from timesfm.timesfm_2p5.timesfm_2p5_base import TimesFM_2p5_200M_Definition
-    from timesfm.timesfm_2p5.timesfm_2p5_torch import TimesFM_2p5_200M_torch_module
-
-    class Definition(TimesFM_2p5_200M_Definition):  # type: ignore[misc]  # untyped upstream
-        context_limit = sizes.max_context
-
-    published = Definition()
-    width, columns = sizes.width, 1 + len(published.quantiles)
-    layer = TransformerConfig(
-        model_dims=width,
-        hidden_dims=width,
-        num_heads=sizes.heads,
-        attention_norm="rms",
-        feedforward_norm="rms",
-        qk_norm="rms",
-        use_bias=False,
-        use_rotary_position_embeddings=True,
-        ff_activation="swish",
-        fuse_qkv=True,
-    )
-
-    class Sized(TimesFM_2p5_200M_torch_module):  # type: ignore[misc]  # untyped upstream
-        config = Definition(
-            output_patch_len=sizes.output_patch,
-            output_quantile_len=sizes.quantile_steps,
-            tokenizer=ResidualBlockConfig(
-                2 * published.input_patch_len, width, width, use_bias=True, activation="swish"
-            ),
-            stacked_transformers=StackedTransformersConfig(sizes.layers, layer),
-            output_projection_point=ResidualBlockConfig(
-                width, width, columns * sizes.output_patch, use_bias=False, activation="swish"
-            ),
-            output_projection_quantiles=ResidualBlockConfig(
-                width, width, columns * sizes.quantile_steps, use_bias=False, activation="swish"
-            ),
-        )
-
-    return Sized()
-
-
-def _sizes(checkpoint: str, settings: Any) -> Sizes:
-    """The sizes that config.json says, the published ones where it says none.
-
-    Raises:
-        RecipeError: they cannot be sizes of this model.
-    """
-    said = settings.get("tsfm_adapt", {}) if isinstance(settings, dict) else settings
-    try:
-        sizes = Sizes.model_validate(said)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(("tsfm_adapt", *(str(part) for part in first["loc"])))
-        raise RecipeError(
-            f"backbone.checkpoint: '{checkpoint}' is not a timesfm model: {where} in its "
-            f"config.json: {first['msg']}. Give a folder as upstream or `write` saved it."
-        ) from error
-    return sizes

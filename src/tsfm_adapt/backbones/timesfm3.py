@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tsfm_adapt.backbones._anchored import FLAT, DetrendedSeries
 from tsfm_adapt.backbones._checkpoints import fetch, fits, locate, unavailable
 from tsfm_adapt.backbones.base import (
     PLAIN,
@@ -52,12 +52,6 @@ NO_GRAPH = "torch's exporter knows no counterpart of one of upstream's operation
 
 # `_MAX_CONTEXT_LENGTH` of upstream's forecaster; the checkpoint does not say it.
 _MAX_CONTEXT = 15360
-
-# A series that deviates less, in its own unit, is flat: it is left unscaled and continues flat.
-_FLAT = 1e-6
-
-# What is left of a straight line in float32, as a share of its deviation.
-_ROUNDING = 1e-5
 
 
 class Config(BackboneConfig):
@@ -186,10 +180,10 @@ class TimesFM3(Forecaster):
         """
         assert batch.target is not None
         assert batch.target_observed is not None
-        series = _Series.of(batch, self.model)
+        series = self._series(batch)
         forecast = self._forecast(series, batch, batch.target.shape[-1], through)
-        observed = batch.target_observed & (series.deviation >= _FLAT)
-        scale = series.deviation.clamp(min=_FLAT) * series.unit
+        observed = batch.target_observed & (series.deviation >= FLAT)
+        scale = series.deviation.clamp(min=FLAT) * series.unit
         return forecast.loss(batch.target, observed, scale) / len(self._levels)
 
     def forecast(self, batch: Batch, steps: int, through: Through = PLAIN) -> QuantileForecast:
@@ -199,17 +193,20 @@ class TimesFM3(Forecaster):
         predict a sample they are blended. Later patches are scaled by statistics that include
         what earlier ones predicted; these are detached.
         """
-        return self._forecast(_Series.of(batch, self.model), batch, steps, through)
+        return self._forecast(self._series(batch), batch, steps, through)
 
     def encode(self, batch: Batch, through: Through = PLAIN) -> Encoded:
         """Context patches after the last block; those without a measured sample are 0."""
-        series = _Series.of(batch, self.model)
+        series = self._series(batch)
         hidden, _ = self._pass(series, batch, 0, through)
         shown = series.observed.any(-1)
         return Encoded(hidden.masked_fill(~shown[..., None], 0.0), shown)
 
+    def _series(self, batch: Batch) -> DetrendedSeries:
+        return DetrendedSeries.of(batch, self.model, _MAX_CONTEXT)
+
     def _forecast(
-        self, series: _Series, batch: Batch, steps: int, through: Through
+        self, series: DetrendedSeries, batch: Batch, steps: int, through: Through
     ) -> QuantileForecast:
         import torch
         from timesfm3.torch.util import stitch_patches
@@ -245,7 +242,7 @@ class TimesFM3(Forecaster):
         return QuantileForecast(in_units, self._levels)
 
     def _pass(
-        self, series: _Series, batch: Batch, ahead: int, through: Through
+        self, series: DetrendedSeries, batch: Batch, ahead: int, through: Through
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         """Upstream's forward up to its head, prompts and mixers included.
 
@@ -260,7 +257,7 @@ class TimesFM3(Forecaster):
         with torch.no_grad():
             statistics = get_running_stats(series.values.detach(), ~series.observed)
         _, centre, scale = statistics
-        unit = scale.where(scale >= _FLAT, 1.0)[..., None]
+        unit = scale.where(scale >= FLAT, 1.0)[..., None]
         scaled = ((series.values - centre[..., None]) / unit).masked_fill(~series.observed, 0.0)
         values = pad(scaled, (0, 0, 0, ahead))
         masked = pad((~series.observed).to(values.dtype), (0, 0, 0, ahead), value=1.0)
@@ -317,78 +314,6 @@ class TimesFM3(Forecaster):
                 value_clip=self.model.value_clip,
             )
         return refined
-
-
-@dataclass(frozen=True)
-class _Series:
-    """The context in patches, without its level, and without its trend where that is most of it.
-
-    Values are held around each series' first measured sample, the anchor, and divided by a power
-    of two, the unit: a constant series is then exactly 0, a huge level costs no digits, and
-    microvolts in volts are not flat to upstream's tolerance.
-    """
-
-    values: Tensor  # (B, C, P, patch); 0 where not observed
-    observed: Tensor  # (B, C, P, patch) bool
-    anchor: Tensor  # (B, C, 1), data units
-    unit: Tensor  # (B, C, 1), data units
-    start: Tensor  # (B, C, 1) the trend that was taken out, at the end of the context; or 0
-    slope: Tensor  # (B, C, 1) its change with each step; or 0
-    deviation: Tensor  # (B, C, 1) standard deviation of what was measured, with its trend
-
-    @classmethod
-    def of(cls, batch: Batch, model: TimesFM3Torch) -> _Series:
-        """The last samples of the context, padded on the left to whole patches."""
-        import torch
-        from torch.nn.functional import pad
-
-        kept = batch.observed[..., -_MAX_CONTEXT:]
-        added = (-kept.shape[-1] % model.input_patch_len, 0)
-        observed = pad(kept, added, value=False)  # (B, C, L)
-        measured = torch.where(kept, batch.values[..., -_MAX_CONTEXT:], 0.0)
-        padded = pad(measured, added)
-        anchor = padded.gather(2, observed.int().argmax(dim=2, keepdim=True)).detach()
-        centred = torch.where(observed, padded - anchor, 0.0)
-        largest = centred.detach().abs().amax(dim=2, keepdim=True)
-        unit = torch.exp2(largest.log2().floor()).where(largest > 0, 1.0)
-        values = centred / unit
-        with torch.no_grad():
-            count = observed.sum(dim=2, keepdim=True).clamp(min=1)
-            length = observed.shape[2]
-            time = torch.arange(1 - length, 1, device=values.device) / length
-
-            def around_mean(each: Tensor) -> tuple[Tensor, Tensor]:
-                mean = each.where(observed, 0.0).sum(dim=2, keepdim=True) / count
-                return mean, torch.where(observed, each - mean, 0.0)
-
-            def deviation_of(each: Tensor) -> Tensor:
-                return (each.square().sum(dim=2, keepdim=True) / count).sqrt()
-
-            mean_time, times = around_mean(time.expand_as(values))
-            mean, around = around_mean(values)
-            spread = times.square().sum(dim=2, keepdim=True)
-            slope = (times * around).sum(dim=2, keepdim=True) / spread.where(spread > 0, 1.0)
-            deviation = deviation_of(around)
-            rest = deviation_of(around - slope * times)
-            trending = rest < model.linear_detrending_threshold * deviation
-            trending &= bool(model.use_linear_detrending)
-            straight = trending & (rest <= _ROUNDING * deviation)
-            zero = torch.zeros_like(slope)
-            slope, start = (
-                slope.where(trending, zero),
-                (mean - slope * mean_time).where(trending, zero),
-            )
-        left = (values - (start + slope * time)).masked_fill(~observed | straight, 0.0)
-        shape = (-1, model.input_patch_len)
-        return cls(
-            values=left.unflatten(2, shape),
-            observed=observed.unflatten(2, shape),
-            anchor=anchor,
-            unit=unit,
-            start=start,
-            slope=slope / length,
-            deviation=deviation,
-        )
 
 
 def _prompts(through: Through, batch: Batch, layer: int, like: Tensor) -> Tensor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle  # its opcodes only; every global that a file names is replaced
 import zipfile
 from collections import OrderedDict
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 
@@ -188,3 +190,21 @@ def _read_inert(path: Path) -> Any:
         TypeError,
     ) as error:
         refuse(error)
+
+
+def read(source: Path) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
+    """Settings and weights of a folder or a `.ckpt`.
+
+    Raises:
+        ValueError: not of this family.
+        OSError, SafetensorError: it cannot be read.
+    """
+    if source.is_file():
+        return read_checkpoint(source)
+    try:
+        settings = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"has a config.json that is not JSON ({error})") from error
+    if not isinstance(settings, dict):
+        raise ValueError("has a config.json that is not an object")
+    return settings, load_file(source / "model.safetensors")
