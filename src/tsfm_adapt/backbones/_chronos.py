@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,13 +37,13 @@ def load(
     import torch
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
-    from transformers.utils.logging import disable_progress_bar
 
     # What upstreams raise of settings that are none, or of a wrong type.
     unsettled = (TypeError, ValueError, AttributeError, StrictDataclassError)
     source = locate(recipe.name, recipe.checkpoint)
+    silent: AbstractContextManager[None] = nullcontext()
     if Path(source).is_dir():
-        disable_progress_bar()  # a bar is for downloads
+        silent = _without_progress_bars()
     try:
         config = config_class.from_pretrained(source, revision=recipe.revision)
         if architecture not in (config.architectures or ()):
@@ -53,13 +55,37 @@ def load(
         if not weights:
             with torch.device("meta"):
                 return model_class(config)
-        model, report = model_class.from_pretrained(
-            source, revision=recipe.revision, dtype=torch.float32, output_loading_info=True
-        )
+        with silent:  # a bar is for downloads
+            model, report = model_class.from_pretrained(
+                source, revision=recipe.revision, dtype=torch.float32, output_loading_info=True
+            )
     except (OSError, RuntimeError, SafetensorError, *unsettled) as error:
         raise unavailable(recipe.name, recipe.checkpoint, error) from error
     complete(recipe.checkpoint, report)
     return model
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """Hides progress bars of `transformers` and of the Hub; their switches are put back."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars
+    from transformers.utils.logging import (
+        disable_progress_bar,
+        enable_progress_bar,
+        is_progress_bar_enabled,
+    )
+
+    if not is_progress_bar_enabled():
+        yield
+        return
+    hidden_on_hub = are_progress_bars_disabled()
+    disable_progress_bar()  # of both packages
+    try:
+        yield
+    finally:
+        enable_progress_bar()
+        if hidden_on_hub:
+            disable_progress_bars()
 
 
 def rows(batch: Batch) -> Tensor:
