@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from contracts.batch import random_batch
-from tsfm_adapt.batches import collate
+from tsfm_adapt.batches import collate, context_batch
 from tsfm_adapt.signals.recording import Recording
 from tsfm_adapt.signals.windows import Windows, WindowSpec
 
@@ -79,3 +79,36 @@ def test_without_its_target_the_batch_is_otherwise_the_same():
     assert blind.values is batch.values
     assert blind.observed is batch.observed
     assert batch.target is not None
+
+
+def test_a_context_alone_is_observed_where_it_is_a_number():
+    values = torch.tensor([[[1.0, torch.nan, 3.0]], [[torch.nan, torch.nan, 0.0]]])
+    batch = context_batch(values, 0.5, ("HR",), ("p", "q"))
+    assert torch.equal(batch.observed, ~values.isnan())
+    assert torch.equal(batch.values[batch.observed], values[batch.observed])
+    assert batch.values.isfinite().all()
+    assert batch.target is None
+    assert batch.start_s.isnan().all()
+    assert batch.start_s.dtype == torch.float64
+    assert (batch.rate_hz, batch.channels, batch.subjects) == (0.5, ("HR",), ("p", "q"))
+
+
+def test_the_standard_deviation_is_that_of_observed_samples():
+    batch = random_batch(missing=0.5)
+    batch.observed[1, 2] = False
+    visible = batch.values.double().where(batch.observed, torch.nan)
+    mean = visible.nanmean(-1, keepdim=True)
+    expected = (visible - mean).square().nanmean(-1).sqrt().nan_to_num()
+    assert torch.allclose(batch.deviation().double(), expected, rtol=1e-4)
+    assert batch.deviation()[1, 2] == 0
+
+
+def test_targets_of_flat_contexts_count_as_not_observed():
+    batch = random_batch(missing=0.0)
+    scale = batch.deviation()
+    floor = torch.zeros(4)
+    floor[1] = scale[:, 1].median()
+    kept = batch.without_flat(scale, floor).target_observed.all(-1)
+    assert torch.equal(kept, scale > floor)
+    assert kept[:, 1].sum() == 1
+    assert kept.any()

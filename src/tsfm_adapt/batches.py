@@ -56,6 +56,20 @@ class Batch:
         centred = torch.where(self.observed, self.values - mean[..., None], 0.0)
         return (centred.square().sum(-1) / count).sqrt()
 
+    def without_flat(self, scale: Tensor, floor: Tensor) -> Batch:
+        """The batch with the targets of flat contexts not observed.
+
+        Args:
+            scale: (B, C) how much each context deviates from its mean.
+            floor: (C,) or scalar; up to it, and to rounding in float32, a context is flat.
+        """
+        import torch
+
+        assert self.target_observed is not None
+        largest = torch.where(self.observed, self.values.abs(), 0.0).amax(-1)
+        flat = scale <= floor + 1e-6 * largest  # (B, C)
+        return replace(self, target_observed=self.target_observed & ~flat[..., None])
+
 
 def context_batch(
     values: Tensor, rate_hz: float, channels: tuple[str, ...], subjects: tuple[str, ...] = ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -370,14 +369,9 @@ class AdaptedModel(nn.Module):
         return forecast
 
     def _without_flat(self, batch: Batch) -> Batch:
-        """The batch with the targets of flat contexts unobserved."""
-        assert batch.target_observed is not None
+        """The batch with the targets of flat contexts unobserved, see `FLAT`."""
         known = self.deviation if self.deviation.numel() else batch.values.new_full((), torch.nan)
-        floor = FLAT * torch.nan_to_num(known, nan=0.0)
-        level = torch.where(batch.observed, batch.values.abs(), 0.0).amax(-1)
-        rounding = 1e-6 * level  # what a constant seems to deviate in float32
-        flat = self._scale(batch) <= floor + rounding  # (B, C)
-        return replace(batch, target_observed=batch.target_observed & ~flat[..., None])
+        return batch.without_flat(self._scale(batch), FLAT * torch.nan_to_num(known, nan=0.0))
 
     def _scale(self, batch: Batch) -> Tensor:
         """The deviation (B, C) that errors are divided by: of what the context shows.
