@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """B windows of C channels, in the data's own units. True in a mask means measured."""
+    """B windows of C channels in the data's units; masks are True where a value was measured."""
 
     values: Tensor  # (B, C, T) float32, finite; arbitrary where not observed
     observed: Tensor  # (B, C, T) bool
@@ -24,7 +24,9 @@ class Batch:
     rate_hz: float
     channels: tuple[str, ...]
     subjects: tuple[str, ...]
-    features: Tensor | None = None  # (B, ...) of a head, where they are not to be computed again
+    features: Tensor | None = (
+        None  # (B, ...) cached inputs of a head; None = computed from `values`
+    )
 
     @property
     def size(self) -> int:
@@ -44,7 +46,7 @@ class Batch:
         return replace(self, **moved)
 
     def without_target(self) -> Batch:
-        """What a model may see when it predicts."""
+        """The batch without its target: the input of a prediction."""
         return replace(self, target=None, target_observed=None)
 
     def deviation(self) -> Tensor:
@@ -60,7 +62,7 @@ class Batch:
         """The batch with the targets of flat contexts not observed.
 
         Args:
-            scale: (B, C) how much each context deviates from its mean.
+            scale: (B, C) each context's standard deviation.
             floor: (C,) or scalar; up to it, and to rounding in float32, a context is flat.
         """
         import torch

@@ -1,4 +1,4 @@
-"""What a backbone predicts: one interface over quantiles, distributions, samples and points."""
+"""Forecasts behind one interface: quantiles, sample paths and points."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Forecast(ABC):
-    """A prediction of H future samples of each channel, in the data's units."""
+    """A prediction of H samples of each channel, in the data's units."""
 
     @property
     @abstractmethod
@@ -22,7 +22,7 @@ class Forecast(ABC):
 
     @abstractmethod
     def quantiles(self, levels: Sequence[float]) -> Tensor:
-        """Quantiles (B, C, Q, H) at the levels asked for; they cross where the model's do."""
+        """Quantiles (B, C, Q, H) at Q levels in (0, 1); they cross where the model's do."""
 
     @abstractmethod
     def loss(self, target: Tensor, observed: Tensor, scale: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class QuantileForecast(Forecast):
         return int(self.values.shape[-1])
 
     def quantiles(self, levels: Sequence[float]) -> Tensor:
-        """Quantiles (B, C, Q, H) at the levels asked for."""
+        """Quantiles (B, C, Q, H), linear between the known levels."""
         import torch
 
         columns = []
@@ -76,7 +76,7 @@ _DECILES = tuple(tenth / 10 for tenth in range(1, 10))
 
 @dataclass(frozen=True)
 class SampleForecast(Forecast):
-    """Sampled futures; a model of one path is a single sample."""
+    """Sample paths of the future; a single path is a point forecast."""
 
     values: Tensor  # (S, B, C, H), data units
 

@@ -1,4 +1,4 @@
-"""The adapted model: backbone and adapters in the order in which data passes through them."""
+"""The adapted model: a backbone with adapters around and inside it, and a head behind it."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ if TYPE_CHECKING:
     from tsfm_adapt.forecasts import Forecast
     from tsfm_adapt.signals.windows import Windows
 
-# A context that deviates less than this share of the channel's deviation in train is flat: the
-# loss in the model's scaled space explodes there, so such series do not train.
+# A context whose standard deviation is below this share of the channel's in train is flat: the
+# loss in the model's scaled space explodes there, so such series are left out of training.
 FLAT = 1e-3
 
-# A model's estimate of a batch's target, and which of the target it estimates: both in the
-# target's shape, for tasks other than forecasting.
+# For tasks other than forecasting: gives a model's estimate of a batch's target, and a mask of
+# what it estimates, both in the target's shape.
 Estimate = Callable[["AdaptedModel", "Batch"], tuple["Forecast", Tensor]]
 
 
 class AdaptedModel(nn.Module):
-    """A backbone with its adapters, and a head where the backbone's own does not do.
+    """A backbone with adapters, and a head where its pretrained one is not used.
 
     With no adapters and no head it is the backbone zero-shot. Calling it gives the training loss,
     so that a data-parallel wrapper sees one forward.
@@ -64,7 +64,7 @@ class AdaptedModel(nn.Module):
         rates: each adapter's learning rate; None = the recipe's `train.lr`.
         estimate: of the target, for the training loss; None = forecasts.
         head: put on the encoder's tokens, after the adapters.
-        outputs: what the head is asked for; None without a head.
+        outputs: what the head estimates; None without a head.
         head_rate: the head's learning rate; None = the recipe's `train.lr`.
 
     Raises:
@@ -119,10 +119,10 @@ class AdaptedModel(nn.Module):
         self.eval()
 
     def groups(self, rate: float) -> list[dict[str, Any]]:
-        """The trainable parameters as an optimiser's groups, one a learning rate.
+        """Trainable parameters as parameter groups of an optimiser, one for each learning rate.
 
         Args:
-            rate: of the adapters that have none of their own.
+            rate: learning rate of adapters without one in the recipe.
         """
         by_rate: dict[float, list[nn.Parameter]] = {}
         for name, parameter in self.trainable().items():
@@ -130,7 +130,7 @@ class AdaptedModel(nn.Module):
         return [{"params": parameters, "lr": own} for own, parameters in by_rate.items()]
 
     def fit(self, train: Windows) -> None:
-        """Lets adapters, and a head that fills, compute what they fit, on train only."""
+        """Fits adapters and a reconstruction head to the training windows, before training."""
         for adapter in self.adapters:
             adapter.fit(train)
         others = any(adapter.changes_channels for adapter in self.adapters)
@@ -138,7 +138,7 @@ class AdaptedModel(nn.Module):
             self.head.fit(*moments(train))
 
     def fitted(self) -> dict[str, Tensor]:
-        """What was fitted on train, by name: buffers of the adapters, each channel's deviation."""
+        """Tensors fitted on train, by name: buffers of adapters and head, standard deviations."""
         buffers = dict(self.modules_of_adapters.named_buffers(prefix="modules_of_adapters"))
         if self.module_of_head is not None:
             buffers |= dict(self.module_of_head.named_buffers(prefix="module_of_head"))
@@ -157,13 +157,13 @@ class AdaptedModel(nn.Module):
 
     @property
     def frozen_before_head(self) -> bool:
-        """Whether a head reads what no training changes, so that it may be computed once."""
+        """Whether the head's inputs stay constant in training, so that they can be cached."""
         if self.head is None:
             return False
         return not any(tensor.requires_grad for tensor in self.tensors_before_head().values())
 
     def train(self, mode: bool = True) -> AdaptedModel:
-        """Training mode, without dropout where nothing before the head trains."""
+        """Training mode; dropout stays off where nothing before the head trains."""
         super().train(mode)
         if mode and self.frozen_before_head:
             self.network.eval()
@@ -171,18 +171,18 @@ class AdaptedModel(nn.Module):
         return self
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """The parameters that train, by name: all that a checkpoint needs beyond the base."""
+        """Trainable parameters by name: all that a checkpoint needs beside the base weights."""
         return {n: p for n, p in self.named_parameters() if p.requires_grad}
 
     def load_trainable(self, state: Mapping[str, Tensor]) -> None:
-        """Copies a saved `trainable()` in.
+        """Loads the saved parameters of `trainable()`.
 
         Raises:
             RecipeError: the names or shapes are not those of this model.
         """
-        own = self.trainable()
-        different = sorted(own.keys() ^ state.keys()) or [
-            name for name in own if own[name].shape != state[name].shape
+        current = self.trainable()
+        different = sorted(current.keys() ^ state.keys()) or [
+            name for name in current if current[name].shape != state[name].shape
         ]
         if different:
             raise RecipeError(
@@ -190,16 +190,16 @@ class AdaptedModel(nn.Module):
                 f"first {different[0]}. Use the recipe that the weights were trained with."
             )
         with torch.no_grad():
-            for name, parameter in own.items():
+            for name, parameter in current.items():
                 parameter.copy_(state[name])
 
     def states(self) -> dict[str, dict[str, Tensor]]:
-        """What the adapters gathered while training, by their position."""
+        """State of the adapters beside their parameters, by their position in the recipe."""
         states = {str(position): a.state() for position, a in enumerate(self.adapters)}
         return {position: state for position, state in states.items() if state}
 
     def load_states(self, states: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Gives the adapters a saved `states()` back."""
+        """Restores a saved `states()`."""
         for position, state in states.items():
             self.adapters[int(position)].load_state(state)
 
@@ -248,24 +248,23 @@ class AdaptedModel(nn.Module):
         return self._restored(filled, stages)
 
     def encode(self, batch: Batch) -> Encoded:
-        """Tokens of the context, as the adapters leave them."""
+        """Tokens of the context, adapters included."""
         return self.backbone.encode(self._signalled(batch.without_target())[1], self)
 
     def features(self, batch: Batch) -> Tensor:
-        """What the head reads, (B, ...) float32."""
+        """Inputs of the head, (B, ...) float32."""
         assert self.head is not None
         return self._features(self.head, self._signalled(batch.without_target())[1])
 
     def logits(self, batch: Batch) -> Tensor:
-        """The head's classes (B, K), before they are probabilities."""
+        """Logits (B, K) of a classification head."""
         assert isinstance(self.head, ClassHead)
         return self.head.logits(self.features(batch))
 
     def prefix(self, batch: Batch, layer: int) -> Tensor | None:
-        """The prompts of all adapters, one after another.
+        """Prompts of all adapters before block `layer`, concatenated; None = there are none.
 
-        First those that are renewed: deeper layers overwrite the first prompts, the others flow
-        on.
+        Deep prompts come first: every block overwrites the first prompts.
         """
         ordered = sorted(self.adapters, key=lambda adapter: not adapter.renews_prompts)
         prompts = [p for a in ordered if (p := a.prefix(batch, layer)) is not None]
@@ -274,7 +273,7 @@ class AdaptedModel(nn.Module):
         return torch.cat([per_series(prompt, batch) for prompt in prompts], dim=2)
 
     def tokens(self, tokens: Tensor, layer: int) -> Tensor:
-        """The data tokens through the mixers of all adapters."""
+        """Data tokens before block `layer` after the mixers of all adapters."""
         for adapter in self.adapters:
             tokens = adapter.tokens(tokens, layer)
         return tokens
@@ -321,7 +320,7 @@ class AdaptedModel(nn.Module):
 
         Args:
             batch: in the data's channels.
-            stages: the batches that each adapter's `signal` was given.
+            stages: the batch before each adapter's `signal`.
             seen: the batch as the adapters changed it.
         """
         assert batch.target is not None
@@ -337,26 +336,26 @@ class AdaptedModel(nn.Module):
         return restored.loss(batch.target, learned, scale[..., None])
 
     def _forecast(self, seen: Batch, steps: int) -> Forecast:
-        """The head's forecast of a batch as the adapters changed it."""
+        """The forecast of a batch that adapters changed, not yet restored."""
         if isinstance(self.head, ForecastHead):
             return self.head.forecast(self._features(self.head, seen), seen, steps)
         backbone = require_forecaster(self.backbone, "a forecast without a head")
         return backbone.forecast(seen, steps, self)
 
     def _features(self, head: Head, seen: Batch) -> Tensor:
-        """The head's features of a batch as the adapters changed it."""
+        """The head's inputs for a batch that adapters changed; cached ones where there are."""
         if seen.features is not None:
             return seen.features
         return head.features(self.backbone.encode(seen, self), seen)
 
     def _penalty(self, stages: Sequence[Batch]) -> Tensor | float:
-        """What the adapters add to the loss in training mode, given what `signal` was given."""
+        """Penalties of the adapters in training mode, each of the batch before its `signal`."""
         pairs = zip(self.adapters, stages, strict=True) if self.training else ()
         penalties = [adapter.penalty(stage) for adapter, stage in pairs]
         return sum((term for term in penalties if term is not None), start=0.0)
 
     def _signalled(self, batch: Batch) -> tuple[list[Batch], Batch]:
-        """What each adapter's `signal` was given, and what the backbone is given."""
+        """The batch before each adapter's `signal`, and the batch for the backbone."""
         stages = []
         for adapter in self.adapters:
             stages.append(batch)
@@ -369,24 +368,25 @@ class AdaptedModel(nn.Module):
         return forecast
 
     def _without_flat(self, batch: Batch) -> Batch:
-        """The batch with the targets of flat contexts unobserved, see `FLAT`."""
+        """The batch with the targets of flat contexts not observed, see `FLAT`."""
         known = self.deviation if self.deviation.numel() else batch.values.new_full((), torch.nan)
         return batch.without_flat(self._scale(batch), FLAT * torch.nan_to_num(known, nan=0.0))
 
     def _scale(self, batch: Batch) -> Tensor:
-        """The deviation (B, C) that errors are divided by: of what the context shows.
+        """Standard deviation (B, C) of each context, by which errors are divided.
 
-        A head that fills learns of channels that show nothing too; theirs is that of train.
+        A reconstruction head also learns channels without an observed sample: there it is that of
+        train.
         """
-        shown = batch.deviation()
+        of_context = batch.deviation()
         if not isinstance(self.head, FillingHead) or not self.deviation.numel():
-            return shown
+            return of_context
         known = torch.nan_to_num(self.deviation, nan=0.0)
-        return torch.where(batch.observed.any(-1), shown, known)
+        return torch.where(batch.observed.any(-1), of_context, known)
 
 
 def device_for(accelerator: str) -> torch.device:
-    """The device that scores and predicts, for a recipe's `train.accelerator`."""
+    """The device for scoring and prediction, by a recipe's `train.accelerator`."""
     if accelerator in ("auto", "gpu") and torch.cuda.is_available():
         return torch.device("cuda")
     if accelerator in ("auto", "mps") and torch.backends.mps.is_available():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # continues flat.
 FLAT = 1e-6
 
-# What is left of a straight line in float32, as a share of its deviation.
+# Rounding of a straight line in float32, as a share of its standard deviation.
 _ROUNDING = 1e-5
 
 
@@ -29,16 +29,16 @@ class GaplessSeries:
     """R = B*C anchored series without gaps: interior ones are filled, leading ones are padding."""
 
     values: Tensor  # (R, T) between -2 and 2; 0 where absent
-    absent: Tensor  # (R, T) bool, before the first measured sample
+    absent: Tensor  # (R, T) bool, before the first observed sample
     anchor: Tensor  # (R, 1), data units
     unit: Tensor  # (R, 1), data units
 
     @classmethod
     def of(cls, batch: Batch, max_context: int) -> GaplessSeries:
-        """The last `max_context` samples, gaps filled from measured ones of that context.
+        """The last `max_context` samples, gaps filled from observed ones of that context.
 
         As upstream fills them: on the line between their neighbours, or with the last sample
-        where no later one was measured.
+        where no later one was observed.
         """
         import torch
 
@@ -57,11 +57,11 @@ class GaplessSeries:
         return cls(filled.masked_fill(before < 0, 0.0), before < 0, anchor, unit)
 
     def seen_as(self, values: Tensor) -> Tensor:
-        """Values (R, T) in data units as the series holds them."""
+        """Values (R, T), data units to anchored units."""
         return (values - self.anchor) / self.unit
 
     def in_units(self, values: Tensor) -> Tensor:
-        """Values (R, T) as the series holds them, in data units."""
+        """Values (R, T), anchored units to data units."""
         return values * self.unit + self.anchor
 
     def continued(self, added: Tensor, max_context: int) -> GaplessSeries:
@@ -83,10 +83,7 @@ class GaplessSeries:
 
 @dataclass(frozen=True)
 class DetrendedSeries:
-    """The context in patches, without its level, and without its trend where that is most of it.
-
-    Anchored, then detrended.
-    """
+    """The context in patches, without its offset, and detrended where the trend dominates."""
 
     values: Tensor  # (B, C, P, patch); 0 where not observed
     observed: Tensor  # (B, C, P, patch) bool
@@ -94,7 +91,7 @@ class DetrendedSeries:
     unit: Tensor  # (B, C, 1), data units
     start: Tensor  # (B, C, 1) the trend that was taken out, at the end of the context; or 0
     slope: Tensor  # (B, C, 1) its change with each step; or 0
-    deviation: Tensor  # (B, C, 1) standard deviation of what was measured, with its trend
+    deviation: Tensor  # (B, C, 1) standard deviation of the observed samples, trend included
 
     @classmethod
     def of(cls, batch: Batch, model: TimesFM3Torch, max_context: int) -> DetrendedSeries:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def locate(name: str, checkpoint: str) -> str:
-    """What upstream's `from_pretrained` is given: an absolute folder or a Hub id.
+    """Resolves `backbone.checkpoint` to an absolute folder or a Hub id.
 
     Raises:
         RecipeError: the folder does not exist or lacks a file.
@@ -22,10 +22,10 @@ def locate(name: str, checkpoint: str) -> str:
     if checkpoint == "embedded":
         folder = embedded.FOLDER / name
         if not folder.is_dir():
-            brought = sorted(path.parent.name for path in embedded.FOLDER.glob("*/config.json"))
+            included = sorted(path.parent.name for path in embedded.FOLDER.glob("*/config.json"))
             raise RecipeError(
                 f"backbone.checkpoint: no weights of {name} come with this version, only those of "
-                f"{', '.join(brought)}. Give a Hub id, or a folder in upstream's own layout."
+                f"{', '.join(included)}. Give a Hub id, or a folder in upstream's own layout."
             )
     elif Path(checkpoint).expanduser().is_dir():
         folder = Path(checkpoint).expanduser().resolve()
@@ -50,7 +50,7 @@ def locate(name: str, checkpoint: str) -> str:
 
 
 def fetch(source: str, name: str, revision: str | None) -> Path:
-    """A file of a checkpoint folder, or of the Hub.
+    """Path of one file of a checkpoint; downloaded if it is on the Hub.
 
     Raises:
         OSError: there is no such file, or the Hub cannot be reached.
@@ -63,10 +63,10 @@ def fetch(source: str, name: str, revision: str | None) -> Path:
 
 
 def complete(checkpoint: str, report: Mapping[str, Any]) -> None:
-    """Stops where upstream would fill weights that the checkpoint lacks with random ones.
+    """Raises where weights are missing, which upstream would silently fill with random ones.
 
     Args:
-        checkpoint: as the recipe has it.
+        checkpoint: as in the recipe.
         report: what `from_pretrained(..., output_loading_info=True)` returned beside the model.
 
     Raises:
@@ -82,7 +82,7 @@ def complete(checkpoint: str, report: Mapping[str, Any]) -> None:
 
 
 def fits(checkpoint: str, file: Path, network: nn.Module) -> None:
-    """Stops where a weights file is not of this network; reads names and shapes only.
+    """Raises where a weights file does not fit the network; reads names and shapes only.
 
     Raises:
         RecipeError: weights are missing, too many, or have another shape.
@@ -91,18 +91,18 @@ def fits(checkpoint: str, file: Path, network: nn.Module) -> None:
 
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     with safe_open(file, framework="pt") as weights:
-        found = {
+        shapes = {
             name: tuple(weights.get_slice(name).get_shape())
             for name in weights.keys()  # noqa: SIM118  # not a mapping
         }
     complete(
         checkpoint,
         {
-            "missing_keys": [name for name in expected if name not in found],
-            "mismatched_keys": [n for n in expected if found.get(n, expected[n]) != expected[n]],
+            "missing_keys": [name for name in expected if name not in shapes],
+            "mismatched_keys": [n for n in expected if shapes.get(n, expected[n]) != expected[n]],
         },
     )
-    if unknown := sorted(found.keys() - expected.keys()):
+    if unknown := sorted(shapes.keys() - expected.keys()):
         raise RecipeError(
             f"backbone.checkpoint: '{checkpoint}' has {len(unknown)} weights that its config.json "
             f"leaves no place for, first {unknown[0]}. Fetch both files again."

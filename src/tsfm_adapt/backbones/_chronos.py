@@ -1,4 +1,4 @@
-"""What the Chronos families share: loading, rows with NaN."""
+"""Shared by the Chronos families: loading, and batches as rows with NaN."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def load(
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
-    # What upstreams raise of settings that are none, or of a wrong type.
-    unsettled = (TypeError, ValueError, AttributeError, StrictDataclassError)
+    # What upstream raises for missing settings or settings of a wrong type.
+    invalid = (TypeError, ValueError, AttributeError, StrictDataclassError)
     source = locate(recipe.name, recipe.checkpoint)
     silent: AbstractContextManager[None] = nullcontext()
     if Path(source).is_dir():
@@ -59,7 +59,7 @@ def load(
             model, report = model_class.from_pretrained(
                 source, revision=recipe.revision, dtype=torch.float32, output_loading_info=True
             )
-    except (OSError, RuntimeError, SafetensorError, *unsettled) as error:
+    except (OSError, RuntimeError, SafetensorError, *invalid) as error:
         raise unavailable(recipe.name, recipe.checkpoint, error) from error
     complete(recipe.checkpoint, report)
     return model
@@ -89,7 +89,7 @@ def _without_progress_bars() -> Iterator[None]:
 
 
 def rows(batch: Batch) -> Tensor:
-    """One row a series (B*C, T), NaN where not observed: upstream's own notation."""
+    """The context as rows (B*C, T), one a series, NaN where not observed, as upstream expects."""
     return batch.values.masked_fill(~batch.observed, float("nan")).flatten(0, 1)
 
 
@@ -102,24 +102,24 @@ def target_rows(batch: Batch, steps: int) -> Tensor:
 
 
 def data_tokens(batch: Batch, spec: BackboneSpec) -> int:
-    """P, the encoder's tokens of the context."""
+    """P, the number of context tokens in the encoder."""
     return ceil(min(batch.values.shape[-1], spec.max_context) / spec.patch)
 
 
 def detach_statistics(instance_norm: nn.Module) -> None:
-    """Lets gradients of the context pass by its mean and deviation.
+    """Detaches the instance norm's mean and standard deviation; gradients pass the values only.
 
     Upstream's means over observed samples give every sample of a series NaN where one was missed
-    or padded, and so does the deviation of a constant series. No output changes.
+    or padded, and so does the standard deviation of a constant series. No output changes.
     """
 
-    def measured(module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def with_detached(module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(args) > 1 or not args[0].requires_grad:
-            return args  # scaled by statistics of before, or without gradients anyhow
+            return args  # scaled by earlier statistics, or without gradients
         _, loc_scale = module.forward(args[0].detach())
         return args[0], loc_scale
 
-    instance_norm.register_forward_pre_hook(measured)
+    instance_norm.register_forward_pre_hook(with_detached)
 
 
 def extend(arguments: dict[str, Any], prompts: int) -> dict[str, Any]:

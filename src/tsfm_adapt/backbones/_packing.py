@@ -1,4 +1,4 @@
-"""What the Moirai families share: loading, packed windows, prompts and mixers in packed rows.
+"""Shared by the Moirai families: loading, packed rows, prompts and mixers in them.
 
 A packed row is one window: the context tokens of its first channel, of its second and so on, then
 the tokens of the future in the same order. Attention crosses channels ("any-variate").
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from tsfm_adapt.batches import Batch
 
-# Upstream's smallest deviation, of a series that does not move.
+# Upstream's smallest standard deviation, used for constant series.
 _FLAT = 1e-5**0.5
-# What a constant in float32 seems to deviate, as a share of its level.
+# Apparent standard deviation of a constant in float32, as a share of its absolute value.
 _ROUNDING = 1e-6
 
 _GROWING = Lock()
@@ -47,8 +47,8 @@ def load(
 ) -> Any:
     """Upstream's model of a checkpoint, float32; on the meta device without weights.
 
-    Upstream's own `from_pretrained` makes up weights that the file lacks, prints on stdout, and
-    unpickles where there are no safetensors; so the file is read into upstream's class here.
+    Upstream's own `from_pretrained` fills in random weights that the file lacks, prints on stdout,
+    and unpickles where there are no safetensors; so the file is read into upstream's class here.
 
     Args:
         recipe: which checkpoint.
@@ -100,7 +100,7 @@ def load(
 
 
 def quiet(model: nn.Module) -> None:
-    """Switches attention dropout off: upstream's is a constant that eval mode leaves on."""
+    """Sets attention dropout to 0: upstream's is a constant that eval mode does not switch off."""
     for layer in model.encoder.layers:  # type: ignore[union-attr]  # of uni2ts, untyped
         layer.self_attn.attn_dropout_p = 0.0
 
@@ -128,11 +128,11 @@ def sites() -> Mapping[Role, str]:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Mean and deviation of each series' observed context, (B, C, 1) float64; without gradients.
+    """Mean and standard deviation of each observed context, (B, C, 1) float64, no gradients.
 
     Upstream adds 1e-5 to the variance in whatever unit the data has, and leaves gaps at the raw
-    value 0, so that millivolts and volts would differ. Here the deviation alone scales, and only
-    a series that does not move gets upstream's smallest one.
+    value 0, so that millivolts and volts would differ. Here the standard deviation alone scales,
+    and only a constant series gets upstream's smallest one.
     """
 
     loc: Tensor
@@ -140,7 +140,7 @@ class Scaling:
 
     @classmethod
     def of(cls, values: Tensor, observed: Tensor) -> Scaling:
-        """From (B, C, T) in data units."""
+        """Statistics of (B, C, T) in data units."""
         import torch
 
         known = torch.where(observed, values.detach().double(), 0.0)
@@ -148,32 +148,32 @@ class Scaling:
         loc = known.sum(-1, keepdim=True) / count.clamp(min=1)
         centred = torch.where(observed, known - loc, 0.0)
         variance = centred.square().sum(-1, keepdim=True) / (count - 1).clamp(min=1)
-        level = known.abs().amax(-1, keepdim=True)
-        flat = variance.sqrt() <= _ROUNDING * level
+        largest = known.abs().amax(-1, keepdim=True)
+        flat = variance.sqrt() <= _ROUNDING * largest
         return cls(loc, torch.where(flat, _FLAT, variance.sqrt()))
 
     def scaled(self, values: Tensor, observed: Tensor) -> Tensor:
-        """(B, C, n) float32; 0 where not observed."""
+        """Values (B, C, n) in scaled space, float32; 0 where not observed."""
         import torch
 
         return torch.where(observed, (values.double() - self.loc) / self.scale, 0.0).float()
 
     def restored(self, quantiles: Tensor) -> Tensor:
-        """(B, C, Q, H) in data units, float32."""
+        """Scaled quantiles (B, C, Q, H) in data units, float32."""
         return (quantiles.double() * self.scale[..., None] + self.loc[..., None]).float()
 
 
 @dataclass(frozen=True)
 class Context:
-    """The context cut into patches of p samples whose last ends with the context."""
+    """The context in patches of p samples, aligned to its end."""
 
-    values: Tensor  # (B, C, P, p), scaled; gaps carry the last measured value forward
+    values: Tensor  # (B, C, P, p), scaled; gaps carry the last observed value forward
     observed: Tensor  # (B, C, P, p) bool
     scaling: Scaling
 
     @classmethod
     def of(cls, batch: Batch, observed: Tensor, spec: BackboneSpec) -> Context:
-        """The last `max_context` samples; `observed` (B, C, T) says which of them may be seen."""
+        """The last `max_context` samples; `observed` (B, C, T) is the mask to use."""
         from torch.nn.functional import pad
 
         values, observed = (
@@ -193,14 +193,14 @@ class Context:
 
     @property
     def shown(self) -> Tensor:
-        """(B, C, P) bool: at least one sample of the patch was measured."""
+        """(B, C, P) bool: at least one sample of the patch was observed."""
         return self.observed.any(-1)
 
 
 def _carried_forward(values: Tensor, observed: Tensor) -> Tensor:
-    """Gaps filled with the last measured value, before it with the first.
+    """Fills gaps with the last observed value, and those at the start with the first.
 
-    GluonTS's `LastValueImputation`. A series without any measured value stays as it is.
+    GluonTS's `LastValueImputation`. A series without any observed value stays as it is.
     """
     import torch
 
@@ -319,7 +319,7 @@ def _unused(arguments: dict[str, Any], prompts: int) -> dict[str, Any]:
 
 
 def ids(windows: int, channels: int, tokens: int, device: Any) -> tuple[Tensor, Tensor]:
-    """Variate and time of `tokens` tokens a channel: (B, C*tokens) each."""
+    """Variate and time ids of `tokens` tokens a channel: (B, C*tokens) each."""
     import torch
 
     variate = torch.arange(channels, device=device).repeat_interleave(tokens)
@@ -328,7 +328,7 @@ def ids(windows: int, channels: int, tokens: int, device: Any) -> tuple[Tensor, 
 
 
 def _grow_positions(encoder: nn.Module, tokens: int) -> None:
-    """Makes the tables of rotary positions long enough for rows of so many tokens.
+    """Extends the tables of rotary positions to rows of `tokens` tokens.
 
     Upstream does so in the middle of its forward, where another thread may meet a table half
     grown.

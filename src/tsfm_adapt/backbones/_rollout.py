@@ -1,4 +1,4 @@
-"""Feeding forecasts back: windows repeated once a path, each continued by its own path."""
+"""Autoregressive forecasts beyond one pass: each path is appended to a copy of its window."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ if TYPE_CHECKING:
 
 
 def continued(batch: Batch, paths: Tensor, max_context: int) -> Batch:
-    """Windows repeated once a path, each continued by its own path (B, paths, C, h).
+    """Windows with forecast samples appended to the context, one copy a path.
 
-    A batch that was continued before has one window a path already.
+    A batch that was continued before already has one window a path.
+
+    Args:
+        batch: B windows, or B * paths that were continued before.
+        paths: (B, paths, C, h) in the data's units.
+        max_context: samples that are kept.
     """
     import torch
 

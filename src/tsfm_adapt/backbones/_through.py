@@ -1,9 +1,9 @@
 """Hooks that let adapters act on the tokens of an encoder made of blocks.
 
-Registered once when a backbone is built, and inert unless a pass is active. The active pass is a
-context variable, so threads and nested forwards do not see each other's. Hooks sit on the encoder
-and its blocks only, never inside a block: under gradient checkpointing those would run again in
-the backward pass, when no pass is active.
+Registered once when a backbone is built, without effect unless a pass is active. The active pass
+is a context variable, so threads and nested forwards do not see each other's. Hooks sit on the
+encoder and its blocks only, never inside a block: under gradient checkpointing those would run
+again in the backward pass, when no pass is active.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every backbone guarantees, and how adapters take part while a batch passes through it."""
+"""The contracts of pretrained networks, and the hooks through which adapters act in them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RANDOM = f"the backbone's weights are RANDOM (checkpoint: {TINY}): what it predi
 
 
 class Through(Protocol):
-    """What adapters do to tokens inside a backbone. Layers count the blocks of its encoder."""
+    """The hooks of adapters inside a backbone; layers count the blocks of its encoder from 0."""
 
     def prefix(self, batch: Batch, layer: int) -> Tensor | None:
         """Prompt tokens before block `layer`; None = leave as it is.
@@ -39,7 +39,7 @@ class Through(Protocol):
         """
 
     def tokens(self, tokens: Tensor, layer: int) -> Tensor:
-        """The data tokens (B, C, P, D) before block `layer`, changed or as they are.
+        """The data tokens (B, C, P, D) that enter block `layer`, changed or not.
 
         Prompts, registers, padding and tokens of the future are withheld and put back.
         """
@@ -67,7 +67,7 @@ def overwritten(prompts: Tensor, deeper: Tensor, layer: int) -> Tensor:
 
 
 class _Plain:
-    """Leaves everything as it is."""
+    """The hooks of no adapter: tokens stay as they are, and there are no prompts."""
 
     def prefix(self, batch: Batch, layer: int) -> Tensor | None:  # noqa: ARG002
         return None
@@ -84,7 +84,7 @@ NativeTask = Literal["forecast", "impute"]
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """What a loaded backbone is and can do; lengths in samples."""
+    """Properties of a loaded backbone; lengths in samples."""
 
     name: str
     checkpoint: str  # Hub id, folder, 'embedded' or 'tiny'
@@ -112,10 +112,10 @@ class BackboneSpec:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Hidden states of the context, with gradients."""
+    """Tokens of a context: the last hidden states of the encoder, with gradients."""
 
     tokens: Tensor  # (B, C, P, D); 0 where not observed
-    token_observed: Tensor  # (B, C, P) bool: at least one sample of the token was measured
+    token_observed: Tensor  # (B, C, P) bool: at least one sample of the token was observed
 
 
 class Encoder(ABC):
@@ -124,7 +124,7 @@ class Encoder(ABC):
     All that adapters of weights and tokens, and all heads, need. Guarantees, tested by
     `tests/contracts/encoder.py` for every backbone:
 
-    - values that are not observed cannot change any output;
+    - samples that are not observed cannot change any output;
     - scaling is internal and undone: batches and forecasts are in the data's units;
     - base weights change only through an adapter;
     - the same input and seed give the same output in eval mode;
@@ -214,8 +214,8 @@ class Reconstructor(Encoder):
 
         Args:
             batch: at most `max_context` samples.
-            hidden: (B, C, T) bool; what is True is withheld like a sample that was not measured,
-                and cannot change any output.
+            hidden: (B, C, T) bool; True = withheld like a sample that was not observed; it
+                cannot change any output.
             through: adapters that take part.
         """
 
@@ -309,18 +309,18 @@ class BackboneConfig(BaseModel, ABC):
 
 
 def licence(checkpoint: str, licences: Mapping[str, str]) -> str:
-    """That of a checkpoint's weights: SPDX or the licence's own name; 'unknown' if nothing says.
+    """Licence of a checkpoint's weights: its SPDX id or name; 'unknown' where none is stated.
 
     Args:
-        checkpoint: as the recipe has it; of a folder, the head of its model card says it.
-        licences: those of the family, by checkpoint.
+        checkpoint: as in the recipe; for a folder, its model card is read.
+        licences: the licences of the family, by checkpoint.
     """
     published = {name.casefold(): own for name, own in licences.items()} | {TINY: "apache-2.0"}
-    return published.get(checkpoint.casefold()) or _said(Path(checkpoint).expanduser())
+    return published.get(checkpoint.casefold()) or _licence_in_card(Path(checkpoint).expanduser())
 
 
 def non_commercial(licence: str) -> bool:
-    """Whether a licence forbids commercial use, by its name."""
+    """Whether a licence forbids commercial use, judged by its name."""
     return re.search(r"\bnc\b|non-?commercial", licence.lower()) is not None
 
 
@@ -351,21 +351,21 @@ def _literal(backbone: str, constant: str, default: Any) -> Any:
     return constants("backbone", backbone, constant).get(constant, default)
 
 
-def _said(path: Path) -> str:
-    """The licence that the model card beside some weights says."""
+def _licence_in_card(path: Path) -> str:
+    """The licence stated in the model card (README.md) beside the weights."""
     card = (path.parent if path.is_file() else path) / "README.md"
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     head = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
     if head is None:
         return "unknown"
-    said = dict(re.findall(r"^(license|license_name):[ \t]*(\S+)", head[1], re.MULTILINE))
-    if said.get("license") == "other":  # the Hub's word for a licence without a short name
-        return str(said.get("license_name", "unknown"))
-    return str(said.get("license", "unknown"))
+    stated = dict(re.findall(r"^(license|license_name):[ \t]*(\S+)", head[1], re.MULTILINE))
+    if stated.get("license") == "other":  # the Hub's word for a licence without a short name
+        return str(stated.get("license_name", "unknown"))
+    return str(stated.get("license", "unknown"))
 
 
 def eager_attention(network: nn.Module) -> None:
-    """Lets layers of `transformers` attend by plain products, which every graph can hold."""
+    """Switches layers of `transformers` to unfused attention, which every ONNX graph can hold."""
     for module in network.modules():
         if hasattr(module, "config"):
             module.config._attn_implementation = "eager"  # type: ignore[union-attr]

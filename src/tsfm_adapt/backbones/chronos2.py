@@ -1,4 +1,4 @@
-"""Chronos-2: quantile forecasts, one window's channels attend to each other.
+"""Chronos-2: quantile forecasts, with attention across the channels of a window.
 
 Ansari et al., "Chronos-2: From Univariate to Universal Forecasting", arXiv 2510.15821. Runs on the
 classes of `chronos-forecasting`; the windows of a batch are its groups.
@@ -152,7 +152,7 @@ class Chronos2(Forecaster):
             return cls(Chronos2Model(config), TINY, group_attention)
 
     def sites(self) -> Mapping[Role, str]:
-        """Time and group attention alike; layer.0 is time, layer.1 is group.
+        """Layers of time attention (layer.0), group attention (layer.1) and feed-forward.
 
         The names match with and without our `model.`, so that a saved adapter fits upstream's
         own class too.
@@ -177,7 +177,7 @@ class Chronos2(Forecaster):
         )
 
     def for_graph(self) -> None:
-        """Blockwise group attention: runtimes refuse the dense form, which multiplies truths."""
+        """Blockwise group attention: runtimes refuse the dense form, which multiplies booleans."""
         self._group_attention.smallest = 0
 
     def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
@@ -221,7 +221,7 @@ class Chronos2(Forecaster):
     def encode(self, batch: Batch, through: Through = PLAIN) -> Encoded:
         """Context tokens after the last block; one output patch is appended, as upstream does.
 
-        Tokens without a measured sample are 0: where no channel of a window shows one, upstream's
+        Tokens without an observed sample are 0: where no channel of a window has one, upstream's
         group attention averages over the whole batch.
         """
         with self._running(through, batch):
@@ -275,7 +275,7 @@ class Chronos2(Forecaster):
 
 
 class _LastBlock:
-    """Spares the last block what nobody reads: a forecast comes from the output tokens alone.
+    """Skips work of the last block that no output depends on: a forecast reads the output tokens.
 
     The others still serve as keys of its time attention; its group attention and feed-forward mix
     no times, so they skip them.
@@ -311,7 +311,7 @@ class _LastBlock:
 
 
 class _Blockwise:
-    """Group attention of each window apart: (L, B*C, D) becomes (L*B, C, D) and back.
+    """Computes group attention window by window: (L, B*C, D) becomes (L*B, C, D) and back.
 
     Upstream lets every series attend to the whole batch and masks other groups: quadratic in B*C.
     Same layers, same weights. Only tokens that no channel of a window shows differ: there the
@@ -358,13 +358,13 @@ class _Blockwise:
         return output
 
     def _windows(self, kwargs: dict[str, Any]) -> int | None:
-        """B where the masks of this pass are blockwise; theirs hold one row for all queries."""
+        """B where the masks are blockwise, with one row for all queries; else None."""
         current = self._site.active()
         return current.batch.size if current and kwargs["mask"].shape[2] == 1 else None
 
 
 def _groups(batch: Batch) -> Tensor:
-    """The window that each row belongs to (B*C,)."""
+    """Index of the window that each row belongs to, (B*C,)."""
     import torch
 
     windows, channels = batch.values.shape[:2]

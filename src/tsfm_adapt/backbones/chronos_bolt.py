@@ -1,4 +1,4 @@
-"""Chronos-Bolt: quantile forecasts of one pass, every channel a series of its own.
+"""Chronos-Bolt: quantile forecasts of one pass, each channel a separate series.
 
 Ansari et al., "Chronos: Learning the Language of Time Series", arXiv 2403.07815, gives the T5
 family; Bolt is its patch-based successor. Runs on the classes of `chronos-forecasting`.
@@ -205,7 +205,7 @@ class ChronosBolt(Forecaster):
     def encode(self, batch: Batch, through: Through = PLAIN) -> Encoded:
         """Context tokens after the last block of the encoder, without the register.
 
-        Tokens without a measured sample are 0: upstream computes them but lets no other see them.
+        Tokens without an observed sample are 0: upstream computes them but lets no other see them.
         """
         with self._running(through, batch):
             hidden, _, _, visible = self.model.encode(context=rows(batch))

@@ -1,8 +1,8 @@
-"""Chronos-T5: forecasts in the language of tokens, every channel a series of its own.
+"""Chronos-T5: forecasts as sequences of tokens, each channel a separate series.
 
 Ansari et al., "Chronos: Learning the Language of Time Series", arXiv 2403.07815. A sample divided
 by the mean absolute value of its context falls into one of 4093 bins, and a T5 model of
-`transformers` continues the sentence; the tokenizer is that of `chronos-forecasting`.
+`transformers` continues the sequence; the tokenizer is that of `chronos-forecasting`.
 """
 
 from __future__ import annotations
@@ -64,12 +64,13 @@ class Config(BackboneConfig):
     """`backbone: {name: chronos_t5}`."""
 
     name: Literal["chronos_t5"] = "chronos_t5"
-    samples: int = Field(default=20, ge=1, description="paths that a sampled forecast draws")
+    samples: int = Field(default=20, ge=1, description="sample paths of a sampled forecast")
     prediction: Prediction = Field(
         default="sampled",
-        description="'sampled' draws paths, as upstream does; 'expected' follows one path without "
-        "chance, each step feeding back its expected value: repeatable and many times cheaper, "
-        "but later steps know of no spread in earlier ones, so their intervals are too narrow",
+        description="'sampled' draws sample paths, as upstream does; 'expected' follows one "
+        "deterministic path, each step feeding back its expected value: repeatable and many times "
+        "cheaper, but later steps ignore the spread of earlier ones, so that their prediction "
+        "intervals are too narrow",
     )
 
     def _load(self, weights: bool) -> ChronosT5:
@@ -92,7 +93,7 @@ class ChronosT5(Forecaster):
     Args:
         model: a T5 whose config has a `chronos_config`.
         checkpoint: as the recipe has it.
-        samples: paths of a sampled forecast.
+        samples: sample paths of a forecast.
         prediction: 'sampled' or 'expected', see `forecast`.
     """
 
@@ -234,7 +235,7 @@ class ChronosT5(Forecaster):
         return total / (labels != _NO_LABEL).sum().clamp(min=1)
 
     def forecast(self, batch: Batch, steps: int, through: Through = PLAIN) -> Forecast:
-        """Sampled paths, or quantiles along the expected one.
+        """Sample paths, or quantiles along the expected path.
 
         - sampled: `samples` paths drawn with the checkpoint's temperature, top-k and top-p from
           torch's global generator, in upstream's order. Beyond one pass, the median of the paths
@@ -336,7 +337,7 @@ class ChronosT5(Forecaster):
         return values.unflatten(1, shape), expected.detach().unflatten(0, shape)
 
     def _learns(self, states: Tensor) -> bool:
-        """Whether a gradient is wanted: without one, nothing is passed twice."""
+        """Whether gradients are needed; without, the second decoder pass is skipped."""
         import torch
 
         return torch.is_grad_enabled() and (
@@ -345,28 +346,28 @@ class ChronosT5(Forecaster):
 
 
 def _check(checkpoint: str, config: Any) -> None:
-    """Stops unless a T5 config says how time series become its tokens.
+    """Raises unless a T5 config defines how time series become tokens.
 
     Raises:
         RecipeError: it is a T5 of text, of another tokenizer, or inconsistent.
     """
     from chronos import ChronosConfig
 
-    found = getattr(config, "chronos_config", None)
-    if not isinstance(found, dict):
+    stated = getattr(config, "chronos_config", None)
+    if not isinstance(stated, dict):
         raise RecipeError(
             f"backbone.checkpoint: '{checkpoint}' is not a chronos_t5 model: its config.json has "
             "no chronos_config, so it is a T5 of text. Give an amazon/chronos-t5 checkpoint."
         )
     try:
-        settings = ChronosConfig(**found)
+        settings = ChronosConfig(**stated)
     except (TypeError, AssertionError) as error:
         raise RecipeError(
             f"backbone.checkpoint: '{checkpoint}' is not a chronos_t5 model: its chronos_config "
             f"does not fit ({error}). Write the folder again with save_pretrained."
         ) from error
     expected = {"tokenizer_class": "MeanScaleUniformBins", "model_type": "seq2seq"}
-    wrong = [f"{name} {found[name]}" for name, value in expected.items() if found[name] != value]
+    wrong = [f"{name} {stated[name]}" for name, value in expected.items() if stated[name] != value]
     if settings.n_tokens > config.vocab_size:
         wrong.append(f"n_tokens {settings.n_tokens} for a vocabulary of {config.vocab_size}")
     if wrong:
@@ -377,5 +378,5 @@ def _check(checkpoint: str, config: Any) -> None:
 
 
 def _gradient_of(value: Tensor) -> Tensor:
-    """Zero, with the gradient of `value`."""
+    """0 in value, with the gradient of `value`."""
     return value - value.detach()

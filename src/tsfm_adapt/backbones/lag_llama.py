@@ -1,4 +1,4 @@
-"""Lag-Llama: a Student-t for the next sample from lagged ones, sampled step by step.
+"""Lag-Llama: sample paths drawn step by step, a Student-t for each sample from lagged ones.
 
 Rasul et al., "Lag-Llama: Towards Foundation Models for Probabilistic Time Series Forecasting",
 arXiv 2310.08278. The network is written here, since upstream is not a package and does not run
@@ -65,10 +65,10 @@ class Config(BackboneConfig):
         default=32,
         ge=1,
         le=1024,
-        description="samples that become tokens, and steps predicted before they move on; the "
-        "samples before them are seen through the lags. Upstream trained with 32",
+        description="samples that become tokens, and steps predicted before the tokens move on; "
+        "earlier samples are seen through the lags. Upstream trained with 32",
     )
-    samples: int = Field(default=20, ge=1, description="sampled futures of a forecast")
+    samples: int = Field(default=20, ge=1, description="sample paths of a forecast")
     rope_factor: float | None = Field(
         default=None,
         ge=1,
@@ -77,7 +77,7 @@ class Config(BackboneConfig):
     )
 
     def _load(self, weights: bool) -> LagLlama:
-        """Loads a folder of ours, or upstream's checkpoint without running what is in it."""
+        """Loads a folder of ours, or upstream's checkpoint without executing its pickle."""
         import torch
         from safetensors import SafetensorError
 
@@ -134,8 +134,8 @@ class Config(BackboneConfig):
             published = path / PUBLISHED
             if published.is_file():
                 return published
-        found = locate(self.name, self.checkpoint)
-        return Path(found) if Path(found).is_dir() else self._fetched(found)
+        source = locate(self.name, self.checkpoint)
+        return Path(source) if Path(source).is_dir() else self._fetched(source)
 
     def _fetched(self, repository: str) -> Path:
         """The published file of a Hub id."""
@@ -159,12 +159,12 @@ class LagLlama(Forecaster):
     """Lag-Llama; the last `context` samples are tokens, prompts stand before them.
 
     - `spec.max_context` counts all samples that a forecast uses: the tokens and what their lags
-      reach back to (32 + 1092), over which the scale is measured too. What a window does not
-      reach back to counts as not measured.
-    - The network has no mask. A value that was not measured counts as the median, 0 after
+      reach back to (32 + 1092), over which the scale is computed too. What a window does not
+      reach back to counts as not observed.
+    - The network has no mask. A value that was not observed counts as the median, 0 after
       scaling; upstream puts a 0 in the data's units instead, which for a temperature is a dozen
-      ranges below anything measured.
-    - The level and the logarithm of the scale are inputs, in the data's units, so that a forecast
+      ranges below anything observed.
+    - The median and the logarithm of the scale are inputs, in the data's units, so that a forecast
       does not simply follow a change of units.
     - Steps of one pass read the context once; later ones attend to its keys and values, as in
       training by teacher forcing. After `context` steps the tokens move on, and so does the
@@ -227,7 +227,7 @@ class LagLlama(Forecaster):
         }
 
     def save(self, folder: Path) -> str:
-        """Upstream's `lag-llama.ckpt`, without what it holds beside sizes and weights."""
+        """Upstream's `lag-llama.ckpt`, with sizes and weights only."""
         from tsfm_adapt.backbones._nets.lag_llama_file import write_checkpoint
 
         sizes = {n: v for n, v in self.model.settings.items() if n != "architectures"}
@@ -250,7 +250,7 @@ class LagLlama(Forecaster):
         """Negative log-likelihood of the scaled targets, teacher-forced, mean over observed ones.
 
         Upstream counts the context's own samples as targets too; here only the batch's targets
-        teach, up to `context` of them. One that was not measured is the median where later steps
+        count, up to `context` of them. One that was not observed is the median where later steps
         look back at it.
         """
         import torch
@@ -267,7 +267,7 @@ class LagLlama(Forecaster):
         return -total / observed.sum().clamp(min=1)
 
     def forecast(self, batch: Batch, steps: int, through: Through = PLAIN) -> Forecast:
-        """Sampled futures, each fed back to itself; from torch's global generator.
+        """Sample paths, each fed back to itself; from torch's global generator.
 
         Differentiable through each step's location, scale and degrees of freedom, given the
         samples before it.
@@ -282,14 +282,14 @@ class LagLlama(Forecaster):
             if pieces:
                 unrolled = continued(unrolled, pieces[-1].detach(), self.spec.max_context)
             paths = self._samples if not pieces else 1
-            futures = self._one_pass(unrolled, min(self._context, steps - done), paths, through)
-            pieces.append(futures.reshape(batch.size, self._samples, *futures.shape[2:]))
+            sampled = self._one_pass(unrolled, min(self._context, steps - done), paths, through)
+            pieces.append(sampled.reshape(batch.size, self._samples, *sampled.shape[2:]))
         return SampleForecast(torch.cat(pieces, dim=-1).transpose(0, 1))
 
     def encode(self, batch: Batch, through: Through = PLAIN) -> Encoded:
         """States of the context's last samples, one token each, after the last norm.
 
-        Those of samples that were not measured are 0, though later tokens do see them.
+        Those of samples that were not observed are 0, though later tokens do see them.
         """
         start = self._read(batch, through, 0)
         states = start.states.unflatten(0, batch.values.shape[:2])
@@ -297,7 +297,7 @@ class LagLlama(Forecaster):
         return Encoded(states.masked_fill(~shown[..., None], 0.0), shown)
 
     def _one_pass(self, batch: Batch, steps: int, paths: int, through: Through) -> Tensor:
-        """Futures (B, paths, C, h) of at most `context` steps, in the data's units."""
+        """Sample paths (B, paths, C, h) of at most `context` steps, in the data's units."""
         import torch
 
         start = self._read(batch, through, steps)
@@ -308,11 +308,11 @@ class LagLlama(Forecaster):
             drawn = self._futures.teacher_forced(start, scaled).draw(uniforms)
             scaled = scaled + (drawn - drawn.detach())
         values = start.loc[:, None] + start.scale[:, None] * scaled  # (B*C, S, h)
-        futures: Tensor = values.unflatten(0, batch.values.shape[:2]).transpose(1, 2)
-        return futures
+        sample_paths: Tensor = values.unflatten(0, batch.values.shape[:2]).transpose(1, 2)
+        return sample_paths
 
     def _read(self, batch: Batch, through: Through, steps: int) -> Start:
-        """The context, scaled and passed through; with the calendar of `steps` more samples."""
+        """Scales and encodes the context; adds calendar features of `steps` more samples."""
         import torch
 
         from tsfm_adapt.backbones._nets.lag_llama_futures import Start
@@ -338,7 +338,7 @@ class LagLlama(Forecaster):
 
 
 def _acted_on(tokens: Tensor, through: Through, batch: Batch) -> tuple[Tensor, Any]:
-    """The tokens (R, N + P, D) behind their prompts, and what happens before each block."""
+    """Tokens (R, N + P, D) with prompts in front, and the adapters' hook before each block."""
     import torch
 
     def prompts_at(layer: int) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""Moirai 1.x: a mixture for every masked patch, all channels of a window in one sequence.
+"""Moirai 1.x: mixture distributions of masked patches, all channels of a window in one sequence.
 
 Woo et al., "Unified Training of Universal Time Series Forecasting Transformers", arXiv
 2402.02592. Runs on the classes of `uni2ts`.
@@ -111,7 +111,7 @@ class Config(BackboneConfig):
 class Moirai(Forecaster, Reconstructor):
     """Moirai 1.x with one window as one packed row.
 
-    Patches without a measured sample are invisible. Of the rest, gaps carry the last measured
+    Patches without an observed sample are invisible. Of the rest, gaps carry the last measured
     value forward: upstream's gaps are raw zeros, far outside the range of most biosignals.
 
     Raises:
@@ -194,7 +194,7 @@ class Moirai(Forecaster, Reconstructor):
         )
 
     def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
-        """Negative log likelihood per context deviation, of every horizon in one pass.
+        """Negative log likelihood in scaled space, of every horizon in one pass.
 
         `PackedNLLLoss` without the logarithm of the scale, which no weight can change: mean over
         each series' observed targets, then over all series.
@@ -216,7 +216,7 @@ class Moirai(Forecaster, Reconstructor):
     def forecast(self, batch: Batch, steps: int, through: Through = PLAIN) -> Forecast:
         """Exact quantiles of the mixture of each step, all steps in one pass.
 
-        Upstream draws samples, each step apart: they say no more than these quantiles. Horizons
+        Upstream draws independent samples for each step, which hold no more information. Horizons
         beyond `max_context` continue the positions past those of pretraining.
         """
         from tsfm_adapt.forecasts import QuantileForecast
@@ -262,14 +262,14 @@ class Moirai(Forecaster, Reconstructor):
         masked: Tensor | None,
         through: Through,
     ) -> tuple[Tensor, Tensor]:
-        """What the encoder makes of the context (B, C, P, D) and of the future (B, C, F, D).
+        """Hidden states of the context (B, C, P, D) and of the horizon (B, C, F, D).
 
         Args:
             batch: the windows that pass.
             context: of that batch.
             future: F, masked tokens a channel after the context.
             masked: (B, C, P) which patches of the context are predicted; these are visible.
-                None = none, and those without a measured sample are invisible.
+                None = none, and those without an observed sample are invisible.
             through: adapters that take part.
         """
         import torch
@@ -331,13 +331,13 @@ class Moirai(Forecaster, Reconstructor):
         return context.scaling.restored(scaled.flatten(-2).movedim(0, 2))
 
 
-def _patch(known: tuple[int, ...], wanted: int | Literal["auto"]) -> int:
-    """The samples of a token, of those that the checkpoint has."""
-    if wanted == "auto":
+def _patch(known: tuple[int, ...], chosen: int | Literal["auto"]) -> int:
+    """The patch size in samples, one of those that the checkpoint has."""
+    if chosen == "auto":
         return max((size for size in known if size <= _AUTO), default=min(known))
-    if wanted not in known:
+    if chosen not in known:
         raise RecipeError(
-            f"backbone.patch_size: {wanted} is none of the checkpoint's patch sizes "
+            f"backbone.patch_size: {chosen} is none of the checkpoint's patch sizes "
             f"{', '.join(map(str, known))}. Use one of them, or auto."
         )
-    return wanted
+    return chosen

@@ -90,8 +90,8 @@ class Config(BackboneConfig):
 class Moirai2(Forecaster):
     """Moirai 2 with one window as one packed row of context tokens.
 
-    A token holds its samples and which of them were measured; gaps hold the mean of what came
-    before, as in pretraining. The last token of each channel predicts what follows, so that no
+    A token holds its samples and which of them were observed; gaps hold the mean of earlier
+    samples, as in pretraining. The last token of each channel predicts what follows, so that no
     tokens of the future are needed: causal attention would hide them.
 
     Raises:
@@ -160,7 +160,7 @@ class Moirai2(Forecaster):
         )
 
     def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
-        """Pinball loss of one pass, per context deviation.
+        """Pinball loss of one pass, in scaled space.
 
         Mean over levels, over each series' observed targets, then over all series:
         `PackedQuantileMAELoss` on what the last token of each channel predicts.
@@ -222,7 +222,7 @@ class Moirai2(Forecaster):
         return by_patch.transpose(-2, -3)
 
     def _states(self, batch: Batch, context: Context, through: Through) -> Tensor:
-        """What the encoder makes of the context (B, C, P, D)."""
+        """Hidden states of the context (B, C, P, D)."""
         import torch
 
         windows, channels, tokens, _ = context.values.shape
@@ -239,7 +239,7 @@ class Moirai2(Forecaster):
 
 
 def _filled(context: Context) -> Tensor:
-    """The context (B, C, P, p) with the mean of all before it in each missing sample.
+    """The context (B, C, P, p), each missing sample filled with the mean of all before it.
 
     GluonTS's `CausalMeanValueImputation`, which counts what a gap carried forward too.
     """

@@ -1,4 +1,4 @@
-"""MOMENT: masked reconstruction of one series of patches, every channel a series of its own.
+"""MOMENT: masked reconstruction of patches, each channel a separate series.
 
 Goswami et al., "MOMENT: A Family of Open Time-series Foundation Models", arXiv 2402.03885. The
 network is written here, since the releases of `momentfm` pin old versions of what the other
@@ -62,7 +62,7 @@ class Config(BackboneConfig):
     name: Literal["moment"] = "moment"
     partial_patches: PartialPatches = Field(
         default="fill",
-        description="a patch of 8 samples with gaps: 'fill' them with the last measured value "
+        description="a patch of 8 samples with gaps: 'fill' them with the last observed value "
         "(else the next), or 'hide' the patch whole, as upstream does",
     )
 
@@ -105,13 +105,13 @@ def _unfilled(checkpoint: str, config: Any) -> MomentNet:  # Any: whatever the J
 
 
 def _fill(net: MomentNet, tensors: dict[str, Tensor], checkpoint: str) -> None:
-    """Gives a network on the meta device its weights, float32."""
+    """Loads weights, float32, into a network on the meta device."""
     own, constants = net.state_dict(), net.constants()
     unknown = sorted(tensors.keys() - own.keys())
     if unknown:
         raise RecipeError(
             f"backbone.checkpoint: '{checkpoint}' has {len(unknown)} weights that its config.json "
-            f"does not speak of, first {unknown[0]}. Give a checkpoint with the pretrained "
+            f"does not mention, first {unknown[0]}. Give a checkpoint with the pretrained "
             "reconstruction head and nothing beside it."
         )
     shared = own.keys() & tensors.keys()
@@ -130,7 +130,7 @@ class _Context:
 
     patches: Tensor  # (R, P, L), gaps filled
     visible: Tensor  # (R, P) bool: shown as values, not as a mask token
-    measured: Tensor  # (R, P) bool: at least one sample was measured
+    measured: Tensor  # (R, P) bool: at least one sample was observed
     mean: Tensor  # (R, 1)
     deviation: Tensor  # (R, 1)
 
@@ -143,7 +143,7 @@ class Moment(Forecaster, Reconstructor):
     window is forecast in several passes, each fed to the next. Statistics are those of the whole
     context, as upstream's `short_forecast` has them.
 
-    Patches without a measured sample are mask tokens, as in pretraining; what becomes of those
+    Patches without an observed sample are mask tokens, as in pretraining; what becomes of those
     with some is `partial_patches`. The first patch of a context that is no whole number of
     patches has gaps too.
     """
@@ -224,7 +224,7 @@ class Moment(Forecaster, Reconstructor):
         eager_attention(self.network)
 
     def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
-        """Mean squared error of one pass, in units of the context's deviation."""
+        """Mean squared error of one pass, in units of the context's standard deviation."""
         import torch
 
         assert batch.target is not None
@@ -278,7 +278,7 @@ class Moment(Forecaster, Reconstructor):
         return QuantileForecast(_restored(scaled, context, batch)[:, :, None], (0.5,))
 
     def _context(self, batch: Batch, shown: Tensor) -> _Context:
-        """What the model gets of the last `max_context` samples, by what is shown (B, C, T)."""
+        """The last `max_context` samples as network inputs; `shown` (B, C, T) is the mask."""
         import torch
         from torch.nn import functional as F
 

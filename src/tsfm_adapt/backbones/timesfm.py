@@ -1,4 +1,4 @@
-"""TimesFM 2.5: quantile forecasts of a causal decoder, every channel a series of its own.
+"""TimesFM 2.5: quantile forecasts of a causal decoder, each channel a separate series.
 
 Das et al., "A decoder-only foundation model for time-series forecasting", arXiv 2310.10688. Runs
 on the layers of `timesfm`; what upstream does around them in numpy and without gradients (filling
@@ -91,7 +91,7 @@ class Config(BackboneConfig):
 
 
 class TimesFM(Forecaster):
-    """TimesFM 2.5; gaps are filled from measured context, prompts follow the left padding."""
+    """TimesFM 2.5; gaps are filled from observed context, prompts follow the left padding."""
 
     def __init__(self, model: TimesFM_2p5_200M_torch_module, checkpoint: str) -> None:
         from torch import nn
@@ -167,7 +167,7 @@ class TimesFM(Forecaster):
         In the space of that patch's running statistics; mean over columns, observed targets and
         heads. The point head is trained on one pass, the quantile head on as much of the target
         as it covers. The mean's column, which nothing here reads, is trained at level 0.5, on the
-        absolute error. A flat context teaches nothing: its forecast is flat whatever the weights.
+        absolute error. A flat context is left out: its forecast is flat whatever the weights.
         """
         import torch
 
@@ -193,7 +193,7 @@ class TimesFM(Forecaster):
         return torch.stack(losses).mean()
 
     def forecast(self, batch: Batch, steps: int, through: Through = PLAIN) -> Forecast:
-        """Quantiles at the model's levels: the median by passes, the others around it.
+        """Quantiles at the model's levels: an autoregressive median, the others around it.
 
         Each pass feeds its median back. The distance of the other quantiles from the median is
         that of the quantile head in the first pass; beyond the samples it covers, its last.
@@ -222,10 +222,10 @@ class TimesFM(Forecaster):
         return QuantileForecast(values, self._levels)
 
     def encode(self, batch: Batch, through: Through = PLAIN) -> Encoded:
-        """Patches after the last block; those without a measured sample are 0.
+        """Patches after the last block; those without an observed sample are 0.
 
-        Inside a gap the network sees what it was filled with, and later patches see that too;
-        such patches count as not observed all the same.
+        Inside a gap the network sees the filled-in values, and so do later patches; such patches
+        count as not observed all the same.
         """
         from torch.nn.functional import pad
 
@@ -238,7 +238,7 @@ class TimesFM(Forecaster):
         return Encoded(tokens.masked_fill(~shown[..., None], 0.0), shown)
 
     def _pass(self, series: GaplessSeries, batch: Batch, through: Through) -> _State:
-        """The forward of upstream's module up to its heads, prompts and mixers included."""
+        """Upstream's forward up to its heads, with the hooks of adapters."""
         import torch
 
         values, absent = series.patches(self.spec.patch)  # (R, P, patch)
@@ -277,22 +277,22 @@ class TimesFM(Forecaster):
         return columns
 
     def _median_path(self, state: _State) -> Tensor:
-        """The median of one pass (R, h), as the series holds values."""
+        """The median of one pass (R, h), anchored units."""
         median = self._point_head(state)[..., self._median]
         return median * state.scale[:, None] + state.centre[:, None]
 
 
 @dataclass(frozen=True)
 class _State:
-    """What a pass knows after the last block."""
+    """Results of one forward pass."""
 
     hidden: Tensor  # (R, P, D)
-    centre: Tensor  # (R,) running mean of the last patch, as the series holds values
-    scale: Tensor  # (R,) running deviation of the last patch, likewise
+    centre: Tensor  # (R,) running mean of the last patch, anchored units
+    scale: Tensor  # (R,) running standard deviation of the last patch, likewise
 
 
 def _running_statistics(values: Tensor, absent: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (R, P) of all samples up to the end of each patch (R, P, patch)."""
+    """Mean and standard deviation (R, P) of all samples up to the end of each patch."""
     import torch
     from timesfm.torch.util import update_running_stats
 
@@ -313,7 +313,7 @@ def _rows(prompts: Tensor | None, batch: Batch, like: Tensor) -> Tensor | None:
 
 
 def _after_padding(padding: Tensor, prompts: int, width: int) -> Tensor:
-    """Where each token comes from when prompts are moved behind the padding: (R, N + P, D).
+    """Gather index (R, N + P, D) that moves prompts behind the padding.
 
     Upstream's attention takes the number of padded patches, and hides that many leading tokens.
     """

@@ -1,4 +1,4 @@
-"""TimesFM 3: quantile forecasts of one pass, one window's channels attend to each other.
+"""TimesFM 3: quantile forecasts in one pass, with attention across the channels of a window.
 
 Successor of Das et al., "A decoder-only foundation model for time-series forecasting", arXiv
 2310.10688, with attention across channels. Runs on the layers of `timesfm3`; what its `decode`
@@ -174,9 +174,9 @@ class TimesFM3(Forecaster):
     def loss(self, batch: Batch, through: Through = PLAIN) -> Tensor:
         """Twice the pinball loss of the stitched forecast; upstream has none.
 
-        Mean over levels and observed targets, each divided by the deviation of its context, not
-        of what is left once a trend is taken out: that may be next to nothing. A flat context
-        teaches nothing: its forecast is flat whatever the weights.
+        Mean over levels and observed targets, each divided by the standard deviation of its
+        context with the trend, since without it next to nothing may be left. A flat context is
+        left out: its forecast is flat whatever the weights.
         """
         assert batch.target is not None
         assert batch.target_observed is not None
@@ -196,7 +196,7 @@ class TimesFM3(Forecaster):
         return self._forecast(self._series(batch), batch, steps, through)
 
     def encode(self, batch: Batch, through: Through = PLAIN) -> Encoded:
-        """Context patches after the last block; those without a measured sample are 0."""
+        """Context patches after the last block; those without an observed sample are 0."""
         series = self._series(batch)
         hidden, _ = self._pass(series, batch, 0, through)
         shown = series.observed.any(-1)
@@ -244,11 +244,11 @@ class TimesFM3(Forecaster):
     def _pass(
         self, series: DetrendedSeries, batch: Batch, ahead: int, through: Through
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """Upstream's forward up to its head, prompts and mixers included.
+        """Upstream's forward up to its head, with the hooks of adapters.
 
         Returns:
             Patches of the context and `ahead` masked ones (B, C, P + ahead, D), and the count,
-            mean and deviation (B, C, P) of what was measured up to the end of each patch.
+            mean and standard deviation (B, C, P) of observed samples up to the end of each patch.
         """
         import torch
         from timesfm3.torch.util import get_running_stats
@@ -284,11 +284,11 @@ class TimesFM3(Forecaster):
         return torch.cat([data, future], dim=2), statistics
 
     def _rescaled(self, raw: Tensor, statistics: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Mean and deviation (B, C, F) that undo the scaling of each patch that is read.
+        """Mean and standard deviation (B, C, F) that undo the scaling of each patch read.
 
         Args:
             raw: the head's output (B, C, F, h * Q), detached; the first patch ends the context.
-            statistics: count, mean and deviation (B, C) of the context.
+            statistics: count, mean and standard deviation (B, C) of the context.
         """
         import torch
         from timesfm3.torch.cpm_revin_refine import (
@@ -323,7 +323,7 @@ def _prompts(through: Through, batch: Batch, layer: int, like: Tensor) -> Tensor
 
 
 def _unfilled(checkpoint: str, settings: Any) -> TimesFM3Torch:
-    """Upstream's network with the settings of a config.json that its class takes."""
+    """Upstream's network without weights, built from the settings of a config.json."""
     from inspect import signature
 
     from timesfm3.torch import TimesFM3Torch

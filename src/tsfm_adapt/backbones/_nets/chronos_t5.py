@@ -1,4 +1,4 @@
-"""Chronos-T5's language: bins of values, and paths of tokens that a decoder continues.
+"""Chronos-T5's tokens: bins of values, and sample paths that a decoder continues.
 
 Ansari et al., "Chronos: Learning the Language of Time Series", arXiv 2403.07815. Runs on the
 tokenizer of `chronos-forecasting` and the decoder of `transformers`.
@@ -15,12 +15,12 @@ from torch import Tensor
 if TYPE_CHECKING:
     from transformers import T5ForConditionalGeneration
 
-# Levels of the expected path's forecast, those of Chronos-2; others are interpolated.
+# Quantile levels of the expected path's forecast, those of Chronos-2; others are interpolated.
 LEVELS = (0.01, *(twentieth / 20 for twentieth in range(1, 20)), 0.99)
 
 
 class Bins:
-    """Values as tokens: each token but the first few stands for a bin of scaled values.
+    """Quantisation of values: each token but the special ones is a bin of scaled values.
 
     Args:
         settings: a `ChronosConfig`, untyped upstream.
@@ -33,7 +33,7 @@ class Bins:
         self._warp = _warpers(settings)
 
     def draw(self, logits: Tensor) -> Tensor:
-        """One token (rows, paths) each, as `generate` draws it; never EOS."""
+        """One sampled token (rows, paths) each, as in `generate`; never EOS."""
         logits[..., self._settings.eos_token_id] = -torch.inf
         scores: Tensor = self._warp(None, logits.flatten(0, 1))
         return torch.multinomial(scores.softmax(-1), 1).view(logits.shape[:2])
@@ -41,12 +41,12 @@ class Bins:
     def nearest(self, logits: Tensor) -> Tensor:
         """The token (rows, paths) whose bin holds the expected value."""
         boundaries: Tensor = self._tokenizer.boundaries.to(logits.device)
-        found = torch.bucketize(self.mean(self.probabilities(logits)), boundaries, right=True)
+        index = torch.bucketize(self.mean(self.probabilities(logits)), boundaries, right=True)
         first: int = self._settings.n_special_tokens
-        return found + first
+        return index + first
 
     def values(self, tokens: Tensor, scale: Tensor) -> Tensor:
-        """Data units (rows, paths, h) of tokens, on the CPU."""
+        """Tokens as values (rows, paths, h) in the data's units, on the CPU."""
         values: Tensor = self._tokenizer.output_transform(tokens.cpu(), scale)
         return values
 
@@ -56,7 +56,7 @@ class Bins:
         return logits[..., first:end].float().softmax(-1)
 
     def mean(self, bins: Tensor) -> Tensor:
-        """Expected values in scaled space; exact under autocast too."""
+        """Expected values in scaled space; in full precision under autocast too."""
         with torch.autocast(bins.device.type, enabled=False):
             return bins @ self.centers(bins.device)
 
@@ -65,19 +65,19 @@ class Bins:
         return centers
 
     def quantiles(self, bins: Tensor) -> Tensor:
-        """Values (..., Q) at `LEVELS` of a distribution over bins (..., V), even within a bin."""
+        """Values (..., Q) at `LEVELS` of a distribution over bins (..., V), uniform in a bin."""
         centers = self.centers(bins.device)
         levels = torch.tensor(LEVELS, device=bins.device).expand(*bins.shape[:-1], -1).contiguous()
         reached = bins.cumsum(dim=-1)
         index = torch.searchsorted(reached, levels).clamp(max=len(centers) - 1)
         above, mass = reached.gather(-1, index), bins.gather(-1, index)
-        # Rounding of the sum may place a level a little outside the bin that was found for it.
+        # Rounding of the sum may place a level slightly outside its bin.
         share = (1 - (above - levels) / mass.clamp(min=1e-12)).clamp(0, 1)
         return centers[index] + (share - 0.5) * (centers[1] - centers[0])
 
 
 class PathDecoder:
-    """Continues several paths of tokens a series, given the encoder's states of the series.
+    """Decodes several paths of tokens for each series from the encoder's states of it.
 
     Args:
         model: whose decoder is used.
@@ -115,12 +115,12 @@ class PathDecoder:
         tokens: Tensor,  # (rows, paths, L)
         states: Tensor,
         visible: Tensor,
-        cache: Any = None,  # of transformers; holds what came before the one token given
+        cache: Any = None,  # of transformers; keys and values of earlier tokens
     ) -> Tensor:
         """Logits (rows, paths, L, V) of the decoder.
 
-        Upstream's stack, but the paths of one series ask its encoder states together: a row a path
-        would hold the keys and values of the whole context once for each of them.
+        Upstream's stack, but the paths of one series share the keys and values of its encoder
+        states, which one row a path would hold once for each.
         """
         from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 
@@ -167,7 +167,7 @@ class PathDecoder:
 
 
 def _warpers(settings: Any) -> Any:  # of chronos and transformers, untyped
-    """What `generate` does to logits before it draws, in its order."""
+    """The steps of `generate` on logits before sampling, in its order."""
     from transformers import (
         LogitsProcessorList,
         TemperatureLogitsWarper,

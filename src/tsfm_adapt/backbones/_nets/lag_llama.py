@@ -32,9 +32,9 @@ LAGS: tuple[int, ...] = (
 # fmt: on
 TIME_FEATURES = 6
 
-# What a `config.json` or the `model_kwargs` of upstream's checkpoint must state.
+# Settings that `config.json` or the `model_kwargs` of upstream's checkpoint must have.
 REQUIRED = ("n_layer", "n_head", "n_embd_per_head", "lags_seq")
-# What else either may state, and the only value that this network has.
+# Settings that either may have, with the only value that this network supports.
 FIXED: Mapping[str, object] = {"scaling": "robust", "input_size": 1, "dropout": 0.0}
 
 
@@ -93,7 +93,7 @@ class Attention(nn.Module):
         self.heads, self.rope_factor = heads, rope_factor
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Memory]:
-        """The tokens (R, L, D) of a context, and what its continuations attend to."""
+        """Attends over a context (R, L, D); returns its keys and values too."""
         queries, own = self._project(tokens, first=0)
         mixed = F.scaled_dot_product_attention(queries, own.keys, own.values, is_causal=True)
         return self._join(mixed), own
@@ -147,13 +147,13 @@ class Attention(nn.Module):
         return torch.cat([x * cos - y * sin, y * cos + x * sin], dim=-1).type_as(vectors)
 
     def _join(self, mixed: Tensor) -> Tensor:
-        """Heads side by side, projected."""
+        """Concatenates the heads and projects them."""
         out: Tensor = self.c_proj(mixed.transpose(-2, -3).flatten(-2))
         return out
 
 
 class GatedMlp(nn.Module):
-    """Two maps in, one gating the other through SiLU, one map out."""
+    """Feed-forward with a SiLU gate."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -208,7 +208,7 @@ class Projection(nn.Module):
 
 
 class LagLlamaNet(nn.Module):
-    """Lag-Llama from the values of a series to the distribution of the next one.
+    """Maps the values of a series to the distribution of its next value.
 
     Args:
         settings: `n_layer`, `n_head`, `n_embd_per_head`, `lags_seq`, and upstream's other sizes.
@@ -263,7 +263,7 @@ class LagLlamaNet(nn.Module):
     def context(
         self, tokens: Tensor, before: Callable[[Tensor, int], Tensor] = lambda tokens, _: tokens
     ) -> tuple[Tensor, list[Memory]]:
-        """States (R, L, D) after the last norm, and what continuations attend to, block by block.
+        """States (R, L, D) after the last norm, and keys and values of each block.
 
         Args:
             tokens: (R, L, D) as of `embed`.
@@ -279,7 +279,7 @@ class LagLlamaNet(nn.Module):
     def extend(
         self, tokens: Tensor, context: Sequence[Memory], earlier: Sequence[Memory | None]
     ) -> tuple[Tensor, list[Memory]]:
-        """States (R, S, L, D) of new tokens, and all that the continuations have seen so far."""
+        """States (R, S, L, D) of new tokens, and keys and values of all forecast steps so far."""
         memories = []
         for block, given, own in zip(self._blocks(), context, earlier, strict=True):
             assert isinstance(block, Block)
@@ -309,7 +309,7 @@ class LagLlamaNet(nn.Module):
 
 
 def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that this network has, complete.
+    """Validates settings and fills in defaults.
 
     Raises:
         ValueError: one is missing, or has a value that only upstream's class has.

@@ -115,7 +115,7 @@ class _Storage(NamedTuple):
 def _tensor(
     storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_rest: object
 ) -> Tensor:
-    """What torch's own function makes of the same arguments; views beyond the memory raise."""
+    """A tensor from torch's pickled arguments; views beyond the memory raise."""
     return storage.values.as_strided(size, stride, offset)
 
 
@@ -141,7 +141,7 @@ _TENSORS: Mapping[tuple[str, str], Any] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Looks no name up: those that make tensors are ours, all others are inert."""
+    """Resolves names without importing: those that make tensors are ours, all others inert."""
 
     def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
         super().__init__(io.BytesIO(archive.read(f"{folder}/data.pkl")))

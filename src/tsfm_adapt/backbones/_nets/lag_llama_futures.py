@@ -1,4 +1,4 @@
-"""How Lag-Llama continues a context that was read: by sampling, or along known futures."""
+"""Lag-Llama's forecasts after an encoded context: by sampling, or along known values."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from tsfm_adapt.backbones._nets.lag_llama import LagLlamaNet, Memory, StudentT
 
 @dataclass(frozen=True)
 class Start:
-    """A context of R series that was read, and all that its futures need; scaled space."""
+    """The encoded context of R series, and all that forecasts of it need; scaled space."""
 
-    series: Tensor  # (R, reach + P); 0 where not measured
+    series: Tensor  # (R, reach + P); 0 where not observed
     loc: Tensor  # (R, 1), data units
     scale: Tensor  # (R, 1), data units
     time: Tensor  # (R, P + h - 1, 6)
     tokens: int  # P
     states: Tensor  # (R, P, D)
     memory: list[Memory]  # one a block; prompts and context
-    parameters: StudentT  # (R, 1) of the first future sample
+    parameters: StudentT  # (R, 1) of the first forecast step
 
 
 class Futures:
-    """Continuations of contexts.
+    """Forecasts step by step.
 
     Args:
-        net: that read them.
+        net: the network that encoded the contexts.
     """
 
     def __init__(self, net: LagLlamaNet) -> None:
@@ -36,7 +36,7 @@ class Futures:
         self._blocks: int = net.settings["n_layer"]
 
     def sample(self, start: Start, steps: int, paths: int) -> tuple[Tensor, Tensor]:
-        """Uniform numbers (2, R, S, h), and the scaled futures (R, S, h) that they make."""
+        """Uniform numbers (2, R, S, h), and the scaled sample paths (R, S, h) drawn with them."""
         rows, reach = start.loc.shape[0], self._net.reach
         series = start.series.new_empty(rows, paths, reach + steps)
         series[..., :reach] = start.series[:, None, start.tokens :]
@@ -52,7 +52,7 @@ class Futures:
         return torch.cat(uniforms, dim=-1), series[..., reach:]
 
     def teacher_forced(self, start: Start, scaled: Tensor) -> StudentT:
-        """Distributions (R, S, h) of known futures (R, S, h), each given those before it."""
+        """Distributions (R, S, h) of each step of known paths (R, S, h), given earlier steps."""
         steps = scaled.shape[-1]
         first = _first(start.parameters, scaled.shape[1])
         if steps == 1:
@@ -66,17 +66,17 @@ class Futures:
         return type(first)(*(torch.cat(pair, dim=-1) for pair in pairs))
 
     def _embedded(self, start: Start, series: Tensor, step: int, count: int) -> Tensor:
-        """Tokens (R, S, count, D) of the future from its sample `step` on; 1 is the first."""
+        """Tokens (R, S, count, D) of forecast steps from `step` on; 1 is the first."""
         at = start.tokens + step - 1
         time = start.time[:, None, at : at + count]
         return self._net.embed(series, start.loc[:, None], start.scale[:, None], time)
 
 
 def _first(parameters: StudentT, paths: int) -> StudentT:
-    """The distribution (R, 1) of the first future sample, for every path (R, S, 1)."""
+    """The distribution (R, 1) of the first forecast step, for every path (R, S, 1)."""
     return type(parameters)(*(each[:, None].expand(-1, paths, -1) for each in parameters))
 
 
 def _uniforms(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Uniform numbers above 0 and below 1, each series and path its own."""
+    """Uniform numbers above 0 and below 1, separate for each series and path."""
     return torch.rand(shape, device=like.device).clamp(min=2**-25)

@@ -1,4 +1,4 @@
-"""What Lag-Llama reads beside lagged values: the scale of a series and the calendar."""
+"""Lag-Llama's inputs beside lagged values: robust scale and calendar features."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MINIMUM_SCALE = 1e-10  # upstream's
 
 
 def robust_scale(values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-    """Median and interquartile range (..., 1) of what was observed; 0 and 1 where nothing was.
+    """Median and interquartile range (..., 1) of observed samples; 0 and 1 where there are none.
 
     Upstream's rule, with one exception. Where a quarter to three quarters of the values are
     equal, as in vital signs of whole numbers, the range is 0 and upstream divides by 1e-10;
@@ -34,14 +34,14 @@ def robust_scale(values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def time_features(start_s: Tensor, first: int, samples: int, rate_hz: float) -> Tensor:
-    """Calendar of `samples` samples (B, L, 6), each in [-0.5, 0.5]; 0 where time is unknown.
+    """Calendar features of `samples` samples (B, L, 6), in [-0.5, 0.5]; 0 at unknown times.
 
     Second of minute, minute of hour, hour of day, day of week, of month and of year (Gregorian),
     as gluonts has them for a series of seconds. Years of de-identified data (2896) are fine.
 
     Args:
         start_s: (B,) float64 seconds since the epoch of sample 0; NaN = unknown.
-        first: the first sample wanted.
+        first: index of the first sample.
         samples: how many.
         rate_hz: samples a second.
     """

@@ -15,21 +15,22 @@ from torch.distributions import Distribution, StudentT
 from uni2ts.distribution.mixture import Mixture
 from uni2ts.distribution.negative_binomial import NegativeBinomial
 
-# Counts from here on are put here, so many context deviations above the mean.
+# Counts above this many standard deviations of the context are clipped to it.
 _LAST_COUNT = 64
 # Student's density is integrated up to so many of its widths: beyond them is less than 1e-9.
 _WIDTHS = 6.5
 _NODES, _WEIGHTS = (torch.from_numpy(x).float() for x in np.polynomial.legendre.leggauss(20))
-# Quantiles are looked for within sinh(+-16) = 4e6 context deviations, in so many halvings.
+# Quantiles are searched within sinh(+-16) = 4e6 standard deviations of the context, by this many
+# halvings.
 _REACH, _HALVINGS = 16.0, 32
-# Least density, per context deviation, by which the gradient of a quantile is divided.
+# Smallest density in scaled space by which the gradient of a quantile is divided.
 _LEAST_DENSITY = 1e-2
 
 Cumulative = Callable[[Tensor], Tensor]
 
 
 def log_likelihood(mixture: Mixture, values: Tensor) -> Tensor:
-    """`Mixture.log_prob`, without its random draws where a component cannot have the value.
+    """`Mixture.log_prob`, without its random draws where a value is outside a component's support.
 
     Args:
         mixture: of shape (...).
@@ -49,29 +50,29 @@ def quantiles(mixture: Mixture, levels: Tensor) -> Tensor:
     falls on a count of the negative binomial it does not move and has no gradient.
     """
     shape = mixture.batch_shape
-    wanted = levels.reshape(-1, *(1 for _ in shape)).to(mixture.weights.logits)
+    masses = levels.reshape(-1, *(1 for _ in shape)).to(mixture.weights.logits)
     with torch.no_grad():
         cumulative = _cumulative(mixture)
-        low = torch.full_like(wanted, -_REACH).expand(-1, *shape)
+        low = torch.full_like(masses, -_REACH).expand(-1, *shape)
         high = -low
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            enough = cumulative(middle.sinh()) >= wanted
+            enough = cumulative(middle.sinh()) >= masses
             low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
-        found = high.sinh()
+        solution = high.sinh()
     if not torch.is_grad_enabled():
-        return found
+        return solution
     with torch.no_grad():
         continuous = [part for part in _parts(mixture) if not _counts(part[1])]
-        densities = [torch.zeros_like(found)]
+        densities = [torch.zeros_like(solution)]
         for log_weight, component in continuous:
-            inside, safe = _within(component, found)
+            inside, safe = _within(component, solution)
             density = (log_weight + component.log_prob(safe)).exp()
             densities.append(torch.where(inside, density, 0.0))
         slope = 1 / torch.stack(densities).sum(0).clamp(min=_LEAST_DENSITY)
-    mass = _cumulative(mixture)(found)
-    moves = (mass.detach() - wanted).abs() < 1e-3
-    return found - torch.where(moves, slope * (mass - mass.detach()), 0.0)
+    mass = _cumulative(mixture)(solution)
+    moves = (mass.detach() - masses).abs() < 1e-3
+    return solution - torch.where(moves, slope * (mass - mass.detach()), 0.0)
 
 
 def _parts(mixture: Mixture) -> Iterator[tuple[Tensor, Distribution]]:
@@ -84,7 +85,7 @@ def _counts(component: Distribution) -> bool:
 
 
 def _within(component: Distribution, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the component can have the values, and values that it can have everywhere."""
+    """Mask of values in the component's support, and values that are in it everywhere."""
     assert component.support is not None
     inside: Tensor = component.support.check(values)
     return inside, torch.where(inside, values, 1.0)

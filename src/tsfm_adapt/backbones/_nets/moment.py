@@ -31,15 +31,15 @@ FLAN_T5: Mapping[str, tuple[int, int, int, int]] = {
 _POSITIONS = 5000  # of upstream's table
 
 _OF_A_CONSTANT = 1e-5  # data units, upstream's
-_ROUNDING = 1e-6  # of the largest value: what a constant seems to deviate in float32
+_ROUNDING = 1e-6  # of the largest value: apparent standard deviation of a constant in float32
 
 
 def statistics(values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (..., 1) over observed samples, detached, float32.
+    """Mean and standard deviation (..., 1) over observed samples, detached, float32.
 
     Upstream adds 1e-5 to every deviation, in the data's units, which would make volts of
     microvolts; here deviations below float32's rounding of the values are raised to it instead,
-    and that of zeros alone is 1e-5. A series without a measured sample has mean 0, deviation 1.
+    and that of zeros alone is 1e-5. A series without an observed sample has mean 0, deviation 1.
     """
     # float32 under autocast too: sums are not among the operations that it changes.
     values = torch.where(observed, values.detach().float(), 0.0)
@@ -53,9 +53,9 @@ def statistics(values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def carried(values: Tensor, observed: Tensor) -> Tensor:
-    """Gaps (..., T) filled with the last measured value, before the first with the next one.
+    """Fills gaps (..., T) with the last observed value, and those at the start with the next.
 
-    0 where nothing was measured.
+    0 where nothing was observed.
     """
     places = torch.arange(values.shape[-1], device=values.device).expand(values.shape)
     last = torch.where(observed, places, -1).cummax(-1).values
@@ -65,7 +65,7 @@ def carried(values: Tensor, observed: Tensor) -> Tensor:
 
 
 def complete_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Upstream's config.json with what it leaves to its text model written out.
+    """Upstream's config.json, completed by the settings of its text model.
 
     Raises:
         ValueError: not a MOMENT, or one that was never published and is not implemented here.
@@ -117,7 +117,7 @@ def complete_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def positions(width: int) -> Tensor:
-    """Sines and cosines (1, 5000, D) of the place of a patch in the window."""
+    """Sines and cosines (1, 5000, D) of the position of a patch in the window."""
     place = torch.arange(_POSITIONS, dtype=torch.float32)[:, None]
     frequency = (torch.arange(0, width, 2, dtype=torch.float32) * (-log(10000.0) / width)).exp()
     angle = place * frequency
@@ -154,7 +154,7 @@ class _PatchEmbedding(nn.Module):
 
 
 class _Vocabulary(nn.Module):
-    """The text model's word embedding: no series uses it, upstream's files hold it.
+    """The text model's word embedding, unused, kept because upstream's files hold it.
 
     A buffer, so that it is neither counted nor trained.
     """
@@ -211,7 +211,7 @@ class MomentNet(nn.Module):
         )
 
     def constants(self) -> dict[str, Tensor]:
-        """What a weights file may lack: the table of positions, the vocabulary as zeros."""
+        """Tensors that a weights file may lack: the position table, the vocabulary as zeros."""
         vocabulary = self.encoder.embed_tokens.weight
         return {
             "patch_embedding.position_embedding.pe": positions(self.width),

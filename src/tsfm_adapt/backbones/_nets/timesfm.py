@@ -1,6 +1,6 @@
 """TimesFM 2.5 in other sizes than the published one, and its checkpoint folder.
 
-Upstream's class fixes its sizes, so its own config.json does not say them.
+Upstream's class fixes its sizes, so its own config.json does not state them.
 """
 
 from __future__ import annotations
@@ -113,14 +113,14 @@ def network(sizes: Sizes) -> TimesFM_2p5_200M_torch_module:
 
 
 def sizes_of(checkpoint: str, settings: Any) -> Sizes:
-    """The sizes that config.json says, the published ones where it says none.
+    """The sizes stated in config.json, the published ones where it states none.
 
     Raises:
         RecipeError: they cannot be sizes of this model.
     """
-    said = settings.get("tsfm_adapt", {}) if isinstance(settings, dict) else settings
+    stated = settings.get("tsfm_adapt", {}) if isinstance(settings, dict) else settings
     try:
-        sizes = Sizes.model_validate(said)
+        sizes = Sizes.model_validate(stated)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(("tsfm_adapt", *(str(part) for part in first["loc"])))

@@ -1,4 +1,4 @@
-"""What is known of a backbone's weights without building it, since lists should take no time.
+"""Facts about a backbone's weights without building it, so that lists are quick.
 
 Read from the head of the weights file that comes with the package, and from literals in the
 backbone's file: `LICENCES` (checkpoint -> licence), `EMBEDDED_CONTEXT` (samples) and, where a
@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Embedded:
-    """The weights of a backbone that come with the package."""
+    """Facts about the weights of a backbone that come with the package."""
 
     parameters: int
     size_mb: float  # of the file, in millions of bytes
@@ -32,7 +32,7 @@ class Embedded:
 
 
 def embedded(name: str) -> Embedded | None:
-    """What comes with the package for a backbone; None = nothing does.
+    """Facts about the weights that come with the package; None = there are none.
 
     Raises:
         EnvironmentProblem: the file is broken.
@@ -40,14 +40,14 @@ def embedded(name: str) -> Embedded | None:
     path = FOLDER / name / "model.safetensors"
     if not path.is_file():
         return None
-    own = constants("backbone", name, "LICENCES", "EMBEDDED_CONTEXT", "NO_PARAMETERS")
-    besides = own.get("NO_PARAMETERS", ())
-    shapes = {key: shape for key, shape in _shapes(path).items() if key not in besides}
+    literals = constants("backbone", name, "LICENCES", "EMBEDDED_CONTEXT", "NO_PARAMETERS")
+    other_tensors = literals.get("NO_PARAMETERS", ())
+    shapes = {key: shape for key, shape in _shapes(path).items() if key not in other_tensors}
     return Embedded(
         parameters=sum(map(prod, shapes.values())),
         size_mb=path.stat().st_size / 1e6,
-        max_context=own["EMBEDDED_CONTEXT"],
-        licence=own["LICENCES"]["embedded"],
+        max_context=literals["EMBEDDED_CONTEXT"],
+        licence=literals["LICENCES"]["embedded"],
     )
 
 
@@ -58,12 +58,12 @@ def published(name: str) -> dict[str, str]:
 
 
 def in_short(licences: Mapping[str, str]) -> str:
-    """Licences by id as `5 cc-by-nc-4.0`: how many ids have each."""
+    """Counts of licences as text: `5 cc-by-nc-4.0`."""
     return ", ".join(f"{n} {licence}" for licence, n in Counter(licences.values()).items())
 
 
 def _shapes(path: Path) -> dict[str, list[int]]:
-    """The shapes in a safetensors file: eight bytes say how long the JSON after them is."""
+    """Shapes of the tensors in a safetensors file: 8 bytes of length, then a JSON header."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
