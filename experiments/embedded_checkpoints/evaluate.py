@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tsfm_adapt.backbones.base import Encoder
+from tsfm_adapt.backbones.base import Forecaster
 from tsfm_adapt.baselines.forecasters import default_baselines
 from tsfm_adapt.batches import collate
 from tsfm_adapt.components import config_class
@@ -76,7 +76,7 @@ def _plan(protocol: dict[str, Any], units: dict[str, str], rate_hz: float) -> Cl
     )
 
 
-def quantiles(backbone: Encoder, windows: WindowArrays, horizon: int) -> np.ndarray:
+def quantiles(backbone: Forecaster, windows: WindowArrays, horizon: int) -> np.ndarray:
     """What the backbone predicts (B, C, Q, H), 32 windows a pass."""
     whole = collate(windows).without_target()
     parts = []

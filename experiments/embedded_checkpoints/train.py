@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import torch
 from corpus import CorpusBatch, Plan, draw_batch
 
-from tsfm_adapt.backbones.base import Encoder
+from tsfm_adapt.backbones.base import Forecaster
 
 HERE = Path(__file__).parent
 EMBEDDED = HERE.parents[1] / "src" / "tsfm_adapt" / "backbones" / "embedded"
@@ -31,7 +31,7 @@ class Network(Protocol):
     LOADS_WITH: str  # for the card
     Size: type[Any]  # a frozen dataclass
 
-    def build(self, size: Any, seed: int) -> Encoder:
+    def build(self, size: Any, seed: int) -> Forecaster:
         """The backbone with an untrained model of upstream's own class."""
 
     def loss(self, backbone: Any, batch: CorpusBatch) -> torch.Tensor:
@@ -81,7 +81,7 @@ def _fallen(step: int, steps: int) -> float:
 class Progress:
     """Everything that a stopped run needs beside its arguments."""
 
-    backbone: Encoder
+    backbone: Forecaster
     optimizer: torch.optim.Optimizer
     step: int = 0
     seconds: float = 0.0
