@@ -231,3 +231,11 @@ def test_a_score_compares_what_losses_cannot(space):
 def test_a_search_that_cannot_be_made_is_refused(search, said):
     with pytest.raises(RecipeError, match=said):
         read(search)
+
+
+def test_behind_a_head_every_adapter_is_trained_with_the_same_loss():
+    space = "adapters: {choices: [[{name: lora}], [{name: lora}, {name: affine}]]}"
+    recipe = read(f"{{space: {{{space}}}}}", "head={name: linear_forecast}")
+    assert recipe.search.metric == "loss"
+    with pytest.raises(RecipeError, match="changes what the loss measures"):
+        read(f"{{space: {{{space}}}}}")
