@@ -14,7 +14,7 @@ from contracts.forecaster import ForecasterContract
 from contracts.reconstructor import ReconstructorContract
 from contracts.through import Acting
 from tsfm_adapt.adapters import full, lora
-from tsfm_adapt.backbones import moment as nets
+from tsfm_adapt.backbones._nets import moment as nets
 from tsfm_adapt.backbones.moment import Config, Moment
 from tsfm_adapt.model import AdaptedModel
 

@@ -13,7 +13,7 @@ from contracts.adapter import train
 from contracts.batch import random_batch, roughened
 from tsfm_adapt.adapters import lora
 from tsfm_adapt.adapters.base import Setting
-from tsfm_adapt.backbones import moment as nets
+from tsfm_adapt.backbones._nets import moment as nets
 from tsfm_adapt.backbones.moment import Config, Moment
 from tsfm_adapt.heads import linear, linear_forecast
 from tsfm_adapt.heads._pooling import pooled
