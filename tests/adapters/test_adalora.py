@@ -128,7 +128,7 @@ def test_it_starts_orthonormal_and_the_penalty_keeps_it_near():
             assert adapter.penalty(None).item() < 1e-9
         learn(adapter, model, 24)
         model.train()
-        adapter.orthogonality = 1.0
+        adapter.config = adapter.config.model_copy(update={"orthogonality": 1.0})
         return adapter.penalty(None).item()
 
     assert drift(0.5) < 0.5 * drift(0.0)

@@ -49,9 +49,9 @@ def opened(form, channels=3):
     """A mixer that was trained: its output is not zero any more."""
     torch.manual_seed(1)
     made = (
-        AttentionMixer(channels, 32, 8, 2, CPU)
+        AttentionMixer(channels=channels, size=32, width=8, heads=2, device=CPU)
         if form == "attention"
-        else MlpMixer(channels, 32, 8, CPU)
+        else MlpMixer(channels=channels, size=32, width=8, device=CPU)
     )
     torch.nn.init.normal_(made.up.weight)
     return made

@@ -39,7 +39,9 @@ class TestByAttention(AdapterContract):
 
 def generator(aggregator, spans=8, seed=0):
     torch.manual_seed(seed)
-    return PromptGenerator(D, 8, 2, K, aggregator, spans, 0.5)
+    return PromptGenerator(
+        inner=D, width=8, heads=2, prompts=K, aggregator=aggregator, spans=spans, std=0.5
+    )
 
 
 def tokens(windows=2, channels=4, places=6, missing=0.3):
@@ -205,7 +207,9 @@ def test_spans_are_means_of_equally_many_tokens_up_to_the_end():
 def test_the_sizes_of_the_paper_can_be_had(aggregator, its_size):
     """MOMENT-large: width 1024, 64 patches; 4 heads at width 64, 16 prompts a channel."""
     with torch.device("meta"):
-        net = PromptGenerator(1024, 64, 4, 16, aggregator, 64, 0.1)
+        net = PromptGenerator(
+            inner=1024, width=64, heads=4, prompts=16, aggregator=aggregator, spans=64, std=0.1
+        )
     across = 4 * 64 * 64 + 64
     rest = 1024 * 64 + 64 + across + 64 * 1024 + 16 * 1024
     assert sum(p.numel() for p in net.parameters()) == rest + its_size

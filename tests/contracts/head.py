@@ -27,6 +27,7 @@ from tsfm_adapt.components import component, config_class, names
 from tsfm_adapt.heads.base import HeadConfig, Labelled
 from tsfm_adapt.model import AdaptedModel, Outputs
 from tsfm_adapt.runs import bundle
+from tsfm_adapt.training.building import share
 
 SETTING = Setting(channels=("c0", "c1", "c2"))
 OUTPUTS = Outputs(context=64, rate_hz=1 / 60, classes=("a", "b", "c"))
@@ -68,6 +69,7 @@ def classified(config, backbone, adapters=(), outputs=OUTPUTS, seed=0, fitted=Tr
                 features = model.features(train).numpy()
             return Labelled(features, train.target.numpy() > 0, np.arange(12) // 3)
 
+        share(model.head)
         model.head.fit(given)
     return model
 

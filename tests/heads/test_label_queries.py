@@ -105,12 +105,19 @@ def test_it_reads_what_a_linear_head_with_attention_reads():
     batch = labelled_batch()
     ours = classified(label_queries.Config(probes=3), backbone())
     other = classified(linear.Config(pooling="attention"), backbone())
-    assert ours.head.reads == other.head.reads
+    assert ours.head.cache_key == other.head.cache_key
     assert torch.equal(ours.features(batch), other.features(batch))
 
 
+def network_of_two_channels():
+    sizes = {"channels": 2, "width": 8, "classes": 3, "probes": 2, "heads": 2}
+    return LabelQueries(**sizes, dropout=0.0, scale=1.0)
+
+
 def test_a_class_is_the_mean_of_its_queries():
-    network = LabelQueries(2, 8, 3, 2, heads=2, dropout=0.0, scale=1.0)
+    network = LabelQueries(
+        channels=2, width=8, classes=3, probes=2, heads=2, dropout=0.0, scale=1.0
+    )
     flagged = torch.cat([torch.randn(4, 2, 5, 8), torch.ones(4, 2, 5, 1)], dim=-1)
     expected = network(flagged)
     assert expected.shape == (4, 3)
@@ -124,7 +131,9 @@ def test_a_class_is_the_mean_of_its_queries():
 
 def test_channels_count_by_their_embeddings_and_tokens_by_themselves():
     """The same embeddings make channels, and tokens in them, a set without an order."""
-    network = LabelQueries(2, 8, 3, 2, heads=2, dropout=0.0, scale=1.0)
+    network = LabelQueries(
+        channels=2, width=8, classes=3, probes=2, heads=2, dropout=0.0, scale=1.0
+    )
     flagged = torch.cat([torch.randn(4, 2, 5, 8), torch.ones(4, 2, 5, 1)], dim=-1)
     flagged[0, 1, 2:, -1] = 0
     swapped = flagged.flip(1, 2)

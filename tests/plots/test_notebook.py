@@ -4,8 +4,8 @@ import pyarrow
 import pytest
 
 from tsfm_adapt import plots
+from tsfm_adapt.adapters import channel_mixer
 from tsfm_adapt.adapters.base import Setting
-from tsfm_adapt.adapters.channel_mixer import ChannelMixer
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.backbones.chronos_bolt import ChronosBolt
 from tsfm_adapt.errors import DataError, RecipeError
@@ -140,7 +140,7 @@ def test_what_a_model_attends_to_is_what_it_uses():
     """The mixer's attention, with its values, gives what the mixer adds."""
     import torch
 
-    mixer = ChannelMixer("attention", "last", 8, 1)
+    mixer = channel_mixer.Config(layers="last", width=8, heads=1).build()
     mixer.attach(ChronosBolt.tiny(), Setting(("HR", "RESP")))
     (own,) = mixer.attentions.values()
     torch.nn.init.normal_(own.up.weight)
@@ -166,7 +166,7 @@ def test_group_attention_is_the_same_window_by_window_and_all_at_once():
 def test_the_mixer_is_drawn_where_there_is_one_and_no_attention_is_invented():
     mixed = AdaptedModel(
         ChronosBolt.tiny(),
-        [ChannelMixer("attention", "all", 8, 2)],
+        [channel_mixer.Config(width=8, heads=2).build()],
         setting=Setting(("HR", "RESP")),
     )
     figure = plots.channel_attention(mixed, windows())

@@ -43,9 +43,7 @@ class InjectedAdapter(Adapter):
 
     injects = True
 
-    def __init__(self, sites: tuple[Role, ...], layers: Layers | None) -> None:
-        self.sites = sites
-        self.layers = layers
+    config: SitesConfig
 
     @abstractmethod
     def peft_config(self, backbone: Encoder, pattern: str) -> Any:
@@ -57,7 +55,7 @@ class InjectedAdapter(Adapter):
 
     def attach(self, backbone: Encoder, setting: Setting) -> None:  # noqa: ARG002
         """Injects into every matching linear layer and freezes the rest."""
-        config = self.peft_config(backbone, self.pattern(backbone, self.sites))
+        config = self.peft_config(backbone, self.pattern(backbone, self.config.sites))
         on_meta = next(backbone.network.parameters()).is_meta
         self.inject(config, backbone.network, on_meta)
 
@@ -81,11 +79,11 @@ class InjectedAdapter(Adapter):
                 f"Its sites: {', '.join(known)}."
             )
         pattern = "|".join(f"(?:{known[role]})" for role in sites)
-        if self.layers is None:
+        if self.config.layers is None:
             return pattern
         found = {block for name in matching(backbone, pattern) if (block := block_of(name)[1])}
         numbers = sorted(int(block) for block in found)
-        first, last = self.layers
+        first, last = self.config.layers
         if first not in numbers or last not in numbers:
             raise RecipeError(
                 f"adapters.{self.name}.layers: [{first}, {last}] asks for blocks that "

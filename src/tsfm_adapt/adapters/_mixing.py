@@ -151,6 +151,7 @@ def seen_as(
     batch: Batch,
     values: Tensor,
     observed: Tensor,
+    *,
     shift: Tensor,
     scale: Tensor,
     names: tuple[str, ...],

@@ -17,13 +17,11 @@ from pydantic import Field, model_validator
 
 from tsfm_adapt.adapters._injection import (
     InjectedAdapter,
-    Layers,
     SitesConfig,
     injected,
     matching,
 )
 from tsfm_adapt.adapters.base import Setting
-from tsfm_adapt.backbones.base import Role
 from tsfm_adapt.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -66,53 +64,17 @@ class Config(SitesConfig):
 
     def build(self) -> AdaLora:
         """AdaLoRA with the recipe's values."""
-        return AdaLora(
-            self.init_rank,
-            self.target_rank,
-            self.alpha,
-            self.dropout,
-            self.tinit,
-            self.tfinal,
-            self.interval,
-            self.beta1,
-            self.beta2,
-            self.orthogonality,
-            self.sites,
-            self.layers,
-        )
+        return AdaLora(self)
 
 
 class AdaLora(InjectedAdapter):
     """Low-rank updates at the backbone's sites, whose ranks are allocated while training."""
 
     name = "adalora"
+    config: Config
 
-    def __init__(
-        self,
-        init_rank: int,
-        target_rank: int,
-        alpha: float,
-        dropout: float,
-        tinit: float,
-        tfinal: float,
-        interval: int,
-        beta1: float,
-        beta2: float,
-        orthogonality: float,
-        sites: tuple[Role, ...],
-        layers: Layers | None,
-    ) -> None:
-        super().__init__(sites, layers)
-        self.init_rank = init_rank
-        self.target_rank = target_rank
-        self.alpha = alpha
-        self.dropout = dropout
-        self.tinit = tinit
-        self.tfinal = tfinal
-        self.interval = interval
-        self.beta1 = beta1
-        self.beta2 = beta2
-        self.orthogonality = orthogonality
+    def __init__(self, config: Config) -> None:
+        self.config = config
         self._layers: list[Any] = []  # peft's, untyped there
         self._averages: dict[str, Tensor] = {}  # sensitivity and uncertainty of each tensor
         self._kept: Tensor | None = None  # (matrices, init_rank) bool, once the budget is final
@@ -128,17 +90,18 @@ class AdaLora(InjectedAdapter):
         layers = matching(backbone, pattern)
         name = min(layers, key=lambda name: min(layers[name].weight.shape))
         rows, columns = layers[name].weight.shape
-        if self.init_rank > min(rows, columns):
+        rank = self.config.init_rank
+        if rank > min(rows, columns):
             raise RecipeError(
-                f"adapters.adalora.init_rank: {self.init_rank} is above the smaller side of "
+                f"adapters.adalora.init_rank: {rank} is above the smaller side of "
                 f"{name}, {rows} x {columns}. Use at most {min(rows, columns)}."
             )
         return AdaLoraConfig(
-            init_r=self.init_rank,
-            target_r=self.target_rank,
+            init_r=rank,
+            target_r=self.config.target_rank,
             # peft casts nothing: a fraction is a valid scale though annotated int
-            lora_alpha=self.alpha,
-            lora_dropout=self.dropout,
+            lora_alpha=self.config.alpha,
+            lora_dropout=self.config.dropout,
             total_step=1,  # peft wants one; the steps are those of `stepped`
             target_modules=pattern,
         )
@@ -152,7 +115,7 @@ class AdaLora(InjectedAdapter):
         for layer in self._layers:
             # A constant, which peft keeps as a frozen parameter: that would count as a weight
             del layer.ranknum
-            layer.ranknum = {"default": float(self.init_rank)}
+            layer.ranknum = {"default": float(self.config.init_rank)}
             q, _, p = _triplets(layer)
             if not q.is_meta:
                 nn.init.orthogonal_(q)
@@ -162,25 +125,25 @@ class AdaLora(InjectedAdapter):
         """How far P and Q are from orthonormal; not in validation, which the data alone decide."""
         import torch
 
-        if not self.orthogonality or not self._layers[0].training:
+        if not self.config.orthogonality or not self._layers[0].training:
             return None
         terms = []
         for layer in self._layers:
             q, _, p = _triplets(layer)
             with torch.autocast(q.device.type, enabled=False):
-                unit = torch.eye(self.init_rank, device=q.device, dtype=q.dtype)
+                unit = torch.eye(self.config.init_rank, device=q.device, dtype=q.dtype)
                 terms.append((p.T @ p - unit).square().sum() + (q @ q.T - unit).square().sum())
-        return self.orthogonality * torch.stack(terms).mean()
+        return self.config.orthogonality * torch.stack(terms).mean()
 
     def stepped(self, step: int, steps: int) -> None:
         """Smooths the importances, and prunes where the schedule says so (algorithm 1)."""
-        first = round(self.tinit * steps)
-        last = steps - round(self.tfinal * steps)
+        first = round(self.config.tinit * steps)
+        last = steps - round(self.config.tfinal * steps)
         if self._kept is None:
             self._smooth()
             if step >= last:
-                self._kept = self._most_important(self.target_rank * len(self._layers))
-            elif step > first and (step - first) % self.interval == 0:
+                self._kept = self._most_important(self.config.target_rank * len(self._layers))
+            elif step > first and (step - first) % self.config.interval == 0:
                 self._prune(self._most_important(self._budget((step - first) / (last - first))))
         if self._kept is not None:
             self._prune(self._kept)
@@ -199,7 +162,7 @@ class AdaLora(InjectedAdapter):
 
     def _budget(self, progress: float) -> int:
         """Triplets that all matrices share, falling with the cube (equation 12)."""
-        start, end = self.init_rank, self.target_rank
+        start, end = self.config.init_rank, self.config.target_rank
         return int(len(self._layers) * (end + (start - end) * (1 - progress) ** 3))
 
     def _smooth(self) -> None:
@@ -213,8 +176,8 @@ class AdaLora(InjectedAdapter):
                     name, other = f"{number}.{part}.sensitivity", f"{number}.{part}.uncertainty"
                     # Not finite where a gradient overflowed and mixed precision left the step out
                     now = (weight * weight.grad).abs().nan_to_num(0.0, posinf=0.0)
-                    mean = self._smoothed(name, now, self.beta1)
-                    self._smoothed(other, (now - mean).abs(), self.beta2)
+                    mean = self._smoothed(name, now, self.config.beta1)
+                    self._smoothed(other, (now - mean).abs(), self.config.beta2)
 
     def _smoothed(self, name: str, now: Tensor, beta: float) -> Tensor:
         before = self._averages.get(name)
@@ -241,7 +204,7 @@ class AdaLora(InjectedAdapter):
         flat = torch.cat(scores)
         kept = torch.zeros_like(flat, dtype=torch.bool)
         kept[torch.argsort(flat, descending=True, stable=True)[:budget]] = True
-        return kept.view(len(self._layers), self.init_rank)
+        return kept.view(len(self._layers), self.config.init_rank)
 
     def _prune(self, kept: Tensor) -> None:
         import torch

@@ -36,7 +36,7 @@ class Config(AdapterConfig):
 
     def build(self) -> Affine:
         """A correction with the recipe's values."""
-        return Affine(self.per)
+        return Affine(self)
 
 
 class Affine(Adapter):
@@ -50,9 +50,9 @@ class Affine(Adapter):
     corrects_forecast = True
     module: Correction
 
-    def __init__(self, per: Per) -> None:
-        self.per = per
-        self.per_subject = per == "subject"
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.per_subject = config.per == "subject"
         self._rows: dict[str, int] = {}  # of each subject
 
     def attach(self, backbone: Encoder, setting: Setting) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tsfm_adapt.errors import CannotMerge, RecipeError
+from tsfm_adapt._util.frozen import Frozen
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -121,10 +122,9 @@ class Adapter(ABC):
         )
 
 
-class AdapterConfig(BaseModel, ABC):
+class AdapterConfig(Frozen, ABC):
     """One entry of the recipe's `adapters`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     name: str
     lr: float | None = Field(
         default=None, gt=0, description="learning rate of this adapter; None = train.lr"

@@ -54,7 +54,7 @@ class Config(AdapterConfig):
 
     def build(self) -> ChannelMixer:
         """A mixer with the recipe's values."""
-        return ChannelMixer(self.form, self.layers, self.width, self.heads)
+        return ChannelMixer(self)
 
 
 class ChannelMixer(Adapter):
@@ -67,11 +67,8 @@ class ChannelMixer(Adapter):
 
     name = "channel_mixer"
 
-    def __init__(self, form: Form, layers: Layers, width: int, heads: int) -> None:
-        self.form = form
-        self.layers = layers
-        self.width = width
-        self.heads = heads
+    def __init__(self, config: Config) -> None:
+        self.config = config
         self.channels: tuple[str, ...] = ()
         self._mixers: dict[int, nn.Module] = {}  # by block; registered in `module`
 
@@ -83,16 +80,8 @@ class ChannelMixer(Adapter):
         """
         from torch import nn
 
-        from tsfm_adapt.adapters._nets.channel_mixer import AttentionMixer, MlpMixer
-
         self.channels = channels_of(setting.encoded, self.name, at_least=2)
-        count, size, device = len(self.channels), backbone.spec.width, device_of(backbone)
-        self._mixers = {
-            layer: AttentionMixer(count, size, self.width, self.heads, device)
-            if self.form == "attention"
-            else MlpMixer(count, size, self.width, device)
-            for layer in self._blocks(backbone)
-        }
+        self._mixers = {layer: self._mixer(backbone) for layer in self._blocks(backbone)}
         self.module = nn.ModuleDict({str(layer): each for layer, each in self._mixers.items()})
 
     def tokens(self, tokens: Tensor, layer: int) -> Tensor:
@@ -113,23 +102,35 @@ class ChannelMixer(Adapter):
         changes: Tensor = mixer(tokens)
         return tokens + changes.to(tokens.dtype)
 
+    def _mixer(self, backbone: Backbone) -> nn.Module:
+        from tsfm_adapt.adapters._nets.channel_mixer import AttentionMixer, MlpMixer
+
+        channels, size, width = len(self.channels), backbone.spec.width, self.config.width
+        device = device_of(backbone)
+        if self.config.form == "mlp":
+            return MlpMixer(channels=channels, size=size, width=width, device=device)
+        heads = self.config.heads
+        return AttentionMixer(
+            channels=channels, size=size, width=width, heads=heads, device=device
+        )
+
     @property
     def attentions(self) -> dict[int, AttentionMixer]:
         """The networks that attend between channels, by the block that they stand before."""
-        if self.form != "attention":
+        if self.config.form != "attention":
             return {}
         return cast("dict[int, AttentionMixer]", self._mixers)  # as `attach` made them
 
     def _blocks(self, backbone: Encoder) -> tuple[int, ...]:
         layers = backbone.spec.layers
-        if self.layers == "all":
+        if self.config.layers == "all":
             return tuple(range(layers))
-        if self.layers == "last":
+        if self.config.layers == "last":
             return (layers - 1,)
-        beyond = [layer for layer in self.layers if layer >= layers]
+        beyond = [layer for layer in self.config.layers if layer >= layers]
         if beyond:
             raise RecipeError(
                 f"adapters.channel_mixer.layers: {backbone.spec.name} has blocks 0 to "
                 f"{layers - 1}, not {', '.join(map(str, beyond))}. Choose among those."
             )
-        return tuple(sorted(set(self.layers)))
+        return tuple(sorted(set(self.config.layers)))

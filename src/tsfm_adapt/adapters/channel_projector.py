@@ -63,7 +63,7 @@ class Config(AdapterConfig):
 
     def build(self) -> ChannelProjector:
         """A projector with the recipe's values."""
-        return ChannelProjector(self.form, self.latents, self.kl)
+        return ChannelProjector(self)
 
 
 class ChannelProjector(Adapter):
@@ -87,10 +87,8 @@ class ChannelProjector(Adapter):
     identity_at_start = False
     module: Projection
 
-    def __init__(self, form: Form, latents: int | None, kl: float) -> None:
-        self.form = form
-        self.latents = latents
-        self.kl = kl
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     def attach(self, backbone: Encoder, setting: Setting) -> None:
         """Maps at the first K channels, until `fit` turns them.
@@ -102,26 +100,30 @@ class ChannelProjector(Adapter):
         from tsfm_adapt.adapters._nets.channel_projector import Projection
 
         channels = channels_of(setting.channels, self.name)
-        latents = self.latents or len(channels)
+        latents = self.config.latents or len(channels)
         if latents > len(channels):
             raise RecipeError(
                 f"adapters.channel_projector.latents: {latents} latents of {len(channels)} "
                 f"channels ({', '.join(channels)}) would repeat each other. Use at most "
                 f"{len(channels)}."
             )
-        if self.form != "pca":
+        if self.config.form != "pca":
             needs_input_gradients(
                 backbone,
-                f"adapters.channel_projector.form: {self.form}",
+                f"adapters.channel_projector.form: {self.config.form}",
                 "Use form: pca, whose encoder is fitted and whose decoder alone trains.",
             )
-        varies = self.form == "variational"
-        device = device_of(backbone)
-        self.module = Projection(len(channels), latents, self.form != "pca", varies, device)
+        self.module = Projection(
+            channels=len(channels),
+            latents=latents,
+            encodes=self.config.form != "pca",
+            varies=self.config.form == "variational",
+            device=device_of(backbone),
+        )
 
     def encoded(self, channels: tuple[str, ...]) -> tuple[str, ...]:
         """The latents."""
-        return _names(self.latents or len(channels))
+        return _names(self.config.latents or len(channels))
 
     def fit(self, train: Windows) -> None:
         """Each channel's mean and deviation, and the principal directions of train."""
@@ -140,11 +142,11 @@ class ChannelProjector(Adapter):
         means, observed = module.encoded(channels), self._observed(batch)
         shift, scale = level(means, observed)
         drawn = means
-        if self.form == "variational" and module.training:
+        if self.config.form == "variational" and module.training:
             spread = (0.5 * module.log_variances(channels)).exp()
             drawn = means + spread * torch.randn_like(means)
         names = _names(means.shape[1])
-        return seen_as(batch, drawn, observed, shift, scale, names)
+        return seen_as(batch, drawn, observed, shift=shift, scale=scale, names=names)
 
     def restore(self, forecast: Forecast, batch: Batch) -> Forecast:
         """The forecast of the latents as one of the channels."""
@@ -159,7 +161,7 @@ class ChannelProjector(Adapter):
         """The latents' divergence from a standard normal, over windows that have a target."""
         import torch
 
-        if self.form != "variational" or self.kl == 0:
+        if self.config.form != "variational" or self.config.kl == 0:
             return None
         module = self.module
         channels = standardised(batch, module.mean, module.deviation)
@@ -169,7 +171,7 @@ class ChannelProjector(Adapter):
         if batch.target_observed is not None:
             counts = counts & batch.target_observed.flatten(1).any(1)[:, None]
         total = torch.where(counts, divergence, 0.0).sum()
-        return self.kl * total / counts.sum().clamp(min=1)
+        return self.config.kl * total / counts.sum().clamp(min=1)
 
     def _observed(self, batch: Batch) -> Tensor:
         """(B, K, T)."""

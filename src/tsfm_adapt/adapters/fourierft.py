@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from tsfm_adapt.adapters._injection import InjectedAdapter, Layers, SitesConfig, matching
-from tsfm_adapt.backbones.base import Role
+from tsfm_adapt.adapters._injection import InjectedAdapter, SitesConfig, matching
 from tsfm_adapt.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -32,28 +31,17 @@ class Config(SitesConfig):
 
     def build(self) -> FourierFT:
         """FourierFT with the recipe's values."""
-        return FourierFT(
-            self.frequencies, self.scaling, self.location_seed, self.sites, self.layers
-        )
+        return FourierFT(self)
 
 
 class FourierFT(InjectedAdapter):
     """Spectral updates at the backbone's sites of the given roles."""
 
     name = "fourierft"
+    config: Config
 
-    def __init__(
-        self,
-        frequencies: int,
-        scaling: float,
-        location_seed: int,
-        sites: tuple[Role, ...],
-        layers: Layers | None,
-    ) -> None:
-        super().__init__(sites, layers)
-        self.frequencies = frequencies
-        self.scaling = scaling
-        self.location_seed = location_seed
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     def peft_config(self, backbone: Encoder, pattern: str) -> Any:
         """FourierFT of peft.
@@ -66,15 +54,15 @@ class FourierFT(InjectedAdapter):
         layers = matching(backbone, pattern)
         name = min(layers, key=lambda name: layers[name].weight.numel())
         rows, columns = layers[name].weight.shape
-        if self.frequencies > rows * columns:
+        if self.config.frequencies > rows * columns:
             raise RecipeError(
-                f"adapters.fourierft.frequencies: {self.frequencies} is more than the "
+                f"adapters.fourierft.frequencies: {self.config.frequencies} is more than the "
                 f"{rows} x {columns} = {rows * columns} entries of {name}. Use fewer."
             )
         return FourierFTConfig(
-            n_frequency=self.frequencies,
-            scaling=self.scaling,
-            random_loc_seed=self.location_seed,
+            n_frequency=self.config.frequencies,
+            scaling=self.config.scaling,
+            random_loc_seed=self.config.location_seed,
             init_weights=True,  # zeros
             target_modules=pattern,
         )

@@ -85,9 +85,7 @@ class Config(AdapterConfig):
 
     def build(self) -> GeneratedPrompt:
         """The generator with the recipe's values."""
-        return GeneratedPrompt(
-            self.tokens, self.aggregator, self.spans, self.width, self.heads, self.depth
-        )
+        return GeneratedPrompt(self)
 
 
 class GeneratedPrompt(Adapter):
@@ -96,21 +94,9 @@ class GeneratedPrompt(Adapter):
     name = "generated_prompt"
     identity_at_start = False  # data tokens attend to whatever stands in front of them
 
-    def __init__(
-        self,
-        tokens: int,
-        aggregator: Aggregator,
-        spans: int,
-        width: int,
-        heads: int,
-        depth: Depth,
-    ) -> None:
-        self.tokens_each = tokens
-        self.aggregator = aggregator
-        self.spans = spans
-        self.width = width
-        self.heads = heads
-        self.renews_prompts = depth == "deep"
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.renews_prompts = config.depth == "deep"
 
     def attach(self, backbone: Encoder, setting: Setting) -> None:  # noqa: ARG002
         """Creates the network; any number of channels fits it."""
@@ -123,13 +109,13 @@ class GeneratedPrompt(Adapter):
         sizes = token_sizes(backbone)
         with torch.device(sizes.device):
             generator = PromptGenerator(
-                backbone.spec.width,
-                self.width,
-                self.heads,
-                self.tokens_each,
-                self.aggregator,
-                self.spans,
-                INIT_STD,
+                inner=backbone.spec.width,
+                width=self.config.width,
+                heads=self.config.heads,
+                prompts=self.config.tokens,
+                aggregator=self.config.aggregator,
+                spans=self.config.spans,
+                std=INIT_STD,
             )
         self.module = nn.ModuleDict({"generator": generator})
         self.module.register_buffer("sizes", sizes, persistent=False)

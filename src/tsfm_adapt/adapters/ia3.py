@@ -31,19 +31,23 @@ class Config(SitesConfig):
 
     def build(self) -> IA3:
         """IA3 with the recipe's values."""
-        return IA3(self.sites, self.layers)
+        return IA3(self)
 
 
 class IA3(InjectedAdapter):
     """Scales at the backbone's sites of the given roles."""
 
     name = "ia3"
+    config: Config
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     def peft_config(self, backbone: Encoder, pattern: str) -> Any:
         """IA3 of peft."""
         from peft import IA3Config
 
-        scaled_inputs = [role for role in self.sites if role == "mlp.out"]
+        scaled_inputs = [role for role in self.config.sites if role == "mlp.out"]
         return IA3Config(
             target_modules=pattern,
             feedforward_modules=self.pattern(backbone, scaled_inputs) if scaled_inputs else [],

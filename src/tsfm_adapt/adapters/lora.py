@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from tsfm_adapt.adapters._injection import InjectedAdapter, Layers, SitesConfig
-from tsfm_adapt.backbones.base import Role
+from tsfm_adapt.adapters._injection import InjectedAdapter, SitesConfig
 
 if TYPE_CHECKING:
     from tsfm_adapt.backbones.base import Encoder
@@ -32,43 +31,28 @@ class Config(SitesConfig):
 
     def build(self) -> Lora:
         """LoRA with the recipe's values."""
-        return Lora(
-            self.rank, self.alpha, self.dropout, self.rslora, self.dora, self.sites, self.layers
-        )
+        return Lora(self)
 
 
 class Lora(InjectedAdapter):
     """Low-rank updates at the backbone's sites of the given roles."""
 
     name = "lora"
+    config: Config
 
-    def __init__(
-        self,
-        rank: int,
-        alpha: float,
-        dropout: float,
-        rslora: bool,
-        dora: bool,
-        sites: tuple[Role, ...],
-        layers: Layers | None = None,
-    ) -> None:
-        super().__init__(sites, layers)
-        self.rank = rank
-        self.alpha = alpha
-        self.dropout = dropout
-        self.rslora = rslora
-        self.dora = dora
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     def peft_config(self, backbone: Encoder, pattern: str) -> Any:  # noqa: ARG002
         """LoRA of peft."""
         from peft import LoraConfig
 
         return LoraConfig(
-            r=self.rank,
+            r=self.config.rank,
             # peft casts nothing: a fraction is a valid scale though annotated int
-            lora_alpha=self.alpha,
-            lora_dropout=self.dropout,
-            use_rslora=self.rslora,
-            use_dora=self.dora,
+            lora_alpha=self.config.alpha,
+            lora_dropout=self.config.dropout,
+            use_rslora=self.config.rslora,
+            use_dora=self.config.dora,
             target_modules=pattern,
         )

@@ -29,7 +29,7 @@ class Config(AdapterConfig):
 
     def build(self) -> Partial:
         """Partial fine-tuning with the recipe's values."""
-        return Partial(self.blocks, self.head)
+        return Partial(self)
 
 
 class Partial(Adapter):
@@ -37,9 +37,8 @@ class Partial(Adapter):
 
     name = "partial"
 
-    def __init__(self, blocks: int, head: bool) -> None:
-        self.blocks = blocks
-        self.head = head
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     def attach(self, backbone: Encoder, setting: Setting) -> None:  # noqa: ARG002
         """Switches the weights on.
@@ -48,14 +47,15 @@ class Partial(Adapter):
             RecipeError: the encoder has fewer blocks, or the head is tied to other weights.
         """
         blocks = encoder_blocks(backbone)
-        if self.blocks > len(blocks):
+        count = self.config.blocks
+        if count > len(blocks):
             raise RecipeError(
-                f"adapters.partial.blocks: {self.blocks} is more than the {len(blocks)} blocks of "
+                f"adapters.partial.blocks: {count} is more than the {len(blocks)} blocks of "
                 f"{backbone.spec.name}'s encoder. Use at most {len(blocks)}."
             )
-        for block in blocks[-self.blocks :]:
+        for block in blocks[-count:]:
             block.requires_grad_(True)
-        if self.head:
+        if self.config.head:
             for parameter in head_parameters(backbone):
                 parameter.requires_grad_(True)
 

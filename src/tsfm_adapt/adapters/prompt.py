@@ -44,7 +44,7 @@ class Config(AdapterConfig):
 
     def build(self) -> Prompt:
         """Prompts with the recipe's values."""
-        return Prompt(self.tokens, self.per, self.depth, self.init_std)
+        return Prompt(self)
 
 
 class Prompt(Adapter):
@@ -57,12 +57,9 @@ class Prompt(Adapter):
     name = "prompt"
     identity_at_start = False  # data tokens attend to whatever stands in front of them
 
-    def __init__(self, tokens: int, per: Per, depth: Depth, init_std: float) -> None:
-        self.tokens_each = tokens
-        self.per = per
-        self.depth = depth
-        self.init_std = init_std
-        self.renews_prompts = depth == "deep"
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.renews_prompts = config.depth == "deep"
 
     def attach(self, backbone: Encoder, setting: Setting) -> None:
         """Creates the prompts: (layers, N, D), or (layers, C, N, D) for channels of their own."""
@@ -70,17 +67,17 @@ class Prompt(Adapter):
         from torch import nn
 
         self.channels = setting.encoded
-        if self.per == "channel" and not self.channels:
+        if self.config.per == "channel" and not self.channels:
             raise RecipeError(
                 "adapters.prompt.per: 'channel' needs the names of the channels, and none are "
                 "known here. Give data.channels, or use per: shared."
             )
         sizes = token_sizes(backbone)
-        layers = backbone.spec.layers if self.depth == "deep" else 1
-        channels = [len(self.channels)] if self.per == "channel" else []
-        shape = (layers, *channels, self.tokens_each, backbone.spec.width)
+        layers = backbone.spec.layers if self.config.depth == "deep" else 1
+        channels = [len(self.channels)] if self.config.per == "channel" else []
+        shape = (layers, *channels, self.config.tokens, backbone.spec.width)
         self.module = nn.Module()
-        fresh = self.init_std * torch.randn(shape, device=sizes.device)
+        fresh = self.config.init_std * torch.randn(shape, device=sizes.device)
         self.module.register_parameter("prompts", nn.Parameter(fresh))
         self.module.register_buffer("sizes", sizes[:layers].clone(), persistent=False)
 
@@ -91,7 +88,7 @@ class Prompt(Adapter):
         assert self.module is not None
         sizes = self.module.get_buffer("sizes")
         prompts = sizes[layer] * self.module.get_parameter("prompts")[layer]
-        if self.per == "shared":
+        if self.config.per == "shared":
             return prompts
         return prompts[self._places(batch)].expand(batch.size, -1, -1, -1)
 

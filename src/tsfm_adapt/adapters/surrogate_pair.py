@@ -48,7 +48,7 @@ class Config(AdapterConfig):
 
     def build(self) -> SurrogatePair:
         """A pair with the recipe's values."""
-        return SurrogatePair(self.width)
+        return SurrogatePair(self)
 
 
 class SurrogatePair(Adapter):
@@ -73,8 +73,8 @@ class SurrogatePair(Adapter):
     identity_at_start = False
     module: Surrogates
 
-    def __init__(self, width: int | None) -> None:
-        self.width = width
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     def attach(self, backbone: Encoder, setting: Setting) -> None:
         """The mixture and the two scales of each channel.
@@ -91,7 +91,7 @@ class SurrogatePair(Adapter):
             "Use channel_mixer, or channel_projector with form: pca.",
         )
         width = min(max(2 ** (floor(log2(count)) + 1), 32), 512)
-        self.module = Surrogates(count, self.width or width, device_of(backbone))
+        self.module = Surrogates(count, self.config.width or width, device_of(backbone))
 
     def encoded(self, channels: tuple[str, ...]) -> tuple[str, ...]:
         """The first surrogate of each, then the second of each."""
@@ -106,8 +106,9 @@ class SurrogatePair(Adapter):
     def signal(self, batch: Batch) -> Batch:
         """The first surrogate of each channel, then the second of each."""
         values, observed = self._surrogates(batch)
+        shift, scale = level(values, observed)
         names = self.encoded(batch.channels)
-        return seen_as(batch, values, observed, *level(values, observed), names)
+        return seen_as(batch, values, observed, shift=shift, scale=scale, names=names)
 
     def restore(self, forecast: Forecast, batch: Batch) -> Forecast:
         """What the two forecasts of each channel say about it."""

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from tsfm_adapt.adapters._injection import InjectedAdapter, Layers, SitesConfig
-from tsfm_adapt.backbones.base import Role
+from tsfm_adapt.adapters._injection import InjectedAdapter, SitesConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,30 +31,17 @@ class Config(SitesConfig):
 
     def build(self) -> Vera:
         """VeRA with the recipe's values."""
-        return Vera(
-            self.rank, self.initial, self.dropout, self.projection_seed, self.sites, self.layers
-        )
+        return Vera(self)
 
 
 class Vera(InjectedAdapter):
     """Scaled random projections at the backbone's sites of the given roles."""
 
     name = "vera"
+    config: Config
 
-    def __init__(
-        self,
-        rank: int,
-        initial: float,
-        dropout: float,
-        projection_seed: int,
-        sites: tuple[Role, ...],
-        layers: Layers | None,
-    ) -> None:
-        super().__init__(sites, layers)
-        self.rank = rank
-        self.initial = initial
-        self.dropout = dropout
-        self.projection_seed = projection_seed
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     def peft_config(self, backbone: Encoder, pattern: str) -> Any:  # noqa: ARG002
         """VeRA of peft."""
@@ -64,10 +50,10 @@ class Vera(InjectedAdapter):
         with warnings.catch_warnings():  # that the projection is not saved
             warnings.simplefilter("ignore")
             return VeraConfig(
-                r=self.rank,
-                d_initial=self.initial,
-                vera_dropout=self.dropout,
-                projection_prng_key=self.projection_seed,
+                r=self.config.rank,
+                d_initial=self.config.initial,
+                vera_dropout=self.config.dropout,
+                projection_prng_key=self.config.projection_seed,
                 save_projection=False,
                 target_modules=pattern,
             )

@@ -31,6 +31,7 @@ from tsfm_adapt.runs.run import Run, load
 from tsfm_adapt.signals.recording import Recording
 from tsfm_adapt.signals.windows import Windows
 from tsfm_adapt.tasks.forecast import Forecast
+from tsfm_adapt.training.bundle_files import bundle_in
 
 Target = Literal["bundle", "merged", "onnx"]
 
@@ -106,8 +107,8 @@ def export(folder: Path, to: Target, out: Path, force: bool, progress: Progress)
 
 
 def _source(folder: Path) -> _Source:
-    inner = folder / "bundle" if (folder / "bundle" / "bundle.json").is_file() else folder
-    if not (inner / "bundle.json").is_file():
+    inner = bundle_in(folder)
+    if inner is None:
         recipe = Run(folder).recipe
         if not recipe.adapts:
             raise RecipeError(

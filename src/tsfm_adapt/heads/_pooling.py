@@ -50,8 +50,8 @@ def weights(width: int, channels: int, merge: Merge, with_statistics: bool) -> l
     return one * (channels if merge == "concat" else 1)
 
 
-def vectors_read(pooling: Pooling, merge: Merge, with_statistics: bool) -> str:
-    """`Head.reads` of heads whose features are `vectors`."""
+def vectors_key(pooling: Pooling, merge: Merge, with_statistics: bool) -> str:
+    """`Head.cache_key` of heads whose features are `vectors`."""
     return f"vectors {pooling} {merge} {with_statistics}"
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
+
+from tsfm_adapt._util.frozen import Frozen
 
 if TYPE_CHECKING:
     import torch
@@ -127,6 +128,14 @@ def probe_encoder(
     return Probe(tuple(tokens.shape), frozenset(name for name, g in pairs if g is not None))
 
 
+@dataclass(frozen=True)
+class SavedHead:
+    """What a bundle holds of a head."""
+
+    tensors: Mapping[str, Tensor]  # trained and fitted, by their names in `Head.module`
+    base_sha256: str  # of the base weights that they were trained on
+
+
 class Head(ABC):
     """A part behind the encoder, untrained when it is attached.
 
@@ -139,6 +148,7 @@ class Head(ABC):
     """
 
     name: str
+    config: HeadConfig
     module: nn.Module  # created by `attach`; fitted numbers are buffers of it
 
     @abstractmethod
@@ -150,14 +160,28 @@ class Head(ABC):
         """
 
     @property
-    def reads(self) -> str:
-        """All that `features` depends on beside its arguments: equal text, equal features.
+    def cache_key(self) -> str:
+        """Key that, with the inputs, determines the output of `features`.
 
-        Here everything that the head was built with; a head that knows better says less, so that
-        others that read the same can use what was computed for it.
+        Here every setting but the learning rate; a head that knows better has a shorter key, so
+        that others that read the same can use what was computed for it.
         """
-        built_with = inspect.signature(type(self)).parameters
-        return repr((type(self).__name__, {name: getattr(self, name) for name in built_with}))
+        return f"{type(self).__name__} {self.config.model_dump_json(exclude={'lr'})}"
+
+    @property
+    def shared(self) -> str | None:
+        """Folder of the bundle or run that some of the head's tensors come from; None = none."""
+        return None
+
+    def take_shared(self, saved: SavedHead) -> None:
+        """Copies tensors of another head in; called once, after `attach`, where `shared` is set.
+
+        Not called for a saved model: its bundle holds them.
+
+        Raises:
+            RecipeError: the tensors are of another head, another size or another base.
+        """
+        raise NotImplementedError(f"head {self.name} takes no tensors of others")
 
     @abstractmethod
     def features(self, encoded: Encoded, batch: Batch) -> Tensor:
@@ -240,10 +264,9 @@ class FillingHead(Head):
         """An estimate of every context sample (B, C, T), in the units of `batch`."""
 
 
-class HeadConfig(BaseModel, ABC):
+class HeadConfig(Frozen, ABC):
     """The recipe's `head`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     task: ClassVar[HeadTask]  # the task that it is for
     name: str
     lr: float | None = Field(

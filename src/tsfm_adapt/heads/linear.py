@@ -14,7 +14,7 @@ from tsfm_adapt.heads._pooling import (
     resolved,
     statistics,
     vectors,
-    vectors_read,
+    vectors_key,
     weights,
 )
 from tsfm_adapt.heads._probing import fit_probe
@@ -57,7 +57,7 @@ class Config(HeadConfig):
 
     def build(self) -> Linear:
         """The head, not yet attached."""
-        return Linear(self.pooling, self.channels, self.statistics, self.dropout, self.start)
+        return Linear(self)
 
 
 class Linear(ClassHead):
@@ -69,21 +69,11 @@ class Linear(ClassHead):
     """
 
     name = "linear"
+    config: Config
     module: StandardisedLinear
 
-    def __init__(
-        self,
-        pooling: Pooling | Literal["attention"],
-        channels: Merge,
-        statistics: bool,
-        dropout: float,
-        start: Start,
-    ) -> None:
-        self.pooling = pooling
-        self.channels = channels
-        self.statistics = statistics
-        self.dropout = dropout
-        self.start = start
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     def attach(self, plan: Plan, device: torch.device) -> None:
         """A linear layer of K outputs, and the features' mean and deviation in train."""
@@ -91,28 +81,28 @@ class Linear(ClassHead):
         from tsfm_adapt.heads._nets.standardised import StandardisedLinear
 
         self.plan = plan
-        each = weights(plan.width, plan.channels, self.channels, self.statistics)
-        attends = self.pooling == "attention"
-        pool = AttentionPool(plan.width, self.channels) if attends else None
+        each = weights(plan.width, plan.channels, self.config.channels, self.config.statistics)
+        attends = self.config.pooling == "attention"
+        pool = AttentionPool(plan.width, self.config.channels) if attends else None
         outputs = len(plan.classes)
-        self.module = StandardisedLinear(each, outputs, self.dropout, pool).to(device)
+        self.module = StandardisedLinear(each, outputs, self.config.dropout, pool).to(device)
 
     @property
-    def reads(self) -> str:
+    def cache_key(self) -> str:
         """What a probe reads too, unless attention looks at the tokens."""
-        if self.pooling == "attention":
-            return f"tokens {self.statistics}"
-        return vectors_read(self.pooling, self.channels, self.statistics)
+        if self.config.pooling == "attention":
+            return f"tokens {self.config.statistics}"
+        return vectors_key(self.config.pooling, self.config.channels, self.config.statistics)
 
     def features(self, encoded: Encoded, batch: Batch) -> Tensor:
         """(B, C * F) or (B, F); with attention, which learns, all tokens (B, C, P, F + 1)."""
         import torch
 
-        if self.pooling != "attention":
-            pooling = resolved(self.pooling, self.plan.causal)
-            return vectors(encoded, batch, pooling, self.channels, self.statistics)
+        if self.config.pooling != "attention":
+            pooling = resolved(self.config.pooling, self.plan.causal)
+            return vectors(encoded, batch, pooling, self.config.channels, self.config.statistics)
         tokens = flagged(encoded)
-        if self.statistics:  # beside every token: their weighted mean is what they are
+        if self.config.statistics:  # beside every token: their weighted mean is what they are
             same = statistics(batch)[:, :, None].expand(-1, -1, tokens.shape[2], -1)
             tokens = torch.cat([tokens[..., :-1], same, tokens[..., -1:]], dim=-1)
         return tokens
@@ -124,7 +114,7 @@ class Linear(ClassHead):
         """
         known = given()
         features = self.module.standardise(self.module.pooled(known.features))
-        if self.start == "probe":
+        if self.config.start == "probe":
             weight, bias, _ = fit_probe(
                 features,
                 known.classes,

@@ -33,7 +33,7 @@ class Config(HeadConfig):
 
     def build(self) -> LinearForecast:
         """The head, not yet attached."""
-        return LinearForecast(self.quantiles, self.dropout)
+        return LinearForecast(self)
 
 
 class LinearForecast(ForecastHead):
@@ -48,11 +48,11 @@ class LinearForecast(ForecastHead):
     """
 
     name = "linear_forecast"
+    config: Config
     module: Net
 
-    def __init__(self, quantiles: tuple[float, ...], dropout: float) -> None:
-        self.quantiles = quantiles
-        self.dropout = dropout
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     def attach(self, plan: Plan, device: torch.device) -> None:
         """A linear layer of P*D inputs and Q*H outputs."""
@@ -60,7 +60,12 @@ class LinearForecast(ForecastHead):
 
         self.plan = plan
         inputs = plan.tokens * plan.width
-        self.module = Net(inputs, len(self.quantiles), plan.horizon, self.dropout).to(device)
+        self.module = Net(
+            inputs=inputs,
+            quantiles=len(self.config.quantiles),
+            horizon=plan.horizon,
+            dropout=self.config.dropout,
+        ).to(device)
 
     def features(self, encoded: Encoded, batch: Batch) -> Tensor:  # noqa: ARG002
         """Tokens side by side, (B, C, P*D); those that show nothing are 0."""
@@ -73,4 +78,4 @@ class LinearForecast(ForecastHead):
 
         assert steps <= self.plan.horizon, (steps, self.plan.horizon)
         scaled = self.module(features)[..., :steps]  # (B, C, Q, steps)
-        return QuantileForecast(shown(batch).restored(scaled), self.quantiles)
+        return QuantileForecast(shown(batch).restored(scaled), self.config.quantiles)

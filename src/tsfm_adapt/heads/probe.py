@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from tsfm_adapt.errors import RecipeError
-from tsfm_adapt.heads._pooling import Merge, Pooling, resolved, vectors, vectors_read, weights
+from tsfm_adapt.heads._pooling import Merge, Pooling, resolved, vectors, vectors_key, weights
 from tsfm_adapt.heads._probing import Kind, fit_probe
 from tsfm_adapt.heads.base import ClassHead, HeadConfig, HeadTask, Labelled, Plan
 
@@ -44,7 +44,7 @@ class Config(HeadConfig):
 
     def build(self) -> Probe:
         """The head, not yet attached."""
-        return Probe(self.kind, self.pooling, self.channels, self.statistics)
+        return Probe(self)
 
     @classmethod
     def like(cls, head: HeadConfig | None) -> Config:
@@ -64,38 +64,36 @@ class Probe(ClassHead):
     """
 
     name = "probe"
+    config: Config
     module: FittedLinear
     penalty: float | None = None  # of the fit, see `_probing`
 
-    def __init__(self, kind: Kind, pooling: Pooling, channels: Merge, statistics: bool) -> None:
-        self.kind = kind
-        self.pooling = pooling
-        self.channels = channels
-        self.statistics = statistics
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     def attach(self, plan: Plan, device: torch.device) -> None:
         """Buffers for a linear layer of K outputs; zero until fitted."""
         from tsfm_adapt.heads._nets.standardised import FittedLinear
 
-        if self.kind == "ridge" and plan.class_weights:
+        if self.config.kind == "ridge" and plan.class_weights:
             raise RecipeError(
                 "head: ridge weighs all windows alike, but the task weighs classes "
                 f"({', '.join(f'{weight:.3g}' for weight in plan.class_weights)}). "
                 "Use head.kind: logistic, or leave the weights out."
             )
         self.plan = plan
-        each = weights(plan.width, plan.channels, self.channels, self.statistics)
+        each = weights(plan.width, plan.channels, self.config.channels, self.config.statistics)
         self.module = FittedLinear(each, len(plan.classes)).to(device)
 
     @property
-    def reads(self) -> str:
+    def cache_key(self) -> str:
         """What a linear head without attention reads too."""
-        return vectors_read(self.pooling, self.channels, self.statistics)
+        return vectors_key(self.config.pooling, self.config.channels, self.config.statistics)
 
     def features(self, encoded: Encoded, batch: Batch) -> Tensor:
         """(B, C * F) or (B, F)."""
-        pooling = resolved(self.pooling, self.plan.causal)
-        return vectors(encoded, batch, pooling, self.channels, self.statistics)
+        pooling = resolved(self.config.pooling, self.plan.causal)
+        return vectors(encoded, batch, pooling, self.config.channels, self.config.statistics)
 
     def fit(self, given: Callable[[], Labelled]) -> None:
         """The whole probe, on the features before any adapter has learned."""
@@ -106,7 +104,7 @@ class Probe(ClassHead):
             self.module.standardise(known.features),
             known.classes,
             known.subjects,
-            self.kind,
+            self.config.kind,
             self.plan.multilabel,
             self.plan.class_weights,
         )

@@ -33,7 +33,7 @@ class Config(HeadConfig):
 
     def build(self) -> Reconstruction:
         """The head, not yet attached."""
-        return Reconstruction(self.quantiles, self.heads, self.width, self.dropout)
+        return Reconstruction(self)
 
 
 class Reconstruction(FillingHead):
@@ -44,15 +44,11 @@ class Reconstruction(FillingHead):
     """
 
     name = "reconstruction"
+    config: Config
     module: Net
 
-    def __init__(
-        self, quantiles: tuple[float, ...], heads: int, width: int | None, dropout: float
-    ) -> None:
-        self.quantiles = quantiles
-        self.heads = heads
-        self.width = width
-        self.dropout = dropout
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     def attach(self, plan: Plan, device: torch.device) -> None:
         """One block of attention, and a linear layer to the samples of a token.
@@ -70,21 +66,21 @@ class Reconstruction(FillingHead):
                 f"{plan.context} samples. Use task.context_s <= {covered} / data.rate_hz, or "
                 "another backbone."
             )
-        width = self.width or plan.width
-        if width % self.heads:
+        width, heads = self.config.width or plan.width, self.config.heads
+        if width % heads:
             raise RecipeError(
-                f"head.reconstruction: a width of {width} does not divide over {self.heads} "
+                f"head.reconstruction: a width of {width} does not divide over {heads} "
                 "heads. Set head.width to a multiple of head.heads."
             )
         self.plan = plan
         self.module = Net(
-            plan.width,
-            width,
-            self.heads,
-            plan.channels,
-            plan.patch,
-            len(self.quantiles),
-            self.dropout,
+            inputs=plan.width,
+            width=width,
+            heads=heads,
+            channels=plan.channels,
+            patch=plan.patch,
+            quantiles=len(self.config.quantiles),
+            dropout=self.config.dropout,
         ).to(device)
 
     def fit(self, level: Tensor, deviation: Tensor) -> None:
@@ -113,4 +109,4 @@ class Reconstruction(FillingHead):
             torch.where(any_shown, of_window.mean, self.module.level[:, None]),
             torch.where(any_shown, of_window.deviation, self.module.deviation[:, None]),
         )
-        return QuantileForecast(scale.restored(scaled), self.quantiles)
+        return QuantileForecast(scale.restored(scaled), self.config.quantiles)

@@ -23,6 +23,7 @@ from tsfm_adapt._util import atomic
 from tsfm_adapt.backbones.base import non_commercial
 from tsfm_adapt.errors import DataError, EnvironmentProblem, RecipeError
 from tsfm_adapt.evaluation.conformal import Conformal
+from tsfm_adapt.training.bundle_files import CARD, FITTED, TRAINED
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -82,14 +83,14 @@ def write(
         atomic.write_bytes(folder / "adapter_model.safetensors", save(renamed))
     own = {n: p.detach().contiguous() for n, p in _own(model, peft_state).items()}
     if own:
-        atomic.write_bytes(folder / "modules.safetensors", save(own))
+        atomic.write_bytes(folder / TRAINED, save(own))
     fitted = {name: tensor.contiguous() for name, tensor in model.fitted().items()}
     if conformal is not None:
         fitted |= {_CONFORMAL: torch.from_numpy(conformal.factors)}
-    atomic.write_bytes(folder / "fitted.safetensors", save(fitted))
+    atomic.write_bytes(folder / FITTED, save(fitted))
     for name, text in texts.items():
         atomic.write_text(folder / name, text)
-    atomic.write_text(folder / "bundle.json", _json(asdict(card)))  # last: it makes the bundle
+    atomic.write_text(folder / CARD, _json(asdict(card)))  # last: it makes the bundle
 
 
 def loading(folder: Path) -> str:
@@ -107,7 +108,7 @@ def read_card(folder: Path) -> Card:
     Raises:
         DataError: the folder is no bundle, or of a newer format.
     """
-    path = folder / "bundle.json"
+    path = folder / CARD
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content["format_version"]
@@ -133,7 +134,7 @@ def read_card(folder: Path) -> Card:
 
 def fitted(folder: Path) -> dict[str, Tensor]:
     """The numbers fitted on train."""
-    return _tensors(folder / "fitted.safetensors")
+    return _tensors(folder / FITTED)
 
 
 def calibration(folder: Path) -> Conformal | None:
@@ -171,7 +172,7 @@ def restore(folder: Path, model: AdaptedModel) -> None:
             f"sha256 {model.base_sha256[:12]}. Fetch that base."
         )
     expected = _peft_state(model)
-    state = dict(_tensors(folder / "modules.safetensors")) if _own(model, expected) else {}
+    state = dict(_tensors(folder / TRAINED)) if _own(model, expected) else {}
     if expected:
         saved = _tensors(folder / "adapter_model.safetensors")
         names = _parameter_names(model.network)

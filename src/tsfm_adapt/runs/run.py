@@ -24,6 +24,7 @@ from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.runs import bundle
 from tsfm_adapt.signals.recording import Recording, RecordingSet
 from tsfm_adapt.training.building import put_together
+from tsfm_adapt.training.bundle_files import bundle_in
 
 if TYPE_CHECKING:
     import pandas
@@ -113,7 +114,7 @@ def load(folder: Path) -> tuple[AdaptedModel, Recipe]:
         DataError: the folder is neither, or holds no trained weights.
         EnvironmentProblem: the base weights are not those of the training.
     """
-    inner = _bundle(folder)
+    inner = bundle_in(folder)
     if inner is not None:
         recipe = Run(inner).recipe
         subjects = bundle.read_card(inner).subjects
@@ -130,7 +131,7 @@ def load(folder: Path) -> tuple[AdaptedModel, Recipe]:
 
 def calibration(folder: Path) -> Conformal | None:
     """The calibration of the bands of a run or bundle; None where there is none."""
-    inner = _bundle(folder)
+    inner = bundle_in(folder)
     return None if inner is None else bundle.calibration(inner)
 
 
@@ -212,12 +213,6 @@ def _predicted(
     predictor = predictor.calibrated(conformal)
     units = [channel.unit for channel in cleaning_plan(recipe.data).channels]
     return task.predict(predictor, recordings, units, recipe.evaluate.batch_size, every_s)
-
-
-def _bundle(folder: Path) -> Path | None:
-    """The bundle that a folder is or holds."""
-    found = [f for f in (folder / "bundle", folder) if (f / "bundle.json").is_file()]
-    return found[0] if found else None
 
 
 def _reading(recipe: Recipe, source: str, reader: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -15,6 +17,7 @@ from tsfm_adapt.recipe.parts import Parts
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
 from tsfm_adapt.signals.windows import Windows
+from tsfm_adapt.training.bundle_files import saved_head
 from tsfm_adapt.training.feature_cache import remembered
 
 # At most so many windows of train are read to fit a head, evenly spaced, and so many bytes kept.
@@ -89,8 +92,20 @@ def put_together(
         )
 
 
+def share(head: Head) -> None:
+    """Gives an attached head the tensors of another that its recipe asks for.
+
+    Raises:
+        RecipeError: there is no such bundle, or what it holds does not fit.
+    """
+    if head.shared is not None:
+        head.take_shared(saved_head(Path(head.shared).expanduser()))
+
+
 def fit_head(model: AdaptedModel, train: Windows, batch_size: int, progress: Progress) -> None:
-    """Lets a head of classes compute what it fits, on train only."""
+    """Gives a head what it shares, and lets one of classes compute what it fits, on train only."""
+    if model.head is not None:
+        share(model.head)
     if not isinstance(model.head, ClassHead):
         return
     device = next(model.parameters()).device

@@ -221,7 +221,7 @@ def _key(model: AdaptedModel, recipe: Recipe, windows: Windows) -> str:
         recipe.backbone.model_dump_json(),
         [adapter.model_dump_json() for adapter in recipe.adapters],
         model.setting,
-        model.head.reads,
+        model.head.cache_key,
         device_for(recipe.train.accelerator).type,
         torch.get_float32_matmul_precision(),
         [version(package) for package in ("tsfm-adapt", "torch", "transformers", "numpy")],

@@ -14,7 +14,7 @@ class AttentionMixer(nn.Module):
     """
 
     def __init__(
-        self, channels: int, size: int, width: int, heads: int, device: torch.device
+        self, *, channels: int, size: int, width: int, heads: int, device: torch.device
     ) -> None:
         super().__init__()
         self.heads = heads
@@ -53,7 +53,7 @@ class AttentionMixer(nn.Module):
 class MlpMixer(nn.Module):
     """A perceptron over the channels of each feature of a narrow space; it starts at zero."""
 
-    def __init__(self, channels: int, size: int, width: int, device: torch.device) -> None:
+    def __init__(self, *, channels: int, size: int, width: int, device: torch.device) -> None:
         super().__init__()
         self.down = nn.Linear(size, width, bias=False, device=device)
         self.enter = nn.Linear(channels, 2 * channels, device=device)

@@ -21,7 +21,7 @@ class Projection(nn.Module):
     directions: Tensor  # (K, C), orthonormal rows
 
     def __init__(
-        self, channels: int, latents: int, encodes: bool, varies: bool, device: torch.device
+        self, *, channels: int, latents: int, encodes: bool, varies: bool, device: torch.device
     ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(channels, device=device))

@@ -33,6 +33,7 @@ class PromptGenerator(nn.Module):
 
     def __init__(
         self,
+        *,
         inner: int,
         width: int,
         heads: int,

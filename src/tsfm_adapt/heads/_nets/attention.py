@@ -107,6 +107,7 @@ class LabelQueries(nn.Module):
 
     def __init__(
         self,
+        *,
         channels: int,
         width: int,
         classes: int,

@@ -15,7 +15,7 @@ class LinearForecast(nn.Module):
         dropout: on the tokens, in training.
     """
 
-    def __init__(self, inputs: int, quantiles: int, horizon: int, dropout: float) -> None:
+    def __init__(self, *, inputs: int, quantiles: int, horizon: int, dropout: float) -> None:
         super().__init__()
         self.quantiles = quantiles
         self.dropout = nn.Dropout(dropout)

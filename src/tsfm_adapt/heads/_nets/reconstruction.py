@@ -40,6 +40,7 @@ class Reconstruction(nn.Module):
 
     def __init__(
         self,
+        *,
         inputs: int,
         width: int,
         heads: int,
