@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from tsfm_adapt.adapters._mixing import moments
 from tsfm_adapt.adapters.base import (
     Setting,
     attach_adapters,
@@ -34,6 +33,7 @@ from tsfm_adapt.heads.base import (
     probe_encoder,
 )
 from tsfm_adapt.heads.base import Outputs as Outputs  # what tasks give a model
+from tsfm_adapt.signals.statistics import moments
 
 if TYPE_CHECKING:
     from tsfm_adapt.adapters.base import Adapter
@@ -135,7 +135,9 @@ class AdaptedModel(nn.Module):
             adapter.fit(train)
         others = any(adapter.changes_channels for adapter in self.adapters)
         if isinstance(self.head, FillingHead) and not others:
-            self.head.fit(*moments(train))
+            known = moments(train.recordings)
+            level, scale = (torch.from_numpy(each).float() for each in (known.mean, known.scale))
+            self.head.fit(level, scale)
 
     def fitted(self) -> dict[str, Tensor]:
         """Tensors fitted on train, by name: buffers of adapters and head, standard deviations."""

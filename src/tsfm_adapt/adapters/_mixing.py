@@ -9,6 +9,7 @@ import numpy as np
 
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.forecasts import Forecast, QuantileForecast, SampleForecast
+from tsfm_adapt.signals import statistics
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from tsfm_adapt.backbones.base import Encoder
     from tsfm_adapt.batches import Batch
-    from tsfm_adapt.signals.recording import FloatArray, Recording
     from tsfm_adapt.signals.windows import Windows
 
 # A series that deviates less than this, in deviations of train, is not divided by its deviation.
@@ -63,18 +63,14 @@ def device_of(backbone: Encoder) -> torch.device:
 
 
 def moments(train: Windows) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (C,) of each channel's measured samples in train.
+    """Mean and standard deviation (C,) of each channel's observed samples in train.
 
-    Where nothing was measured 0 and 1; where nothing moves the deviation is 1.
+    Where nothing was observed 0 and 1; where nothing varies the standard deviation is 1.
     """
     import torch
 
-    count, total = (sum(each) for each in zip(*map(_sums, train.recordings), strict=True))
-    mean = total / np.maximum(count, 1)
-    square = sum(np.square(_centred(r, mean)).sum(1) for r in train.recordings)
-    deviation = np.sqrt(square / np.maximum(count, 1))
-    deviation = np.where(deviation > 1e-6 * np.abs(mean), deviation, 1.0)
-    return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
+    known = statistics.moments(train.recordings)
+    return torch.from_numpy(known.mean).float(), torch.from_numpy(known.scale).float()
 
 
 def directions(train: Windows, mean: Tensor, deviation: Tensor, latents: int) -> Tensor:
@@ -87,10 +83,11 @@ def directions(train: Windows, mean: Tensor, deviation: Tensor, latents: int) ->
 
     square = torch.zeros(len(mean), len(mean), dtype=torch.float64)
     count = torch.zeros_like(square)
-    for recording in train.recordings:
-        centred = torch.from_numpy(_centred(recording, mean.double().numpy()))
-        measured = torch.from_numpy(np.isfinite(recording.values)).double()
-        scaled = centred / deviation.double()[:, None]
+    centre, unit = mean.double()[:, None], deviation.double()[:, None]
+    for values in (block for recording in train.recordings for block in recording.blocks()):
+        known = torch.from_numpy(np.isfinite(values))
+        measured = known.double()
+        scaled = torch.where(known, (torch.from_numpy(values).double() - centre) / unit, 0.0)
         square += scaled @ scaled.mT
         count += measured @ measured.mT
     _, vectors = torch.linalg.eigh(square / count.clamp(min=1))
@@ -98,19 +95,6 @@ def directions(train: Windows, mean: Tensor, deviation: Tensor, latents: int) ->
     largest = leading.gather(1, leading.abs().argmax(1, keepdim=True))
     upright: Tensor = leading * largest.sign()
     return upright.float()
-
-
-def _sums(recording: Recording) -> tuple[FloatArray, FloatArray]:
-    measured = np.isfinite(recording.values)
-    values = np.where(measured, recording.values, 0.0).astype(np.float64)
-    return measured.sum(1), values.sum(1)
-
-
-def _centred(recording: Recording, mean: FloatArray) -> FloatArray:
-    """(C, T) around `mean`, double precision; 0 where not measured."""
-    measured = np.isfinite(recording.values)
-    values = np.where(measured, recording.values, 0.0).astype(np.float64)
-    return np.where(measured, values - mean[:, None], 0.0)
 
 
 def standardised(batch: Batch, mean: Tensor, deviation: Tensor) -> Tensor:

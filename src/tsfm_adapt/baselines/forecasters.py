@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
+from tsfm_adapt.signals.statistics import moments
 from tsfm_adapt.signals.windows import Windows
 
 _FIT_WINDOWS = 8_000  # at most, evenly spaced; on glucose 18 656 are 0.5 % better
@@ -50,14 +51,7 @@ def default_baselines(fit: Windows, season: int | None = None) -> dict[str, Base
 
 def channel_means(fit: Windows) -> FloatArray:
     """Mean of each channel over the recordings behind the windows, (C,); 0 for never measured."""
-    total = np.zeros(len(fit.recordings[0].channels))
-    count = np.zeros_like(total)
-    for recording in fit.recordings:
-        for piece in recording.blocks():
-            total += np.nansum(piece, axis=1, dtype=np.float64)
-            count += np.isfinite(piece).sum(axis=1)
-    mean: FloatArray = total / np.maximum(count, 1)
-    return mean
+    return moments(fit.recordings).mean
 
 
 def at_once(windows: Windows, most: int) -> int:

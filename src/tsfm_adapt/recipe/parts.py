@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,7 @@ from tsfm_adapt.signals.cleaning import (
 from tsfm_adapt.signals.rates import ChannelRate, channel_rates
 from tsfm_adapt.signals.recording import Events, FloatArray, Recording, RecordingSet
 from tsfm_adapt.signals.splitting import SplitPlan, split
+from tsfm_adapt.signals.statistics import moments
 from tsfm_adapt.signals.windows import Windows
 from tsfm_adapt.tasks.base import Part, Task
 
@@ -89,7 +90,8 @@ def prepare(recipe: Recipe, smoke: bool = False, progress: Progress | None = Non
         kept, too_short = _long_enough(parts[part], task, recipe.data.rate_hz, part)
         left_out |= too_short
         if part == "train":
-            deviation = _deviation(kept)  # before --smoke leaves too few for rare channels
+            # before --smoke leaves too few for rare channels
+            deviation = moments(kept).standard_deviation
         if smoke:
             subjects = sorted({r.subject for r in kept})[:_SMOKE_SUBJECTS]
             kept = tuple(r for r in kept if r.subject in subjects)
@@ -230,25 +232,3 @@ def _no_windows(part: Part, recordings: RecordingSet, too_short: Mapping[str, st
         f"enough ({shown}). Shorten task.context_s or task.horizon_s, or set "
         "data.cleaning.max_gap_s higher."
     )
-
-
-def _deviation(recordings: Sequence[Recording]) -> FloatArray:
-    """Standard deviation (C,) over all measured samples; NaN where there is none."""
-    sums = [_moments(r) for r in recordings]
-    count, total, square = (np.sum([s[k] for s in sums], axis=0) for k in range(3))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = total / count
-        variance: FloatArray = square / count - mean**2
-    return np.sqrt(np.maximum(variance, 0.0))
-
-
-def _moments(recording: Recording) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Count, sum and sum of squares of the measured samples, (C,) each, double precision."""
-    count, total, square = np.zeros((3, len(recording.channels)))
-    for block in recording.blocks():
-        measured = np.isfinite(block)
-        values = np.where(measured, block, 0.0).astype(np.float64)
-        count += measured.sum(1)
-        total += values.sum(1)
-        square += np.square(values).sum(1)
-    return count, total, square

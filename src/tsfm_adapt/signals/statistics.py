@@ -1,0 +1,79 @@
+"""Mean and standard deviation of each channel over recordings, in one pass.
+
+Blocks of at most 65 536 samples are read one at a time, so that memory-mapped recordings of any
+length fit. Each block is centred on its own mean in double precision, and blocks are put together
+by the update of Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
+sample variances" (1979). No difference of large sums is taken: a small spread far from zero keeps
+its digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tsfm_adapt.signals.recording import FloatArray, Recording
+
+# A spread below this share of the mean is what rounding makes of a constant in float32.
+_CONSTANT = 1e-6
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and spread of the observed samples of C channels, (C,) each, float64."""
+
+    count: FloatArray
+    mean: FloatArray  # 0 where nothing was observed
+    squares: FloatArray  # sum of squared distances from the mean
+
+    @property
+    def standard_deviation(self) -> FloatArray:
+        """(C,), of the population; NaN where nothing was observed."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            deviation: FloatArray = np.sqrt(self.squares / self.count)
+        return deviation
+
+    @property
+    def scale(self) -> FloatArray:
+        """(C,), what to divide by: the standard deviation, 1 where nothing varies."""
+        deviation = self.standard_deviation
+        return np.where(deviation > _CONSTANT * np.abs(self.mean), deviation, 1.0)
+
+    def merged(self, other: Moments) -> Moments:
+        """Those of the samples of both."""
+        count = self.count + other.count
+        share = other.count / np.maximum(count, 1)
+        step = other.mean - self.mean
+        return Moments(
+            count,
+            self.mean + step * share,
+            self.squares + other.squares + np.square(step) * self.count * share,
+        )
+
+
+def moments(recordings: Iterable[Recording]) -> Moments:
+    """The moments of each channel over all observed samples.
+
+    Args:
+        recordings: one or more, of the same channels.
+    """
+    each = [_of_block(block) for recording in recordings for block in recording.blocks()]
+    found = each[0]
+    for other in each[1:]:
+        found = found.merged(other)
+    return found
+
+
+def _of_block(block: FloatArray) -> Moments:
+    """Of values (C, T); NaN = not observed."""
+    observed = np.isfinite(block)
+    count = observed.sum(1).astype(np.float64)
+    values = np.where(observed, block, 0.0).astype(np.float64)
+    # About the first observed value, so that a constant has no rounding at all.
+    first = np.take_along_axis(values, observed.argmax(1)[:, None], axis=1)
+    shifted = np.where(observed, values - first, 0.0)
+    offset = shifted.sum(1) / np.maximum(count, 1)
+    centred = np.where(observed, shifted - offset[:, None], 0.0)
+    return Moments(count, first[:, 0] + offset, np.square(centred).sum(1))
