@@ -3,8 +3,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
-from tsfm_adapt.forecasts import QuantileForecast, SampleForecast
+from tsfm_adapt.forecasts import QuantileForecast, QuantileLevels, SampleForecast
 
 NINE = tuple(i / 10 for i in range(1, 10))
 UNEVEN = (0.01, 0.05, 0.5, 0.8, 0.99)
@@ -155,3 +156,25 @@ def test_the_loss_of_samples_is_that_of_their_deciles_and_reaches_them():
     (gradient,) = torch.autograd.grad(loss, samples)
     assert (gradient.abs().amax(0) > 0)[observed].all()
     assert not gradient.movedim(0, -1)[~observed].any()
+
+
+@pytest.mark.parametrize(
+    ("levels", "rule"),
+    [
+        ((), "include 0.5"),
+        ((0.1, 0.9), "include 0.5"),
+        ((0.0, 0.5), "between 0 and 1"),
+        ((0.5, 1.0), "between 0 and 1"),
+        ((0.9, 0.5), "increase and do not repeat"),
+        ((0.5, 0.5), "increase and do not repeat"),
+    ],
+    ids=str,
+)
+def test_levels_of_a_recipe_that_break_a_rule_are_refused_with_it(levels, rule):
+    with pytest.raises(ValidationError, match=rule):
+        TypeAdapter(QuantileLevels).validate_python(levels)
+
+
+def test_levels_of_a_recipe_are_kept_as_they_are():
+    for levels in ((0.5,), (0.1, 0.5, 0.9), UNEVEN):
+        assert TypeAdapter(QuantileLevels).validate_python(list(levels)) == levels

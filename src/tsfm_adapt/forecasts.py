@@ -6,10 +6,24 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def _ordered(levels: tuple[float, ...]) -> tuple[float, ...]:
+    if any(not 0 < level < 1 for level in levels) or 0.5 not in levels:
+        raise ValueError("quantiles lie between 0 and 1 and include 0.5, the point estimate")
+    if list(levels) != sorted(set(levels)):
+        raise ValueError("quantiles increase and do not repeat")
+    return levels
+
+
+# The quantile levels of a recipe: increasing, in (0, 1), 0.5 among them.
+QuantileLevels = Annotated[tuple[float, ...], AfterValidator(_ordered)]
 
 
 class Forecast(ABC):

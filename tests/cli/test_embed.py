@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tsfm_adapt.batches import collate
-from tsfm_adapt.heads._pooling import pooled
+from tsfm_adapt.heads.base import pooled
 from tsfm_adapt.recipe.files import load
 from tsfm_adapt.recipe.parts import prepare
 from tsfm_adapt.runs import embeddings

@@ -13,7 +13,8 @@ from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.heads import linear, probe
 from tsfm_adapt.heads._nets.attention import AttentionPool
 from tsfm_adapt.heads._nets.channels import merged
-from tsfm_adapt.heads._pooling import flagged, pooled
+from tsfm_adapt.heads._pooling import flagged
+from tsfm_adapt.heads.base import pooled
 
 
 class TestLinear(ClassHeadContract):

@@ -16,7 +16,7 @@ from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones._nets import moment as nets
 from tsfm_adapt.backbones.moment import Config, Moment
 from tsfm_adapt.heads import linear, linear_forecast
-from tsfm_adapt.heads._pooling import pooled
+from tsfm_adapt.heads.base import pooled
 from tsfm_adapt.model import AdaptedModel, Outputs
 
 pytestmark = [

@@ -142,7 +142,7 @@ def test_what_a_model_attends_to_is_what_it_uses():
 
     mixer = channel_mixer.Config(layers="last", width=8, heads=1).build()
     mixer.attach(ChronosBolt.tiny(), Setting(("HR", "RESP")))
-    (own,) = mixer.attentions.values()
+    (own,) = mixer.channel_attention().values()
     torch.nn.init.normal_(own.up.weight)
     tokens = torch.randn(2, 2, 5, ChronosBolt.tiny().spec.width)
     _, _, value = own._projected(tokens)

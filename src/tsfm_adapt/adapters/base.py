@@ -96,6 +96,14 @@ class Adapter(ABC):
         """Undoes on the forecast what `signal` did to this batch's channels."""
         return forecast
 
+    def channel_attention(self) -> Mapping[str, nn.Module]:
+        """The modules in which channels attend to each other, by where they stand; {} = none.
+
+        Each is called with tokens (B, C, P, D), and its `attention(tokens)` gives (B, P, C, C):
+        how much each channel attends to each, rows sum to 1, mean over heads.
+        """
+        return {}
+
     def penalty(self, batch: Batch) -> Tensor | None:  # noqa: ARG002
         """What the adapter adds to the loss of a batch as given to `signal`, in training mode."""
         return None

@@ -7,7 +7,8 @@ of a perceptron, as in TSMixer and TTM's `mix_channel` decoder (Ekambaram et al.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,7 +19,6 @@ from tsfm_adapt.errors import RecipeError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from tsfm_adapt.adapters._nets.channel_mixer import AttentionMixer
     from tsfm_adapt.backbones.base import Encoder
 
 Form = Literal["attention", "mlp"]
@@ -114,12 +114,11 @@ class ChannelMixer(Adapter):
             channels=channels, size=size, width=width, heads=heads, device=device
         )
 
-    @property
-    def attentions(self) -> dict[int, AttentionMixer]:
-        """The networks that attend between channels, by the block that they stand before."""
+    def channel_attention(self) -> Mapping[str, nn.Module]:
+        """The mixers, where they are made of attention."""
         if self.config.form != "attention":
             return {}
-        return cast("dict[int, AttentionMixer]", self._mixers)  # as `attach` made them
+        return {f"before block {block}": mixer for block, mixer in self._mixers.items()}
 
     def _blocks(self, backbone: Encoder) -> tuple[int, ...]:
         layers = backbone.spec.layers

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from tsfm_adapt.heads.base import Pooling, pooled
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from tsfm_adapt.backbones.base import Encoded
     from tsfm_adapt.batches import Batch
 
-Pooling = Literal["auto", "mean", "last", "max"]
 Merge = Literal["concat", "mean"]
 
 STATISTICS = 3  # a channel: mean, logarithm of the deviation, share observed
@@ -55,43 +56,12 @@ def vectors_key(pooling: Pooling, merge: Merge, with_statistics: bool) -> str:
     return f"vectors {pooling} {merge} {with_statistics}"
 
 
-def resolved(pooling: Pooling, causal: bool) -> Pooling:
-    """What auto stands for: the last token where it alone knows of all, else the mean."""
-    if pooling != "auto":
-        return pooling
-    return "last" if causal else "mean"
-
-
 def flagged(encoded: Encoded) -> Tensor:
     """All tokens (B, C, P, D + 1) float32; the last number is 1 where a token is observed."""
     import torch
 
     seen = encoded.token_observed[..., None]
     return torch.cat([torch.where(seen, encoded.tokens, 0.0), seen], dim=-1).float()
-
-
-def pooled(encoded: Encoded, how: Literal["mean", "last", "max"]) -> Tensor:
-    """Vectors (B, C, D) over observed tokens; 0 where a channel shows none.
-
-    Args:
-        encoded: tokens (B, C, P, D).
-        how: the mean or maximum over the observed tokens, or the last of them.
-    """
-    import torch
-
-    seen = encoded.token_observed[..., None]  # (B, C, P, 1)
-    if how == "mean":
-        total = torch.where(seen, encoded.tokens, 0.0).sum(2)
-        return total / seen.sum(2).clamp(min=1)
-    if how == "max":
-        highest = encoded.tokens.masked_fill(~seen, -torch.inf).amax(2)
-        return torch.where(seen.any(2), highest, 0.0)
-    number = torch.arange(seen.shape[2], device=seen.device)[:, None]
-    last = torch.where(seen, number, -1).amax(2, keepdim=True)  # (B, C, 1, 1)
-    picked = encoded.tokens.gather(
-        2, last.clamp(min=0).expand(-1, -1, 1, encoded.tokens.shape[-1])
-    )
-    return torch.where(last >= 0, picked, 0.0).squeeze(2)
 
 
 def statistics(batch: Batch) -> Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from tsfm_adapt._util.frozen import Frozen
 
@@ -23,15 +23,7 @@ if TYPE_CHECKING:
 HeadTask = Literal["classify", "forecast", "impute"]
 
 
-def _ordered(levels: tuple[float, ...]) -> tuple[float, ...]:
-    if any(not 0 < level < 1 for level in levels) or 0.5 not in levels:
-        raise ValueError("quantiles lie between 0 and 1 and include 0.5, the point estimate")
-    if list(levels) != sorted(set(levels)):
-        raise ValueError("quantiles increase and do not repeat")
-    return levels
-
-
-Levels = Annotated[tuple[float, ...], AfterValidator(_ordered)]  # that a head estimates
+Pooling = Literal["auto", "mean", "last", "max"]  # of the tokens of a channel
 
 
 @dataclass(frozen=True)
@@ -276,3 +268,34 @@ class HeadConfig(Frozen, ABC):
     @abstractmethod
     def build(self) -> Head:
         """The head, not yet attached."""
+
+
+def resolved(pooling: Pooling, causal: bool) -> Pooling:
+    """What auto stands for: the last token where it alone knows of all, else the mean."""
+    if pooling != "auto":
+        return pooling
+    return "last" if causal else "mean"
+
+
+def pooled(encoded: Encoded, how: Literal["mean", "last", "max"]) -> Tensor:
+    """Vectors (B, C, D) over observed tokens; 0 where a channel shows none.
+
+    Args:
+        encoded: tokens (B, C, P, D).
+        how: the mean or maximum over the observed tokens, or the last of them.
+    """
+    import torch
+
+    seen = encoded.token_observed[..., None]  # (B, C, P, 1)
+    if how == "mean":
+        total = torch.where(seen, encoded.tokens, 0.0).sum(2)
+        return total / seen.sum(2).clamp(min=1)
+    if how == "max":
+        highest = encoded.tokens.masked_fill(~seen, -torch.inf).amax(2)
+        return torch.where(seen.any(2), highest, 0.0)
+    number = torch.arange(seen.shape[2], device=seen.device)[:, None]
+    last = torch.where(seen, number, -1).amax(2, keepdim=True)  # (B, C, 1, 1)
+    picked = encoded.tokens.gather(
+        2, last.clamp(min=0).expand(-1, -1, 1, encoded.tokens.shape[-1])
+    )
+    return torch.where(last >= 0, picked, 0.0).squeeze(2)

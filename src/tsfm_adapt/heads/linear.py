@@ -9,16 +9,22 @@ from pydantic import Field
 
 from tsfm_adapt.heads._pooling import (
     Merge,
-    Pooling,
     flagged,
-    resolved,
     statistics,
     vectors,
     vectors_key,
     weights,
 )
 from tsfm_adapt.heads._probing import fit_probe
-from tsfm_adapt.heads.base import ClassHead, HeadConfig, HeadTask, Labelled, Plan
+from tsfm_adapt.heads.base import (
+    ClassHead,
+    HeadConfig,
+    HeadTask,
+    Labelled,
+    Plan,
+    Pooling,
+    resolved,
+)
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from tsfm_adapt.heads.base import ForecastHead, HeadConfig, HeadTask, Levels, Plan
+from tsfm_adapt.forecasts import QuantileLevels
+from tsfm_adapt.heads.base import ForecastHead, HeadConfig, HeadTask, Plan
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,7 @@ class Config(HeadConfig):
 
     task: ClassVar[HeadTask] = "forecast"
     name: Literal["linear_forecast"] = "linear_forecast"
-    quantiles: Levels = Field(
+    quantiles: QuantileLevels = Field(
         default=(0.1, 0.5, 0.9), description="levels; [0.5] is a point forecast, as MOMENT's"
     )
     dropout: float = Field(default=0.1, ge=0, lt=1, description="on the tokens, in training")

@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from tsfm_adapt.errors import RecipeError
-from tsfm_adapt.heads._pooling import Merge, Pooling, resolved, vectors, vectors_key, weights
+from tsfm_adapt.heads._pooling import Merge, vectors, vectors_key, weights
 from tsfm_adapt.heads._probing import Kind, fit_probe
-from tsfm_adapt.heads.base import ClassHead, HeadConfig, HeadTask, Labelled, Plan
+from tsfm_adapt.heads.base import (
+    ClassHead,
+    HeadConfig,
+    HeadTask,
+    Labelled,
+    Plan,
+    Pooling,
+    resolved,
+)
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from tsfm_adapt.errors import RecipeError
-from tsfm_adapt.heads.base import FillingHead, HeadConfig, HeadTask, Levels, Plan
+from tsfm_adapt.forecasts import QuantileLevels
+from tsfm_adapt.heads.base import FillingHead, HeadConfig, HeadTask, Plan
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +25,9 @@ class Config(HeadConfig):
 
     task: ClassVar[HeadTask] = "impute"
     name: Literal["reconstruction"] = "reconstruction"
-    quantiles: Levels = Field(default=(0.1, 0.5, 0.9), description="levels that are estimated")
+    quantiles: QuantileLevels = Field(
+        default=(0.1, 0.5, 0.9), description="levels that are estimated"
+    )
     heads: int = Field(default=4, ge=1, description="of the attention")
     width: int | None = Field(
         default=None, ge=1, description="inside, a multiple of heads; null = the backbone's"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsfm_adapt.adapters.channel_mixer import ChannelMixer
 from tsfm_adapt.backbones.base import with_channel_attention
 from tsfm_adapt.batches import collate
 from tsfm_adapt.errors import RecipeError
@@ -25,14 +24,14 @@ def channel_attention(model: AdaptedModel, windows: Windows) -> dict[str, FloatA
     """How much each channel attends to each, over some windows.
 
     Args:
-        model: with the adapter `channel_mixer`, or with a backbone that attends between channels.
+        model: with an adapter or a backbone that has attention between channels.
         windows: N of them, read at once.
 
     Returns:
         For each place in the model (C, C): row i says where channel i looks, and sums to 1; the
         mean over windows, heads and those tokens of channel i that were measured. A row is NaN
-        where the channel was never measured. The channel mixer's where the model has one, else
-        the backbone's.
+        where the channel was never measured. The adapters' where one has any, else the
+        backbone's.
 
     Raises:
         RecipeError: channels do not attend to each other in this model.
@@ -42,10 +41,9 @@ def channel_attention(model: AdaptedModel, windows: Windows) -> dict[str, FloatA
     device = next(model.parameters()).device
     batch = collate(windows.gather(np.arange(len(windows)))).to(device)
     mixers = {
-        f"channel_mixer, before block {block}": mixer
+        f"{adapter.name}, {place}": mixer
         for adapter in model.adapters
-        if isinstance(adapter, ChannelMixer)
-        for block, mixer in adapter.attentions.items()
+        for place, mixer in adapter.channel_attention().items()
     }
     with torch.inference_mode(), _attended(mixers) as found:
         shown = model.encode(batch).token_observed
@@ -56,9 +54,9 @@ def channel_attention(model: AdaptedModel, windows: Windows) -> dict[str, FloatA
             }
     if not found:
         raise RecipeError(
-            f"channel attention: in {model.backbone.spec.name} no channel attends to another. Add "
-            "the adapter channel_mixer with form: attention, or use a backbone with attention "
-            f"between channels: {', '.join(with_channel_attention())}."
+            f"channel attention: in {model.backbone.spec.name} no channel attends to another, and "
+            "no adapter adds attention between channels. Add one that does, or use a backbone "
+            f"with attention between channels: {', '.join(with_channel_attention())}."
         )
     return {place: _mean(weights, shown) for place, weights in found.items()}
 

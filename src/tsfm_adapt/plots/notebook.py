@@ -187,9 +187,8 @@ def channel_attention(model: AdaptedModel, windows: Windows) -> Figure:
     """
     found = attention.channel_attention(model, windows)
     some = windows.recordings[0]
-    count = next(iter(found.values())).shape[0]
-    given = model.setting.encoded
-    names = list(given) if len(given) == count else _numbered(count)
+    names = list(model.setting.encoded or some.channels)
+    count = len(names)
     highest = max(float(np.nanmax(share)) for share in found.values())
     figure, axes = panels(len(found), _columns(len(found)))
     for axis, (place, share) in zip(axes, found.items(), strict=False):
@@ -331,10 +330,6 @@ def _band(rows: pandas.DataFrame) -> tuple[FloatArray, FloatArray, FloatArray]:
         rows[level].to_numpy(dtype=float) for level in (levels[0], middle, levels[-1])
     )
     return low, central, high
-
-
-def _numbered(count: int) -> list[str]:
-    return [f"latent {number + 1}" for number in range(count)]
 
 
 def _principal(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -15,7 +15,7 @@ from tsfm_adapt._util import atomic
 from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.backbones.base import RANDOM
 from tsfm_adapt.errors import DataError, RecipeError
-from tsfm_adapt.heads._pooling import Pooling, pooled, resolved
+from tsfm_adapt.heads.base import Pooling, pooled, resolved
 from tsfm_adapt.model import AdaptedModel, device_for
 from tsfm_adapt.recipe.files import dumps, load, loads
 from tsfm_adapt.recipe.parts import PARTS, prepare
@@ -100,7 +100,7 @@ def embed(
             for index in own.batches(size):
                 picked = own.take(index)
                 vectors, shown = _vectors(model, picked, how)
-                table = _table(picked, name, vectors, shown, _channels(model, vectors))
+                table = _table(picked, name, vectors, shown, _channels(model))
                 write(table.replace_schema_metadata(about))
                 rows, width = rows + table.num_rows, vectors.shape[-1]
                 subjects |= {own.subject_names[s] for s in picked.subjects}
@@ -158,10 +158,10 @@ def _vectors(model: AdaptedModel, windows: Windows, how: Pooling) -> tuple[Float
     return vectors, shown
 
 
-def _channels(model: AdaptedModel, vectors: FloatArray) -> list[str]:
+def _channels(model: AdaptedModel) -> list[str]:
     """The names of the channels that are encoded: the data's, or an adapter's own."""
     if any(adapter.changes_channels for adapter in model.adapters):
-        return [f"latent {number + 1}" for number in range(vectors.shape[1])]
+        return list(model.setting.encoded)
     return []
 
 
