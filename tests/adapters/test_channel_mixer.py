@@ -29,7 +29,7 @@ class TestPerceptron(AdapterContract):
 
 
 class TestAttentionInAnIndependentModel(AdapterContract):
-    config = channel_mixer.Config(width=8, heads=2, layers="last")
+    config = channel_mixer.Config(width=8, heads=2, blocks="last")
     backbone_class = ChronosBolt
     merges = False
 
@@ -115,11 +115,17 @@ def test_attention_is_softmax_of_queries_and_keys_of_all_channels():
 
 
 @pytest.mark.parametrize(
-    ("layers", "blocks"),
-    [("all", ["0", "1"]), ("last", ["1"]), ((0,), ["0"]), ((1, 0), ["0", "1"])],
+    ("chosen", "blocks"),
+    [
+        ("all", ["0", "1"]),
+        ("last", ["1"]),
+        ((0,), ["0"]),
+        ((1, 0), ["0", "1"]),
+        ({"from": 0, "to": 1}, ["0", "1"]),
+    ],
 )
-def test_it_stands_before_the_chosen_blocks(layers, blocks):
-    model = adapted(layers=layers)
+def test_it_stands_before_the_chosen_blocks(chosen, blocks):
+    model = adapted(blocks=chosen)
     assert list(model.adapters[0].module) == blocks
     attention = 2 * 32 * 8 + 3 * 8 * 8 + 3 * 8
     assert sum(p.numel() for p in model.trainable().values()) == attention * len(blocks)
@@ -130,8 +136,8 @@ def test_it_stands_before_the_chosen_blocks(layers, blocks):
 
 
 def test_a_block_that_the_backbone_lacks_is_refused():
-    with pytest.raises(RecipeError, match=r"chronos_bolt has blocks 0 to 1, not 2, 7\. Choose"):
-        adapted(layers=(0, 2, 7))
+    with pytest.raises(RecipeError, match=r"\[0, 2, 7\] asks for .* has blocks 0 to 1\."):
+        adapted(blocks=(0, 2, 7))
 
 
 @pytest.mark.parametrize("channels", [(), ("HR",)])
@@ -152,7 +158,7 @@ def test_another_number_of_channels_is_refused(form):
 
 def test_a_joint_model_may_be_mixed_too():
     batch = batch_of()
-    model = adapted(roughened(Chronos2.tiny()), layers=(1,))
+    model = adapted(roughened(Chronos2.tiny()), blocks=(1,))
     losses = train(model, batch)
     assert losses[-1] < losses[0]
 
@@ -161,9 +167,9 @@ def test_a_joint_model_may_be_mixed_too():
     ("settings", "told"),
     [
         ({"heads": 3}, "width 32 does not divide into 3 heads"),
-        ({"layers": ()}, "layers is empty"),
-        ({"layers": (-1,)}, "layers"),
-        ({"layers": "first"}, "layers"),
+        ({"blocks": ()}, "names no blocks"),
+        ({"blocks": (-1,)}, "names no blocks"),
+        ({"blocks": "first"}, "names no blocks"),
         ({"form": "conv"}, "form"),
     ],
     ids=str,

@@ -9,10 +9,12 @@ from pydantic import ValidationError
 
 from contracts.adapter import AdapterContract, quantiles, train
 from contracts.batch import LEVELS, assert_near, random_batch, roughened
+from tsfm_adapt._util.renamed import written
 from tsfm_adapt.adapters import lora
 from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.base import Encoder
 from tsfm_adapt.backbones.chronos2 import Chronos2
+from tsfm_adapt.backbones.chronos_bolt import ChronosBolt
 from tsfm_adapt.components import component, names
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.model import AdaptedModel
@@ -96,37 +98,56 @@ def backbone_class(name):
 
 
 @pytest.mark.parametrize("name", names("backbone"))
-def test_a_range_of_layers_restricts_it_to_those_blocks_of_every_stack(name):
+def test_a_choice_of_blocks_restricts_it_to_those_blocks_of_every_stack(name):
     for package in component("backbone", name).requires:
         pytest.importorskip(package)
     backbone = backbone_class(name).tiny()
 
-    def adapted_blocks(layers):
-        adapter = lora.Config(rank=1, sites=EVERYWHERE, layers=layers).build()
+    def adapted_blocks(blocks):
+        adapter = lora.Config(rank=1, sites=EVERYWHERE, blocks=blocks).build()
         model = AdaptedModel(copy.deepcopy(backbone), [adapter])
         return {
             next(part for part in name.split(".") if part.isdecimal())
             for name in model.trainable()
         }, size(model)
 
-    first, last, both = (adapted_blocks(layers) for layers in ((0, 0), (1, 1), (0, 1)))
+    both_ends = {"from": 0, "to": 1}
+    first, last, both = (adapted_blocks(blocks) for blocks in ([0], [1], both_ends))
     assert (first[0], last[0], both[0]) == ({"0"}, {"1"}, {"0", "1"})
-    assert first[1] + last[1] == both[1] == adapted_blocks(None)[1]
+    assert first[1] + last[1] == both[1]
+    assert adapted_blocks("last") == adapted_blocks({"from": 1, "to": 1}) == last
+    assert adapted_blocks("all") == adapted_blocks([1, 0]) == both
 
 
-@pytest.mark.parametrize("layers", [(2, 2), (0, 2), (6, 11)], ids=str)
-def test_blocks_that_do_not_exist_are_refused_with_those_that_do(layers):
-    told = rf"layers: \[{layers[0]}, {layers[1]}\].*chronos2 does not have.*blocks 0 to 1"
-    with pytest.raises(RecipeError, match=told):
-        lora.Config(layers=layers).build().attach(Chronos2.tiny(), Setting())
+def test_the_last_block_is_that_of_every_stack():
+
+    backbone = ChronosBolt.tiny()
+    del backbone.model.decoder.block[1]  # one block beside an encoder of two
+    adapter = lora.Config(rank=1, sites=("attn.q",), blocks="last").build()
+    adapter.attach(backbone, Setting())
+    parameters = backbone.network.named_parameters()
+    adapted = {name.split(".layer.")[0] for name, p in parameters if p.requires_grad}
+    assert adapted == {
+        "model.encoder.block.1",
+        "model.decoder.block.0",
+    }
+
+
+@pytest.mark.parametrize("blocks", [[2], [0, 2], {"from": 0, "to": 2}, {"from": 6, "to": 11}])
+def test_blocks_that_do_not_exist_are_refused_with_those_that_do(blocks):
+    asked = re.escape(written(blocks))
+    message = rf"lora\.blocks: {asked} asks for .*chronos2 does not have.*blocks 0 to 1"
+    with pytest.raises(RecipeError, match=message):
+        lora.Config(blocks=blocks).build().attach(Chronos2.tiny(), Setting())
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"layers": (2, 1)},
-        {"layers": (-1, 1)},
-        {"layers": (1,)},
+        {"blocks": {"from": 2, "to": 1}},
+        {"blocks": [-1, 1]},
+        {"blocks": []},
+        {"blocks": "first"},
         {"rank": 0},
         {"alpha": 0},
         {"dropout": 1.0},

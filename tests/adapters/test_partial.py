@@ -22,7 +22,7 @@ class TestPartial(AdapterContract):
 
 
 class TestPartialWithHead(AdapterContract):
-    config = partial.Config(blocks=2, head=True)
+    config = partial.Config(last_blocks=2, head=True)
 
     def trained_base(self, backbone):
         parts = ("model.encoder.block.", "model.output_patch_embedding.")
@@ -59,9 +59,9 @@ def test_a_head_that_is_also_the_embedding_is_refused():
 
 def test_more_blocks_than_there_are_is_refused():
     with pytest.raises(RecipeError, match="3 is more than the 2 blocks of chronos2's encoder"):
-        partial.Config(blocks=3).build().attach(Chronos2.tiny(), Setting())
+        partial.Config(last_blocks=3).build().attach(Chronos2.tiny(), Setting())
     with pytest.raises(ValidationError, match="blocks"):
-        partial.Config(blocks=0)
+        partial.Config(last_blocks=0)
 
 
 @pytest.mark.parametrize("other", [norm.Config(), full.Config(), lora.Config(rank=2)])
@@ -72,7 +72,7 @@ def test_two_adapters_that_train_the_same_tensors_are_refused(other):
 
 def test_adapters_of_different_weights_train_together():
     backbone = Chronos2.tiny()
-    configs = [partial.Config(), bitfit.Config(), lora.Config(rank=2, layers=(0, 0))]
+    configs = [partial.Config(), bitfit.Config(), lora.Config(rank=2, blocks=[0])]
     model = AdaptedModel(backbone, [config.build() for config in configs])
     chosen = set(model.trainable())
     before = {name: p.detach().clone() for name, p in model.named_parameters()}

@@ -140,7 +140,7 @@ def test_what_a_model_attends_to_is_what_it_uses():
     """The mixer's attention, with its values, gives what the mixer adds."""
     import torch
 
-    mixer = channel_mixer.Config(layers="last", width=8, heads=1).build()
+    mixer = channel_mixer.Config(blocks="last", width=8, heads=1).build()
     mixer.attach(ChronosBolt.tiny(), Setting(("HR", "RESP")))
     (own,) = mixer.channel_attention().values()
     torch.nn.init.normal_(own.up.weight)

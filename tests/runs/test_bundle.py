@@ -41,7 +41,7 @@ ADAPTERS = {
     "lora everywhere": lora.Config(rank=2, sites=EVERYWHERE),
     "rank-stabilised lora": lora.Config(rank=4, rslora=True),
     "dora": lora.Config(rank=2, dora=True),
-    "lora in one block": lora.Config(rank=2, layers=(1, 1)),
+    "lora in one block": lora.Config(rank=2, blocks=[1]),
     "adalora": adalora.Config(init_rank=4, target_rank=2),
     "vera": vera.Config(rank=8, sites=EVERYWHERE),
     "fourierft": fourierft.Config(frequencies=50),

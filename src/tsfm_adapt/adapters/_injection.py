@@ -7,8 +7,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
+from tsfm_adapt.adapters._blocks import Blocks, chosen, from_layers
 from tsfm_adapt.adapters.base import Adapter, AdapterConfig, Setting
 from tsfm_adapt.backbones.base import Role
 from tsfm_adapt.errors import RecipeError
@@ -18,24 +19,19 @@ if TYPE_CHECKING:
 
     from tsfm_adapt.backbones.base import Encoder
 
-Layers = tuple[int, int]
-
 
 class SitesConfig(AdapterConfig):
     """The fields of an adapter that peft puts into linear layers."""
 
     sites: tuple[Role, ...] = Field(default=("attn.q", "attn.v"), min_length=1)
-    layers: Layers | None = Field(
-        default=None,
-        description="first and last block of each stack to adapt, from 0; None = all of them",
+    blocks: Blocks = Field(
+        default="all", description="blocks of each stack that are adapted; last: of every stack"
     )
 
-    @field_validator("layers")
     @classmethod
-    def _in_order(cls, layers: Layers | None) -> Layers | None:
-        if layers is not None and not 0 <= layers[0] <= layers[1]:
-            raise ValueError(f"{list(layers)} is not [first, last] with 0 <= first <= last")
-        return layers
+    def renamed(cls, key: str, value: Any) -> tuple[str, Any]:
+        """`layers` was first and last block."""
+        return from_layers(key, value, ends=True)
 
 
 class InjectedAdapter(Adapter):
@@ -79,18 +75,18 @@ class InjectedAdapter(Adapter):
                 f"Its sites: {', '.join(known)}."
             )
         pattern = "|".join(f"(?:{known[role]})" for role in sites)
-        if self.config.layers is None:
+        if self.config.blocks == "all":
             return pattern
-        found = {block for name in matching(backbone, pattern) if (block := block_of(name)[1])}
-        numbers = sorted(int(block) for block in found)
-        first, last = self.config.layers
-        if first not in numbers or last not in numbers:
-            raise RecipeError(
-                f"adapters.{self.name}.layers: [{first}, {last}] asks for blocks that "
-                f"{backbone.spec.name} does not have. Its sites are in blocks {numbers[0]} to "
-                f"{numbers[-1]}."
-            )
-        wanted = "|".join(str(number) for number in range(first, last + 1))
+        stacks: dict[str, set[int]] = {}
+        for stack, number in map(block_of, matching(backbone, pattern)):
+            if number:
+                stacks.setdefault(stack, set()).add(int(number))
+        if self.config.blocks == "last":
+            last = (rf"{_ends_in(stack)}\.{max(own)}" for stack, own in stacks.items())
+            return rf"(?=(?:{'|'.join(last)})\.)(?:{pattern})"
+        every = sorted({number for own in stacks.values() for number in own})
+        numbers = chosen(self.config.blocks, every, self.name, backbone.spec.name)
+        wanted = "|".join(str(number) for number in numbers)
         # Looks ahead past all names to the first number, which counts the blocks of a stack
         return rf"(?=(?:(?!\d+\.)[^.]+\.)*(?:{wanted})\.)(?:{pattern})"
 
@@ -129,3 +125,8 @@ def block_of(name: str) -> tuple[str, str]:
         if part.isdecimal():
             return ".".join(parts[:position]), part
     return name, ""
+
+
+def _ends_in(stack: str) -> str:
+    """A regular expression for names of this stack, whatever the model is called that holds it."""
+    return rf"(?:.*\.)?{re.escape(stack.removeprefix('model.'))}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tsfm_adapt.errors import CannotMerge, RecipeError
 from tsfm_adapt._util.frozen import Frozen
+from tsfm_adapt._util.renamed import warn_renamed, written
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -137,6 +138,35 @@ class AdapterConfig(Frozen, ABC):
     lr: float | None = Field(
         default=None, gt=0, description="learning rate of this adapter; None = train.lr"
     )
+
+    @classmethod
+    def renamed(cls, key: str, value: Any) -> tuple[str, Any]:
+        """A setting of an earlier version's recipe under its present name and value."""
+        return key, value
+
+    @classmethod
+    def present(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """An entry of a recipe with the settings of earlier versions under their present names.
+
+        Warns of each. A setting that has both names keeps them, and is refused as unknown.
+        """
+        own: dict[str, Any] = {}
+        for key, value in given.items():
+            name, present = cls.renamed(key, value)
+            if name != key and name in given:
+                name, present = key, value
+            elif name != key:
+                path = f"adapters.{cls.model_fields['name'].default}"
+                warn_renamed(
+                    f"{path}.{key}: {written(value)}", f"{path}.{name}: {written(present)}"
+                )
+            own[name] = present
+        return own
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_present_names(cls, given: Any) -> Any:
+        return cls.present(given) if isinstance(given, Mapping) else given
 
     @abstractmethod
     def build(self) -> Adapter:

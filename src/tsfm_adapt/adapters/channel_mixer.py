@@ -8,10 +8,11 @@ of a perceptron, as in TSMixer and TTM's `mix_channel` decoder (Ekambaram et al.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
+from tsfm_adapt.adapters._blocks import Blocks, chosen, from_layers
 from tsfm_adapt.adapters._mixing import channels_of, device_of
 from tsfm_adapt.adapters.base import Adapter, AdapterConfig, Setting
 from tsfm_adapt.errors import RecipeError
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from tsfm_adapt.backbones.base import Encoder
 
 Form = Literal["attention", "mlp"]
-Layers = Literal["all", "last"] | tuple[Annotated[int, Field(ge=0)], ...]
 
 
 class Config(AdapterConfig):
@@ -34,10 +34,8 @@ class Config(AdapterConfig):
         description="'attention' between channels with a learnt vector a channel, or 'mlp', a "
         "perceptron over all channels",
     )
-    layers: Layers = Field(
-        default="all",
-        description="blocks of the encoder before which tokens are mixed: all, last, or their "
-        "numbers from 0",
+    blocks: Blocks = Field(
+        default="all", description="blocks of the encoder before which tokens are mixed"
     )
     width: int = Field(default=32, ge=1, description="width of the space in which is mixed")
     heads: int = Field(default=4, ge=1, description="attention only; divides width")
@@ -48,9 +46,12 @@ class Config(AdapterConfig):
             raise ValueError(
                 f"width {self.width} does not divide into {self.heads} heads. Use a multiple."
             )
-        if not self.layers:
-            raise ValueError("layers is empty. Name a block, or 'all'.")
         return self
+
+    @classmethod
+    def renamed(cls, key: str, value: Any) -> tuple[str, Any]:
+        """`layers` was what `blocks` is."""
+        return from_layers(key, value, ends=False)
 
     def build(self) -> ChannelMixer:
         """A mixer with the recipe's values."""
@@ -81,7 +82,9 @@ class ChannelMixer(Adapter):
         from torch import nn
 
         self.channels = channels_of(setting.encoded, self.name, at_least=2)
-        self._mixers = {layer: self._mixer(backbone) for layer in self._blocks(backbone)}
+        every = range(backbone.spec.layers)
+        blocks = chosen(self.config.blocks, every, self.name, backbone.spec.name)
+        self._mixers = {block: self._mixer(backbone) for block in blocks}
         self.module = nn.ModuleDict({str(layer): each for layer, each in self._mixers.items()})
 
     def tokens(self, tokens: Tensor, layer: int) -> Tensor:
@@ -119,17 +122,3 @@ class ChannelMixer(Adapter):
         if self.config.form != "attention":
             return {}
         return {f"before block {block}": mixer for block, mixer in self._mixers.items()}
-
-    def _blocks(self, backbone: Encoder) -> tuple[int, ...]:
-        layers = backbone.spec.layers
-        if self.config.layers == "all":
-            return tuple(range(layers))
-        if self.config.layers == "last":
-            return (layers - 1,)
-        beyond = [layer for layer in self.config.layers if layer >= layers]
-        if beyond:
-            raise RecipeError(
-                f"adapters.channel_mixer.layers: {backbone.spec.name} has blocks 0 to "
-                f"{layers - 1}, not {', '.join(map(str, beyond))}. Choose among those."
-            )
-        return tuple(sorted(set(self.config.layers)))

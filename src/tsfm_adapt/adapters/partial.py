@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -24,8 +24,15 @@ class Config(AdapterConfig):
     """`adapters: [{name: partial}]`."""
 
     name: Literal["partial"] = "partial"
-    blocks: int = Field(default=1, ge=1, description="blocks of the encoder, from its end")
+    last_blocks: int = Field(
+        default=1, ge=1, description="how many blocks of the encoder, counted from its end"
+    )
     head: bool = Field(default=False, description="the model's own output layers train too")
+
+    @classmethod
+    def renamed(cls, key: str, value: Any) -> tuple[str, Any]:
+        """`blocks`, which elsewhere says which blocks, was how many."""
+        return ("last_blocks", value) if key == "blocks" else (key, value)
 
     def build(self) -> Partial:
         """Partial fine-tuning with the recipe's values."""
@@ -47,10 +54,10 @@ class Partial(Adapter):
             RecipeError: the encoder has fewer blocks, or the head is tied to other weights.
         """
         blocks = encoder_blocks(backbone)
-        count = self.config.blocks
+        count = self.config.last_blocks
         if count > len(blocks):
             raise RecipeError(
-                f"adapters.partial.blocks: {count} is more than the {len(blocks)} blocks of "
+                f"adapters.partial.last_blocks: {count} is more than the {len(blocks)} blocks of "
                 f"{backbone.spec.name}'s encoder. Use at most {len(blocks)}."
             )
         for block in blocks[-count:]:

@@ -13,6 +13,7 @@ import yaml
 
 from tsfm_adapt.components import Kind, component, names
 from tsfm_adapt.errors import RecipeError, closest
+from tsfm_adapt.recipe.renamed import present, present_setting
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -81,7 +82,7 @@ def changed(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         RecipeError: a key leads through something that is no section.
     """
-    result = deepcopy(tree)
+    result = deepcopy(present(tree))
     for dotted, given in changes.items():
         value = deepcopy(given)  # a later key may lie inside it
         *path, last = dotted.split(".")
@@ -91,6 +92,7 @@ def changed(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(node, list):
             node[_position(node, last, dotted)] = value
         elif isinstance(node, dict):
+            last, value = present_setting(node, last, value)
             node[last] = value
         else:
             raise RecipeError(f"--set {dotted}: '{'.'.join(path)}' is {node!r}, not a section.")
@@ -108,6 +110,7 @@ def validated(tree: dict[str, Any]) -> Recipe:
     from tsfm_adapt.recipe.schema import Recipe
 
     _check_names(tree)
+    tree = present(tree)
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
