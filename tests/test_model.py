@@ -21,6 +21,9 @@ def backbone():
     return roughened(Chronos2.tiny())
 
 
+TOKENS = torch.zeros(3, 4, 5, 32)  # data tokens that the prompts below do not look at
+
+
 class Prompt(Adapter):
     """N trainable prompts in front of the first block."""
 
@@ -34,7 +37,7 @@ class Prompt(Adapter):
         width = backbone.spec.width
         self.module = nn.ParameterList([torch.full((self.n, width), self.value)])
 
-    def prefix(self, batch, layer):
+    def prefix(self, batch, layer, tokens):
         return self.module[0] if layer == 0 else None
 
 
@@ -156,10 +159,10 @@ def test_injection_runs_first_so_that_it_freezes_no_other_adapter(backbone):
 def test_prompts_of_several_adapters_stand_one_after_another(backbone):
     batch, other = random_batch(), copy.deepcopy(backbone)
     model = AdaptedModel(backbone, [Prompt(2, 1.0), Nothing(), Prompt(1, -2.0)])
-    prompts = model.prefix(batch, 0)
+    prompts = model.prefix(batch, 0, TOKENS)
     assert prompts.shape == (3, 4, 3, 32)
     assert torch.equal(prompts[0, 0, :, 0], torch.tensor([1.0, 1.0, -2.0]))
-    assert model.prefix(batch, 1) is None
+    assert model.prefix(batch, 1, TOKENS) is None
     one = AdaptedModel(other, [Prompt(3)])
     one.load_trainable({"modules_of_adapters.0.0": prompts[0, 0].detach()})
     assert_near(quantiles(model, batch), quantiles(one, batch), relative=1e-6)
@@ -171,7 +174,7 @@ class Renewed(Prompt):
     name = "renewed"
     renews_prompts = True
 
-    def prefix(self, batch, layer):
+    def prefix(self, batch, layer, tokens):
         return self.module[0]
 
 
@@ -179,8 +182,8 @@ def test_prompts_that_are_renewed_leave_those_of_other_adapters_to_flow_on(backb
     """Whatever the order of the recipe, and as if each kind knew of the other."""
     batch, shallow, deep = random_batch(), Prompt(2, 1.5), Renewed(1, -2.0)
     model = AdaptedModel(backbone, [shallow, deep])
-    assert torch.equal(model.prefix(batch, 0)[0, 0, :, 0], torch.tensor([-2.0, 1.5, 1.5]))
-    assert model.prefix(batch, 1).shape == (1, 32)
+    assert torch.equal(model.prefix(batch, 0, TOKENS)[0, 0, :, 0], torch.tensor([-2.0, 1.5, 1.5]))
+    assert model.prefix(batch, 1, TOKENS).shape == (1, 32)
     both = quantiles(model, batch)
     turned = copy.deepcopy(model)
     turned.adapters = turned.adapters[::-1]

@@ -263,13 +263,13 @@ class AdaptedModel(nn.Module):
         assert isinstance(self.head, ClassHead)
         return self.head.logits(self.features(batch))
 
-    def prefix(self, batch: Batch, layer: int) -> Tensor | None:
+    def prefix(self, batch: Batch, layer: int, tokens: Tensor) -> Tensor | None:
         """Prompts of all adapters before block `layer`, concatenated; None = there are none.
 
         Deep prompts come first: every block overwrites the first prompts.
         """
         ordered = sorted(self.adapters, key=lambda adapter: not adapter.renews_prompts)
-        prompts = [p for a in ordered if (p := a.prefix(batch, layer)) is not None]
+        prompts = [p for a in ordered if (p := a.prefix(batch, layer, tokens)) is not None]
         if len(prompts) <= 1:
             return prompts[0] if prompts else None
         return torch.cat([per_series(prompt, batch) for prompt in prompts], dim=2)

@@ -9,9 +9,10 @@ from torch import nn
 
 from contracts.adapter import SETTING, AdapterContract, quantiles, train
 from contracts.batch import assert_near, random_batch, reversed_in_time, roughened, select
+from contracts.through import entering
 from tsfm_adapt.adapters import full, generated_prompt, prompt
 from tsfm_adapt.adapters._nets.generated_prompt import PromptGenerator
-from tsfm_adapt.adapters._prompts import embedded
+from tsfm_adapt.adapters._prompts import token_observed
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.backbones.chronos_bolt import ChronosBolt
 from tsfm_adapt.backbones.moment import Moment
@@ -254,33 +255,55 @@ def test_windows_do_not_meet_and_channels_may_be_fewer():
 def test_every_series_has_the_prompts_of_all_channels_at_every_layer(aggregator):
     model, batch = generating(Moment.tiny(), tokens=2, aggregator=aggregator), small_batch()
     sizes = model.fitted()["modules_of_adapters.0.sizes"]
-    first, second = (model.prefix(batch, layer) for layer in (0, 1))
+    tokens = entering(model.backbone, batch)
+    first, second = (model.prefix(batch, layer, tokens) for layer in (0, 1))
     assert first.shape == (2, 3 * 2, 32)
     assert_near(second / sizes[1], first / sizes[0], relative=1e-6)
-    shown, observed = embedded(model.backbone, batch)
-    expected = model.adapters[0].module["generator"](shown / sizes[0], observed)
+    observed = token_observed(model.backbone, batch, tokens.shape[2])
+    expected = model.adapters[0].module["generator"](tokens / sizes[0], observed)
     assert torch.equal(first, sizes[0] * expected)
     shallow = generating(Moment.tiny(), depth="shallow")
-    assert shallow.prefix(batch, 1) is None
+    assert shallow.prefix(batch, 1, tokens) is None
 
 
 def test_beyond_one_pass_prompts_are_made_once_a_pass_from_what_was_fed_back(monkeypatch):
     model, batch, made = generating(roughened(ChronosBolt.tiny())), small_batch(), []
     adapter = model.adapters[0]
     once = adapter._made_of
-    monkeypatch.setattr(adapter, "_made_of", lambda each: made.append(each) or once(each))
+
+    def counted(tokens, each):
+        made.append(each)
+        return once(tokens, each)
+
+    monkeypatch.setattr(adapter, "_made_of", counted)
     model.forecast(batch, 150)
     assert [each.size for each in made] == [2, 2 * 9, 2 * 9]  # nine paths
     assert [each.values.shape[-1] for each in made] == [70, 70 + 64, 70 + 2 * 64]
-    assert model.prefix(batch, 1) is not None  # of this very batch, made before or not
-    assert made[-1] is batch
 
 
-def test_deeper_prompts_are_those_of_the_batch_that_asks():
+def test_deeper_prompts_are_never_those_of_another_batch():
     model, batch, other = generating(Moment.tiny()), small_batch(seed=1), small_batch(seed=2)
-    expected = [model.prefix(other, layer) for layer in (0, 1)][1]
-    model.prefix(batch, 0)
-    assert torch.equal(model.prefix(other, 1), expected)
+    tokens, others = (entering(model.backbone, each) for each in (batch, other))
+    expected = [model.prefix(other, layer, others) for layer in (0, 1)][1]
+    with pytest.raises(RuntimeError, match="no prompts were made of this batch before block 1"):
+        model.prefix(other, 1, others)  # the pass that they were made in is over
+    model.prefix(batch, 0, tokens)
+    with pytest.raises(RuntimeError, match="no prompts were made of this batch before block 1"):
+        model.prefix(other, 1, others)
+    model.prefix(other, 0, others)
+    assert torch.equal(model.prefix(other, 1, others), expected)
+
+
+def test_two_generators_in_one_model_have_prompts_of_their_own():
+    batch = small_batch()
+    others = [generated_prompt.Config(tokens=1).build()]
+    model = generating(roughened(Moment.tiny()), others, tokens=2)
+    tokens = entering(model.backbone, batch)
+    for layer in (0, 1):
+        both = model.prefix(batch, layer, tokens)
+        assert both.shape == (2, 3, 3 * 2 + 3 * 1, 32)
+    alone = generating(roughened(Moment.tiny()), tokens=2)
+    assert_near(both[:, 0, :6], [alone.prefix(batch, n, tokens) for n in (0, 1)][1], 1e-6)
 
 
 def test_two_threads_have_prompts_of_their_own():
@@ -289,9 +312,9 @@ def test_two_threads_have_prompts_of_their_own():
 
     def encode(batch, wait):
         class Through:
-            def prefix(self, batch, layer):
+            def prefix(self, batch, layer, tokens):
                 wait()  # both threads are before the same layer
-                prompts = model.prefix(batch, layer)
+                prompts = model.prefix(batch, layer, tokens)
                 wait()
                 return prompts
 
@@ -333,8 +356,9 @@ def test_the_embedding_learns_nothing_through_the_prompts():
     for constant in (False, True):
         model = generating(roughened(Chronos2.tiny()), [full.Config().build()])
         if constant:
-            prompts = {layer: model.prefix(batch, layer).detach() for layer in (0, 1)}
-            model.adapters[0].prefix = lambda batch, layer, prompts=prompts: prompts[layer]
+            tokens = entering(model.backbone, batch)
+            prompts = [model.prefix(batch, layer, tokens).detach() for layer in (0, 1)]
+            model.adapters[0].prefix = lambda batch, layer, tokens, prompts=prompts: prompts[layer]
         model(batch).backward()
         embedding = model.backbone.model.input_patch_embedding
         gradients.append([p.grad for p in embedding.parameters()])

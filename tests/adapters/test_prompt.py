@@ -1,5 +1,4 @@
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,8 +6,9 @@ from pydantic import ValidationError
 
 from contracts.adapter import SETTING, AdapterContract, quantiles, train
 from contracts.batch import assert_near, outputs, random_batch, roughened, select
+from contracts.through import entering
 from tsfm_adapt.adapters import prompt
-from tsfm_adapt.adapters._prompts import embedded, token_sizes
+from tsfm_adapt.adapters._prompts import token_observed, token_sizes
 from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.backbones.chronos_bolt import ChronosBolt
@@ -77,8 +77,9 @@ def test_fresh_prompts_are_a_share_of_the_size_of_the_tokens_beside_them(factor)
         for weight in backbone.model.input_patch_embedding.parameters():
             weight.mul_(factor)
     model = prompted(backbone, tokens=200, init_std=0.5)
-    size = embedded(backbone, batch)[0].square().mean().sqrt().item()
-    assert model.prefix(batch, 0).std().item() == pytest.approx(0.5 * size, rel=0.5)
+    tokens = entering(backbone, batch)
+    size = tokens.square().mean().sqrt().item()
+    assert model.prefix(batch, 0, tokens).std().item() == pytest.approx(0.5 * size, rel=0.5)
 
 
 def test_each_layer_has_prompts_in_units_of_its_own_tokens():
@@ -89,26 +90,18 @@ def test_each_layer_has_prompts_in_units_of_its_own_tokens():
     assert torch.equal(model.fitted()["modules_of_adapters.0.sizes"], sizes)  # saved with it
     for layer in (0, 1):
         expected = sizes[layer] * prompts_of(model)[layer]
-        assert torch.equal(model.prefix(small_batch(), layer), expected)
+        assert torch.equal(model.prefix(small_batch(), layer, torch.zeros(2, 3, 5, 32)), expected)
 
 
 @pytest.mark.parametrize(
     "backbone_class", [Chronos2, ChronosBolt, Moment, TimesFM, TimesFM3, LagLlama]
 )
 @pytest.mark.parametrize("samples", [1, 70, 1200])
-def test_embedded_tokens_are_those_of_the_encoder_and_know_what_was_observed(
-    backbone_class, samples
-):
+def test_which_tokens_were_observed_is_known_before_they_are_encoded(backbone_class, samples):
     backbone, batch = backbone_class.tiny(), random_batch(samples=samples)
-    seen = []
-    through = SimpleNamespace(
-        prefix=lambda batch, layer: None, tokens=lambda tokens, _: seen.append(tokens) or tokens
-    )
-    encoded = backbone.encode(batch, through)
-    tokens, observed = embedded(backbone, batch)
-    assert torch.equal(tokens, seen[0])
+    encoded = backbone.encode(batch)
+    observed = token_observed(backbone, batch, encoded.tokens.shape[2])
     assert torch.equal(observed, encoded.token_observed)
-    assert not tokens.requires_grad
 
 
 # Channels
@@ -210,8 +203,9 @@ def test_a_shallow_and_a_deep_adapter_stand_side_by_side_in_either_order():
         adapters = [config.build() for config in order]
         models.append(AdaptedModel(roughened(Chronos2.tiny()), adapters, setting=SETTING))
     first, second = models
-    assert first.prefix(batch, 0).shape[-2] == 10
-    assert first.prefix(batch, 1).shape[-2] == 8
+    tokens = torch.zeros(2, 3, 5, 32)
+    assert first.prefix(batch, 0, tokens).shape[-2] == 10
+    assert first.prefix(batch, 1, tokens).shape[-2] == 8
     losses = train(first, batch)
     assert losses[-1] < losses[0]
     shallow, deep = first.trainable().values()

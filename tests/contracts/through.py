@@ -33,10 +33,12 @@ class Acting:
         self._prompt = prompt
         self._mix = mix
         self.asked = []  # (batch, layer), one a call of prefix
+        self.beside = []  # (tokens, layer), one a call of prefix
         self.given = []  # (tokens, layer), one a call of tokens
 
-    def prefix(self, batch, layer):
+    def prefix(self, batch, layer, tokens):
         self.asked.append((batch, layer))
+        self.beside.append((tokens, layer))
         return self._prompt(batch, layer)
 
     def tokens(self, tokens, layer):
@@ -47,6 +49,14 @@ class Acting:
 def prompts_at(layer_prompts):
     """The same prompts for every batch: {layer: prompts}."""
     return Acting(prompt=lambda batch, layer: layer_prompts.get(layer))
+
+
+def entering(backbone, batch):
+    """The data tokens (B, C, P, D) that enter the first block."""
+    through = Acting()
+    with torch.no_grad():
+        backbone.encode(batch, through)
+    return through.beside[0][0]
 
 
 def difference(actual, expected):
@@ -187,6 +197,16 @@ class ThroughContract:
         assert difference(encoded(both, prompts[1]), before) > 1e-5
         with pytest.raises(ValueError, match="there were 2 prompts, but 3 before block 1"):
             encoded(prompts, prompts[1])
+
+    @pytest.mark.parametrize("samples", [1, 70, 1200])
+    def test_prompts_are_given_the_data_tokens_that_they_stand_before(self, backbone, samples):
+        batch = random_batch(samples=samples)
+        plain, prompted = Acting(), prompts_at({0: torch.ones(2, backbone.spec.width)})
+        for through in (plain, prompted):
+            backbone.encode(batch, through)
+            (beside, layer), *_ = through.beside
+            assert layer == 0
+            assert torch.equal(beside, plain.given[0][0])
 
     def test_prompts_may_be_computed_by_the_backbone_itself(self, backbone):
         batch = random_batch()

@@ -81,3 +81,7 @@ def test_memory_mapped_values_are_given_back_on_the_way(tmp_path, monkeypatch):
     one = Recording("r", "r", mapped, ("a", "b", "c"), ("1",) * 3, 1.0)
     moments([one])
     assert released == [True] * 3
+
+
+def test_without_recordings_there_are_no_channels():
+    assert moments([]).standard_deviation.shape == moments([]).mean.shape == (0,)

@@ -16,56 +16,18 @@ Depth = Literal["shallow", "deep"]
 INIT_STD = 0.1
 
 
-class _Entered(Exception):
-    """Ends a pass before its first block."""
-
-    def __init__(self, tokens: Tensor) -> None:
-        self.tokens = tokens
-
-
-class _Stopping:
-    """A `Through` that goes no further than the first block."""
-
-    def prefix(self, batch: Batch, layer: int) -> Tensor | None:  # noqa: ARG002
-        return None
-
-    def tokens(self, tokens: Tensor, layer: int) -> Tensor:  # noqa: ARG002
-        raise _Entered(tokens)
-
-
 class _Measuring:
     """A `Through` that notes the size of the tokens before every block."""
 
     def __init__(self) -> None:
         self.sizes: list[Tensor] = []
 
-    def prefix(self, batch: Batch, layer: int) -> Tensor | None:  # noqa: ARG002
+    def prefix(self, batch: Batch, layer: int, tokens: Tensor) -> Tensor | None:  # noqa: ARG002
         return None
 
     def tokens(self, tokens: Tensor, layer: int) -> Tensor:  # noqa: ARG002
         self.sizes.append(tokens.float().square().mean().sqrt())
         return tokens
-
-
-def embedded(backbone: Encoder, batch: Batch) -> tuple[Tensor, Tensor]:
-    """The data tokens before the first block, which is not run, and which of them were observed.
-
-    Without gradients: they are those of the frozen model, whatever else trains.
-
-    Returns:
-        Tokens (B, C, P, D), arbitrary where not observed, and (B, C, P) bool: at least one sample
-        of the token was measured.
-    """
-    import torch
-
-    try:
-        with torch.no_grad():
-            backbone.encode(batch, _Stopping())
-    except _Entered as entered:
-        tokens = entered.tokens
-    else:
-        raise AssertionError(f"{backbone.spec.name} has no first block")
-    return tokens, _token_observed(backbone, batch, tokens.shape[2])
 
 
 def token_sizes(backbone: Encoder) -> Tensor:
@@ -100,8 +62,16 @@ def token_sizes(backbone: Encoder) -> Tensor:
     return torch.stack(measuring.sizes)
 
 
-def _token_observed(backbone: Encoder, batch: Batch, tokens: int) -> Tensor:
-    """(B, C, P) bool; in every family the last token ends with the context."""
+def token_observed(backbone: Encoder, batch: Batch, tokens: int) -> Tensor:
+    """Which tokens have at least one observed sample, (B, C, P) bool.
+
+    In every family the last token ends with the context.
+
+    Args:
+        backbone: that made the tokens.
+        batch: of which they were made.
+        tokens: P.
+    """
     from torch.nn.functional import pad
 
     length = tokens * backbone.spec.patch

@@ -85,7 +85,7 @@ class Adapter(ABC):
         """The batch as the backbone will see it."""
         return batch
 
-    def prefix(self, batch: Batch, layer: int) -> Tensor | None:  # noqa: ARG002
+    def prefix(self, batch: Batch, layer: int, tokens: Tensor) -> Tensor | None:  # noqa: ARG002
         """Prompt tokens before a block; see `backbones.base.Through`."""
         return None
 

@@ -18,12 +18,14 @@ Other than the paper:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tsfm_adapt.adapters._prompts import INIT_STD, Depth, embedded, token_sizes
+from tsfm_adapt.adapters._prompts import INIT_STD, Depth, token_observed, token_sizes
 from tsfm_adapt.adapters.base import Adapter, AdapterConfig, Setting
 
 if TYPE_CHECKING:
@@ -120,32 +122,41 @@ class GeneratedPrompt(Adapter):
         self.module = nn.ModuleDict({"generator": generator})
         self.module.register_buffer("sizes", sizes, persistent=False)
 
-    def prefix(self, batch: Batch, layer: int) -> Tensor | None:
-        """(B, C*K, D): every channel of a window has the prompts of all its channels."""
+    def prefix(self, batch: Batch, layer: int, tokens: Tensor) -> Tensor | None:
+        """(B, C*K, D): every channel of a window has the prompts of all its channels.
+
+        They are made of the tokens that enter the first block, and kept for the deeper ones.
+        """
         if layer and not self.renews_prompts:
             return None
         assert self.module is not None
-        made = _MADE.get()
-        if layer and made is not None and made[0] is self and made[1] is batch:
-            prompts = made[2]
+        kept = dict(_MADE.get())
+        if layer == 0:
+            prompts = self._made_of(tokens, batch)
+            kept[self] = (batch, prompts)
         else:
-            prompts = self._made_of(batch)
-        again = self.renews_prompts and layer + 1 < self.backbone.spec.layers
-        _MADE.set((self, batch, prompts) if again else None)
+            entered, prompts = kept.get(self, (None, tokens))
+            if entered is not batch:
+                raise RuntimeError(f"no prompts were made of this batch before block {layer}")
+        if not self.renews_prompts or layer + 1 == self.backbone.spec.layers:
+            del kept[self]
+        _MADE.set(kept)
         return self.module.get_buffer("sizes")[layer] * prompts
 
-    def _made_of(self, batch: Batch) -> Tensor:
-        """Prompts (B, C*K, D) in units of the data tokens."""
+    def _made_of(self, tokens: Tensor, batch: Batch) -> Tensor:
+        """Prompts (B, C*K, D) in units of the data tokens, which learn nothing through them."""
         import torch
 
         assert self.module is not None
-        tokens, observed = embedded(self.backbone, batch)
+        observed = token_observed(self.backbone, batch, tokens.shape[2])
         with torch.autocast(tokens.device.type, enabled=False):
-            in_units = tokens.float() / self.module.get_buffer("sizes")[0]
+            in_units = tokens.detach().float() / self.module.get_buffer("sizes")[0]
             prompts: Tensor = self.module.get_submodule("generator")(in_units, observed)
         return prompts
 
 
-# What the first layer of a pass made, for its other layers: adapter, batch, prompts. Of the
-# context, since another thread may be in the same layer with another batch.
-_MADE: ContextVar[tuple[GeneratedPrompt, Batch, Tensor] | None] = ContextVar("made", default=None)
+# What was made of the batch that is in the first block, for the deeper ones, by adapter. Of the
+# context, since another thread may be in the same block with another batch.
+_MADE: ContextVar[Mapping[GeneratedPrompt, tuple[Batch, Tensor]]] = ContextVar(
+    "made", default=MappingProxyType({})
+)

@@ -81,7 +81,7 @@ class Prompt(Adapter):
         self.module.register_parameter("prompts", nn.Parameter(fresh))
         self.module.register_buffer("sizes", sizes[:layers].clone(), persistent=False)
 
-    def prefix(self, batch: Batch, layer: int) -> Tensor | None:
+    def prefix(self, batch: Batch, layer: int, tokens: Tensor) -> Tensor | None:  # noqa: ARG002
         """(N, D), or (B, C, N, D) for channels of their own."""
         if layer and not self.renews_prompts:
             return None

@@ -277,7 +277,8 @@ class PackedSite(Site):
         if current is None:
             return None
         embeddings, visible = args
-        prompts = current.through.prefix(current.batch, 0)
+        data = self.series(embeddings[:, : current.data_tokens], current.batch)
+        prompts = current.through.prefix(current.batch, 0, data)
         _grow_positions(
             module, embeddings.shape[1] + (0 if prompts is None else prompts.shape[-2])
         )

@@ -87,7 +87,8 @@ class Site:
         if current is None:
             return None
         embeddings = kwargs["inputs_embeds"]
-        prompts = current.through.prefix(current.batch, 0)
+        data = self.series(embeddings[:, : current.data_tokens], current.batch)
+        prompts = current.through.prefix(current.batch, 0, data)
         if prompts is None:
             return None
         rows = self.rows(per_series(prompts, current.batch)).to(embeddings.dtype)
@@ -121,13 +122,13 @@ class _BlockHook:
         inserted = current.prompts[0] if current.prompts else 0
         head, tail = hidden[:, :inserted], hidden[:, inserted + current.data_tokens :]
         data = hidden[:, inserted : inserted + current.data_tokens]
+        grid = site.series(data, current.batch)  # (B, C, P, D)
         if self._layer > 0 and inserted:
-            deep = current.through.prefix(current.batch, self._layer)
+            deep = current.through.prefix(current.batch, self._layer, grid)
             if deep is not None:
                 deeper = per_series(deep, current.batch).to(hidden.dtype)
                 before = site.series(head, current.batch)  # (B, C, N, D)
                 head = site.rows(overwritten(before, deeper, self._layer))
-        grid = site.series(data, current.batch)  # (B, C, P, D)
         mixed = current.through.tokens(grid, self._layer)
         if mixed is grid and head.shape[1] == 0:
             return None

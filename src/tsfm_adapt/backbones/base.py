@@ -31,11 +31,17 @@ RANDOM = f"the backbone's weights are RANDOM (checkpoint: {TINY}): what it predi
 class Through(Protocol):
     """The hooks of adapters inside a backbone; layers count the blocks of its encoder from 0."""
 
-    def prefix(self, batch: Batch, layer: int) -> Tensor | None:
+    def prefix(self, batch: Batch, layer: int, tokens: Tensor) -> Tensor | None:
         """Prompt tokens before block `layer`; None = leave as it is.
 
         Layer 0 inserts N tokens, deeper layers overwrite the first of those, as many as are
         given: (N, D), (B, N, D) or (B, C, N, D).
+
+        Args:
+            batch: that passes through; beyond one pass of the model, with what was fed back.
+            layer: number of the block.
+            tokens: the data tokens (B, C, P, D) that they will stand before; of layer 0 as they
+                enter, before any adapter acts on them. Arbitrary where not observed.
         """
 
     def tokens(self, tokens: Tensor, layer: int) -> Tensor:
@@ -69,7 +75,7 @@ def overwritten(prompts: Tensor, deeper: Tensor, layer: int) -> Tensor:
 class _Plain:
     """The hooks of no adapter: tokens stay as they are, and there are no prompts."""
 
-    def prefix(self, batch: Batch, layer: int) -> Tensor | None:  # noqa: ARG002
+    def prefix(self, batch: Batch, layer: int, tokens: Tensor) -> Tensor | None:  # noqa: ARG002
         return None
 
     def tokens(self, tokens: Tensor, layer: int) -> Tensor:  # noqa: ARG002

@@ -341,18 +341,18 @@ def _acted_on(tokens: Tensor, through: Through, batch: Batch) -> tuple[Tensor, A
     """Tokens (R, N + P, D) with prompts in front, and the adapters' hook before each block."""
     import torch
 
-    def prompts_at(layer: int) -> Tensor | None:
-        prompts = through.prefix(batch, layer)
+    def prompts_at(layer: int, grid: Tensor) -> Tensor | None:
+        prompts = through.prefix(batch, layer, grid)
         return None if prompts is None else per_series(prompts, batch).flatten(0, 1).to(tokens)
 
-    prompts = prompts_at(0)
+    prompts = prompts_at(0, tokens.unflatten(0, batch.values.shape[:2]))
     inserted = 0 if prompts is None else prompts.shape[1]
 
     def before(hidden: Tensor, layer: int) -> Tensor:
         head, data = hidden[:, :inserted], hidden[:, inserted:]
-        if layer and inserted and (deep := prompts_at(layer)) is not None:
-            head = overwritten(head, deep, layer)
         grid = data.unflatten(0, batch.values.shape[:2])  # (B, C, P, D)
+        if layer and inserted and (deep := prompts_at(layer, grid)) is not None:
+            head = overwritten(head, deep, layer)
         return torch.cat([head, through.tokens(grid, layer).flatten(0, 1)], dim=1)
 
     return tokens if prompts is None else torch.cat([prompts, tokens], dim=1), before

@@ -247,12 +247,13 @@ class TimesFM(Forecaster):
         scaled = ((values - centre[..., None]) / unit).masked_fill(absent, 0.0)
         data = self.model.tokenizer(torch.cat([scaled, absent.to(scaled.dtype)], dim=-1))
         padding = absent[..., -1]  # (R, P)
-        prompts = _rows(through.prefix(batch, 0), batch, data)
+        grid = data.unflatten(0, batch.values.shape[:2])  # (B, C, P, D)
+        prompts = _rows(through.prefix(batch, 0, grid), batch, data)
         for layer, block in enumerate(self.model.stacked_xf):
-            deep = _rows(through.prefix(batch, layer), batch, data) if layer else None
+            grid = data.unflatten(0, batch.values.shape[:2])
+            deep = _rows(through.prefix(batch, layer, grid), batch, data) if layer else None
             if prompts is not None and deep is not None:
                 prompts = overwritten(prompts, deep, layer)
-            grid = data.unflatten(0, batch.values.shape[:2])
             data = through.tokens(grid, layer).flatten(0, 1)
             if prompts is None:
                 data, _ = block(data, padding, None)

@@ -316,10 +316,10 @@ class TimesFM3(Forecaster):
         return refined
 
 
-def _prompts(through: Through, batch: Batch, layer: int, like: Tensor) -> Tensor | None:
-    """Prompts (B, C, N, D)."""
-    prompts = through.prefix(batch, layer)
-    return None if prompts is None else per_series(prompts, batch).to(like.dtype)
+def _prompts(through: Through, batch: Batch, layer: int, data: Tensor) -> Tensor | None:
+    """Prompts (B, C, N, D) before data tokens (B, C, P, D)."""
+    prompts = through.prefix(batch, layer, data)
+    return None if prompts is None else per_series(prompts, batch).to(data.dtype)
 
 
 def _unfilled(checkpoint: str, settings: Any) -> TimesFM3Torch:

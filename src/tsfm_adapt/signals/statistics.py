@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -57,13 +58,12 @@ def moments(recordings: Iterable[Recording]) -> Moments:
     """The moments of each channel over all observed samples.
 
     Args:
-        recordings: one or more, of the same channels.
+        recordings: of the same channels; without any, there are no channels.
     """
     each = [_of_block(block) for recording in recordings for block in recording.blocks()]
-    found = each[0]
-    for other in each[1:]:
-        found = found.merged(other)
-    return found
+    if not each:
+        return Moments(*np.zeros((3, 0)))
+    return reduce(Moments.merged, each)
 
 
 def _of_block(block: FloatArray) -> Moments:
