@@ -26,7 +26,7 @@ from tsfm_adapt.batches import Batch, context_batch
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.heads.base import (
     ClassHead,
-    FillingHead,
+    ReconstructionHead,
     ForecastHead,
     Head,
     Plan,
@@ -134,7 +134,7 @@ class AdaptedModel(nn.Module):
         for adapter in self.adapters:
             adapter.fit(train)
         others = any(adapter.changes_channels for adapter in self.adapters)
-        if isinstance(self.head, FillingHead) and not others:
+        if isinstance(self.head, ReconstructionHead) and not others:
             known = moments(train.recordings)
             level, scale = (torch.from_numpy(each).float() for each in (known.mean, known.scale))
             self.head.fit(level, scale)
@@ -241,7 +241,7 @@ class AdaptedModel(nn.Module):
             RecipeError: there is no head, and the backbone has none that reconstructs.
         """
         stages, seen = self._signalled(batch.without_target())
-        if isinstance(self.head, FillingHead):
+        if isinstance(self.head, ReconstructionHead):
             filled = self.head.reconstruct(self._features(self.head, seen), seen)
         else:
             backbone = require_reconstructor(self.backbone, "a reconstruction without a head")
@@ -381,7 +381,7 @@ class AdaptedModel(nn.Module):
         train.
         """
         of_context = batch.deviation()
-        if not isinstance(self.head, FillingHead) or not self.deviation.numel():
+        if not isinstance(self.head, ReconstructionHead) or not self.deviation.numel():
             return of_context
         known = torch.nan_to_num(self.deviation, nan=0.0)
         return torch.where(batch.observed.any(-1), of_context, known)

@@ -58,7 +58,7 @@ def reference(values, answer, penalty, weights=None):
 @pytest.mark.parametrize("features", [8, 300])
 def test_logistic_is_scikit_learns(classes, features):
     values, known, subjects = cohort(features=features, classes=classes)
-    weight, bias, penalty = fit_probe(values, known, subjects, "logistic", False)
+    weight, bias, penalty = fit_probe(values, known, subjects, kind="logistic", multilabel=False)
     expected = reference(values, known.argmax(1), penalty).predict_proba(values)
     assert np.abs(chances(values, weight, bias) - expected).max() < 1e-4
 
@@ -66,7 +66,9 @@ def test_logistic_is_scikit_learns(classes, features):
 def test_class_weights_are_weights_of_windows():
     values, known, subjects = cohort()
     weights = (1.0, 4.0, 0.5)
-    weight, bias, penalty = fit_probe(values, known, subjects, "logistic", False, weights)
+    weight, bias, penalty = fit_probe(
+        values, known, subjects, kind="logistic", multilabel=False, class_weights=weights
+    )
     each = np.array(weights)[known.argmax(1)]
     expected = reference(values, known.argmax(1), penalty, each).predict_proba(values)
     assert np.abs(chances(values, weight, bias) - expected).max() < 1e-4
@@ -76,7 +78,9 @@ def test_labels_are_asked_one_by_one():
     values, known, subjects = cohort()
     known = known | np.roll(known, 1, axis=1) & (values[:, :1] > 0)
     weights = (1.0, 4.0, 1.0)
-    weight, bias, penalty = fit_probe(values, known, subjects, "logistic", True, weights)
+    weight, bias, penalty = fit_probe(
+        values, known, subjects, kind="logistic", multilabel=True, class_weights=weights
+    )
     own = np.where(known[:, 1], 4.0, 1.0)
     expected = reference(values, known[:, 1], penalty, own).decision_function(values)
     assert np.abs(values @ weight[1] + bias[1] - expected).max() < 1e-3
@@ -85,7 +89,7 @@ def test_labels_are_asked_one_by_one():
 @pytest.mark.parametrize("features", [8, 300])
 def test_ridge_solves_its_normal_equations(features):
     values, known, subjects = cohort(features=features)
-    weight, bias, penalty = fit_probe(values, known, subjects, "ridge", False)
+    weight, bias, penalty = fit_probe(values, known, subjects, kind="ridge", multilabel=False)
     assert penalty in RIDGE_PENALTIES
     left = np.where(known, 1.0, -1.0) - values @ weight.T - bias
     assert np.abs(left.sum(0)).max() < 1e-6
@@ -107,8 +111,8 @@ def test_the_penalty_does_not_fall_for_windows_of_the_same_subject(kind):
 
     values, known, subjects = people(40, seed=0)
     alone = np.arange(len(values))  # as if every window were somebody else's
-    grouped = fit_probe(values, known, subjects, kind, False)
-    fooled = fit_probe(values, known, alone, kind, False)
+    grouped = fit_probe(values, known, subjects, kind=kind, multilabel=False)
+    fooled = fit_probe(values, known, alone, kind=kind, multilabel=False)
     assert grouped[2] >= 100 * fooled[2]
     fresh, answer, _ = people(400, seed=1)
     losses = [log_loss(answer.argmax(1), chances(fresh, *p[:2])) for p in (grouped, fooled)]
@@ -138,16 +142,16 @@ def test_hard_cases_give_finite_classifiers_without_a_warning(kind):
         warnings.simplefilter("error")
         for name, case in cases.items():
             for multilabel in (False, True):
-                weight, bias, penalty = fit_probe(*case, kind, multilabel)
+                weight, bias, penalty = fit_probe(*case, kind=kind, multilabel=multilabel)
                 assert np.isfinite(weight).all(), name
                 assert np.isfinite(bias).all(), name
                 assert penalty > 0
-    weight, bias, _ = fit_probe(*cases["a class that train lacks"], kind, False)
+    weight, bias, _ = fit_probe(*cases["a class that train lacks"], kind=kind, multilabel=False)
     assert not (values @ weight.T + bias).argmax(1).tolist().count(2)
 
 
 def test_the_same_data_give_the_same_probe():
-    first, again = (fit_probe(*cohort(), "logistic", False) for _ in range(2))
+    first, again = (fit_probe(*cohort(), kind="logistic", multilabel=False) for _ in range(2))
     assert np.array_equal(first[0], again[0])
 
 
@@ -160,7 +164,11 @@ def test_the_head_holds_the_fit_of_its_standardised_features(outputs):
     varies = np.isfinite(model.head.module.deviation.numpy())
     assert np.abs(features[:, varies].std(0) - 1).max() < 1e-4
     weight, bias, penalty = fit_probe(
-        features, train.target.numpy() > 0, np.arange(12) // 3, "logistic", outputs.multilabel
+        features,
+        train.target.numpy() > 0,
+        np.arange(12) // 3,
+        kind="logistic",
+        multilabel=outputs.multilabel,
     )
     assert model.head.penalty == penalty
     assert np.abs(model.head.module.weight.numpy() - weight).max() < 1e-4

@@ -1,1 +1,1 @@
-"""Small trainable parts behind one contract (`base.py`), one a module."""
+"""Adaptation methods, one a module: each trains a small part of, or beside, a frozen backbone."""

@@ -1,4 +1,4 @@
-"""What the adapters of weights share: sites by role, blocks by number, injection through peft."""
+"""Shared by adapters that peft puts into linear layers: sites, blocks, injection, merging."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SitesConfig(AdapterConfig):
 
 
 class InjectedAdapter(Adapter):
-    """An adapter that takes the place of the linear layers at the backbone's sites."""
+    """An adapter whose layers replace the linear layers at the backbone's sites."""
 
     injects = True
 

@@ -1,4 +1,4 @@
-"""What adapters share that mix channels or correct forecasts: units, scaling, quantiles."""
+"""Shared by adapters that mix channels or correct forecasts: statistics, scaling, quantiles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tsfm_adapt.batches import Batch
     from tsfm_adapt.signals.windows import Windows
 
-# A series that deviates less than this, in deviations of train, is not divided by its deviation.
+# A series whose standard deviation is below this, in those of train, is not divided by it.
 _FLAT = 1e-4
 
 
@@ -76,8 +76,14 @@ def moments(train: Windows) -> tuple[Tensor, Tensor]:
 def directions(train: Windows, mean: Tensor, deviation: Tensor, latents: int) -> Tensor:
     """The first principal directions (K, C) of the standardised channels in train, orthonormal.
 
-    Each two channels are correlated over the samples where both were measured. Of each direction
-    the largest weight is positive.
+    Each pair of channels is correlated over the samples where both were observed. The largest
+    weight of each direction is positive.
+
+    Args:
+        train: windows of the training split; every sample of their recordings counts.
+        mean: (C,) of each channel in train.
+        deviation: (C,) standard deviation, positive.
+        latents: K, at most C.
     """
     import torch
 
@@ -86,10 +92,10 @@ def directions(train: Windows, mean: Tensor, deviation: Tensor, latents: int) ->
     centre, unit = mean.double()[:, None], deviation.double()[:, None]
     for values in (block for recording in train.recordings for block in recording.blocks()):
         known = torch.from_numpy(np.isfinite(values))
-        measured = known.double()
+        observed = known.double()
         scaled = torch.where(known, (torch.from_numpy(values).double() - centre) / unit, 0.0)
         square += scaled @ scaled.mT
-        count += measured @ measured.mT
+        count += observed @ observed.mT
     _, vectors = torch.linalg.eigh(square / count.clamp(min=1))
     leading = vectors.flip(1)[:, :latents].mT  # (K, C), the largest eigenvalue first
     largest = leading.gather(1, leading.abs().argmax(1, keepdim=True))
@@ -98,10 +104,10 @@ def directions(train: Windows, mean: Tensor, deviation: Tensor, latents: int) ->
 
 
 def standardised(batch: Batch, mean: Tensor, deviation: Tensor) -> Tensor:
-    """The context (B, C, T) in deviations of train around its mean.
+    """The context (B, C, T), standardised by the mean and standard deviation (C,) of train.
 
-    What was not measured holds the last measured value, before it the first; a channel without
-    any in this window is at 0, its mean in train.
+    Gaps hold the last observed value, and the first before any was observed; a channel without an
+    observed sample in this window is 0, its mean in train.
     """
     import torch
 
@@ -120,7 +126,7 @@ def standardised(batch: Batch, mean: Tensor, deviation: Tensor) -> Tensor:
 
 
 def level(values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (B, C, 1) over what was observed, with gradients; finite always."""
+    """Mean and standard deviation (B, C, 1) of observed samples, with gradients; always finite."""
     import torch
 
     count = observed.sum(-1, keepdim=True).clamp(min=1)

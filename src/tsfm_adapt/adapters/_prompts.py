@@ -1,4 +1,4 @@
-"""What prompt adapters share: the tokens that enter a backbone's blocks, and their size."""
+"""Shared by prompt adapters: the size of data tokens before each block, and which are observed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 Depth = Literal["shallow", "deep"]
 
-# Deviation of fresh prompts, as a share of the size of the data tokens beside them.
+# Standard deviation of untrained prompts, as a share of the size of the data tokens beside them.
 INIT_STD = 0.1
 
 
 class _Measuring:
-    """A `Through` that notes the size of the tokens before every block."""
+    """A `Through` that records the size of the tokens before every block."""
 
     def __init__(self) -> None:
         self.sizes: list[Tensor] = []

@@ -40,7 +40,7 @@ class Config(AdapterConfig):
 
 
 class Affine(Adapter):
-    """y becomes s y + t in each channel, where y counts deviations of train from its mean.
+    """y becomes s y + t in each channel, y standardised by train's mean and standard deviation.
 
     s starts at 1 and stays positive, since its logarithm is trained; t starts at 0. With
     `per: subject` a subject that train did not have is refused: it has no correction.
@@ -56,11 +56,11 @@ class Affine(Adapter):
         self._rows: dict[str, int] = {}  # of each subject
 
     def attach(self, backbone: Encoder, setting: Setting) -> None:
-        """Two numbers a channel, of each subject where asked for.
+        """Creates two numbers a channel, with `per: subject` for each subject.
 
         Raises:
             RecipeError: channels are not known; or subjects, which only a split by time has in
-                every part.
+                every split.
         """
         from tsfm_adapt.adapters._nets.affine import Correction
 
@@ -76,7 +76,7 @@ class Affine(Adapter):
         self.module = Correction(rows, count, device_of(backbone))
 
     def fit(self, train: Windows) -> None:
-        """Each channel's mean and deviation in train."""
+        """Each channel's mean and standard deviation in train."""
         mean, deviation = moments(train)
         self.module.mean.copy_(mean)
         self.module.deviation.copy_(deviation)

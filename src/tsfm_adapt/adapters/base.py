@@ -1,4 +1,9 @@
-"""What an adapter may do: change weights, or act on a batch at five stages of its way."""
+"""The contract of adapters: change weights, or act on a batch on its way through the model.
+
+The stages, in order: `signal` maps the channels of the context, `prefix` inserts prompt tokens
+before a block, `tokens` changes data tokens before a block, `restore` maps the forecast back.
+`penalty` adds to the training loss.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +29,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Setting:
-    """What an adapter may know of the data when its parameters are put in place."""
+    """What an adapter knows of the data when it is attached."""
 
     channels: tuple[str, ...] = ()
-    subjects: tuple[str, ...] = ()  # of train, where every part has the same: a split by time
-    in_place: tuple[str, ...] | None = None  # what adapters put in place of the channels
+    subjects: tuple[str, ...] = ()  # of train, where every split has the same: a split by time
+    in_place: tuple[str, ...] | None = None  # latent series that replace the channels
 
     @property
     def encoded(self) -> tuple[str, ...]:
-        """The names of the series that the backbone is given for a window."""
+        """Names of the series that the backbone encodes: channels, or what replaces them."""
         return self.channels if self.in_place is None else self.in_place
 
     def after(self, adapters: Iterable[Adapter]) -> Setting:
@@ -44,7 +49,7 @@ class Setting:
 
 
 class Adapter(ABC):
-    """A small trainable part. Override only the stages it touches.
+    """An adaptation method, attached to one backbone. Override only the stages it uses.
 
     Guarantees, tested by `tests/contracts/adapter.py` for every adapter:
 
@@ -54,17 +59,17 @@ class Adapter(ABC):
     """
 
     name: str
-    injects = False  # True = attach goes through peft, which freezes everything else: runs first
+    injects = False  # True = peft replaces layers, and freezes everything else: attached first
     changes_channels = False  # True = `signal` and `restore` map channels to others and back
-    corrects_forecast = False  # True = what it trains acts in `restore`, on the data's channels
+    corrects_forecast = False  # True = trains parameters that only `restore` uses
     per_subject = False  # True = has parameters for each subject of train
-    renews_prompts = False  # True = `prefix` gives as many prompts before every block as at first
-    identity_at_start = True  # True = untrained, it changes no output
-    module: nn.Module | None = None  # parts of our own, created by `attach`
+    renews_prompts = False  # True = deep prompts: `prefix` returns new tokens for every block
+    identity_at_start = True  # True = an untrained adapter changes no output
+    module: nn.Module | None = None  # the adapter's own parameters and buffers, made by `attach`
 
     @abstractmethod
     def attach(self, backbone: Encoder, setting: Setting) -> None:
-        """Puts the adapter's parameters in place.
+        """Creates the adapter's parameters, or marks those of the backbone that train.
 
         Raises:
             RecipeError: the adapter does not fit this backbone or these channels, or would train
@@ -72,29 +77,34 @@ class Adapter(ABC):
         """
 
     def encoded(self, channels: tuple[str, ...]) -> tuple[str, ...]:
-        """What `signal` makes of these channels, by name."""
+        """Names of the series that `signal` makes of these channels."""
         return channels
 
     def fit(self, train: Windows) -> None:  # noqa: B027
-        """Computes what is fitted, not trained, into buffers of `module`; train only.
+        """Computes statistics of the training split into buffers of `module`.
 
         Not called for a saved model: its buffers come with it.
         """
 
     def signal(self, batch: Batch) -> Batch:
-        """The batch as the backbone will see it."""
+        """The batch that the backbone is given: channels mapped to others, target removed."""
         return batch
 
     def prefix(self, batch: Batch, layer: int, tokens: Tensor) -> Tensor | None:  # noqa: ARG002
-        """Prompt tokens before a block; see `backbones.base.Through`."""
+        """Prompt tokens before block `layer`, or None; shapes as in `backbones.base.Through`."""
         return None
 
     def tokens(self, tokens: Tensor, layer: int) -> Tensor:  # noqa: ARG002
-        """Data tokens (B, C, P, D) before a block."""
+        """The data tokens (B, C, P, D) before block `layer`, changed or as they are."""
         return tokens
 
     def restore(self, forecast: Forecast, batch: Batch) -> Forecast:  # noqa: ARG002
-        """Undoes on the forecast what `signal` did to this batch's channels."""
+        """Maps a forecast of the series that `signal` made back to the data's channels.
+
+        Args:
+            forecast: of the series that the backbone was given.
+            batch: as it was given to `signal`.
+        """
         return forecast
 
     def channel_attention(self) -> Mapping[str, nn.Module]:
@@ -106,21 +116,21 @@ class Adapter(ABC):
         return {}
 
     def penalty(self, batch: Batch) -> Tensor | None:  # noqa: ARG002
-        """What the adapter adds to the loss of a batch as given to `signal`, in training mode."""
+        """Scalar added to the training loss of a batch as given to `signal`; None = nothing."""
         return None
 
     def stepped(self, step: int, steps: int) -> None:  # noqa: B027
-        """Told after each of the optimiser's `steps`, counted from 1, gradients still in place."""
+        """Called after each optimiser step, 1 to `steps`, before gradients are cleared."""
 
     def state(self) -> dict[str, Tensor]:
-        """What `stepped` has gathered, by name: a resumed run needs it beside the weights."""
+        """State beyond the weights that a resumed run needs, by name."""
         return {}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027
-        """Takes up a `state` of a run that was killed."""
+        """Restores a saved `state`."""
 
     def merge(self, backbone: Encoder) -> None:  # noqa: ARG002
-        """Folds the adapter into the base weights, equal to a relative 1e-4.
+        """Folds the adapter into the base weights; outputs agree to a relative 1e-4.
 
         Raises:
             CannotMerge: no change of the base weights is equivalent.

@@ -1,4 +1,4 @@
-"""Channel mixer: between chosen blocks, tokens of one channel learn from those of the others.
+"""Channel mixer: before chosen blocks, tokens of one channel are updated from those of the others.
 
 Channels as tokens of an attention, as in iTransformer (Liu et al., arXiv 2310.06625), or as inputs
 of a perceptron, as in TSMixer and TTM's `mix_channel` decoder (Ekambaram et al., arXiv
@@ -31,7 +31,7 @@ class Config(AdapterConfig):
     name: Literal["channel_mixer"] = "channel_mixer"
     form: Form = Field(
         default="attention",
-        description="'attention' between channels with a learnt vector a channel, or 'mlp', a "
+        description="'attention' between channels with a learned vector a channel, or 'mlp', a "
         "perceptron over all channels",
     )
     blocks: Blocks = Field(
@@ -62,8 +62,8 @@ class ChannelMixer(Adapter):
     """Adds to each token a function of the tokens of all channels at the same place.
 
     Places are mixed apart, so that a causal model stays causal, and adding starts at exactly
-    zero. Tokens of places where nothing was measured take part like the others: they say that
-    nothing was measured, and no value that is not observed can reach them.
+    zero. Tokens of places where nothing was observed take part like the others: they encode
+    that it is missing, and no unobserved value can reach them.
     """
 
     name = "channel_mixer"

@@ -67,18 +67,18 @@ class Config(AdapterConfig):
 
 
 class ChannelProjector(Adapter):
-    """Linear maps of each sample's channels, in deviations of train, around the backbone.
+    """Linear maps of each sample's standardised channels, around the backbone.
 
     - Every form starts at the principal directions of train and their transpose; differences
       from those are trained. The decoder has a bias, the encoder none, since each latent is
-      scaled by its own mean and deviation in the context before the backbone sees it.
+      scaled by its own mean and standard deviation in the context before the backbone sees it.
     - A latent is observed where at least one channel is. A channel that is not holds its last
-      measured value there, or its mean in train where the window shows none.
-    - Sampled forecasts are decoded path by path. Quantiles of a sum are not sums of quantiles:
+      observed value there, or its mean in train where the window has none.
+    - Sample paths are decoded path by path. Quantiles of a sum are not sums of quantiles:
       medians are decoded linearly, and the latents' distances from them are put together as those
       of independent variables, by the root of the sum of squares, the upper ones of a latent
       serving as lower ones where its weight is negative.
-    - 'variational' draws latents in training, from torch's generator, and takes their means
+    - 'variational' samples latents in training, from torch's generator, and uses their means
       otherwise. The paper draws at inference too.
     """
 
@@ -126,7 +126,7 @@ class ChannelProjector(Adapter):
         return _names(self.config.latents or len(channels))
 
     def fit(self, train: Windows) -> None:
-        """Each channel's mean and deviation, and the principal directions of train."""
+        """Each channel's mean and standard deviation, and the principal directions of train."""
         module = self.module
         mean, deviation = moments(train)
         module.mean.copy_(mean)

@@ -2,8 +2,8 @@
 
 Liu, Chen and Chen, "Generalized Prompt Tuning: Adapting Frozen Univariate Time Series Foundation
 Models for Multivariate Healthcare Time Series", arXiv 2411.12824. A model that sees one channel
-at a time is told of the others: a small network attends across the channels' embedded patches,
-sums up each channel in K tokens, and all C*K of them stand before every series.
+at a time receives information of the others: a small network attends across the channels' embedded
+patches, summarises each channel in K tokens, and all C*K of them are put in front of every series.
 
 Other than the paper:
 

@@ -38,13 +38,13 @@ class Norm(Adapter):
         Raises:
             RecipeError: there are none.
         """
-        found = scales(backbone.network)
-        if not found:
+        parameters = scales(backbone.network)
+        if not parameters:
             raise RecipeError(
                 f"adapters.norm: none of the {len(list(backbone.network.modules()))} modules of "
                 f"{backbone.spec.name} is a normalisation layer with a scale. Use lora."
             )
-        for scale in found:
+        for scale in parameters:
             scale.requires_grad_(True)
 
     def merge(self, backbone: Encoder) -> None:

@@ -1,4 +1,4 @@
-"""Partial fine-tuning: the last blocks of the encoder train, and its output head where asked."""
+"""Partial fine-tuning: the last blocks of the encoder train, optionally with the output layers."""
 
 from __future__ import annotations
 

@@ -39,7 +39,8 @@ class Config(AdapterConfig):
     init_std: float = Field(
         default=INIT_STD,
         gt=0,
-        description="deviation of fresh prompts, as a share of the size of the data tokens",
+        description="standard deviation of untrained prompts, as a share of the size of data "
+        "tokens",
     )
 
     def build(self) -> Prompt:
@@ -50,8 +51,8 @@ class Config(AdapterConfig):
 class Prompt(Adapter):
     """Prompts in units of the data tokens: what trains is multiplied by their size.
 
-    One learning rate then means the same for every backbone and layer. The sizes are measured
-    once, on a made-up window, and saved with what was fitted.
+    One learning rate then means the same for every backbone and layer. The sizes are computed
+    once, on a synthetic window, and saved with the fitted numbers.
     """
 
     name = "prompt"

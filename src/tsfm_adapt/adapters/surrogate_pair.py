@@ -52,20 +52,20 @@ class Config(AdapterConfig):
 
 
 class SurrogatePair(Adapter):
-    """Forecasts 2C surrogate series in place of C channels, in deviations of train.
+    """Forecasts 2C surrogate series in place of C standardised channels.
 
     - a and b, one of each a channel, start at 1 and stay positive: their logarithms are trained.
       g, a perceptron over the channels of each sample, starts at zero. The pair is then x and -x,
       and the forecast is the odd part of the base's.
     - A surrogate is observed where its own channel is. In g, a channel that is not observed holds
-      its last measured value, or its mean in train where the window shows none.
+      its last observed value, or its mean in train where the window has none.
     - Quantiles and samples: the two surrogates share x with opposite signs, so the upper end of
       one is taken to meet the lower end of the other. This is exact while g adds no doubt of its
       own, and too wide otherwise. Samples are paired by rank at each step: each step's
       distribution is right, but paths are not continued.
     - It trains on the error of what is recovered, alone. The package adds the errors of both
       surrogates and of the frozen model, and has dropout in g, which would not cancel here: each
-      surrogate is scaled by its mean and deviation in the context.
+      surrogate is scaled by its mean and standard deviation in the context.
     """
 
     name = "surrogate_pair"
@@ -98,7 +98,7 @@ class SurrogatePair(Adapter):
         return tuple(f"{channel} {number}" for number in "12" for channel in channels)
 
     def fit(self, train: Windows) -> None:
-        """Each channel's mean and deviation in train."""
+        """Each channel's mean and standard deviation in train."""
         mean, deviation = moments(train)
         self.module.mean.copy_(mean)
         self.module.deviation.copy_(deviation)
@@ -111,7 +111,7 @@ class SurrogatePair(Adapter):
         return seen_as(batch, values, observed, shift=shift, scale=scale, names=names)
 
     def restore(self, forecast: Forecast, batch: Batch) -> Forecast:
-        """What the two forecasts of each channel say about it."""
+        """The forecast of each channel from those of its two surrogates."""
         module = self.module
         pair = rescaled(forecast, *level(*self._surrogates(batch)))
         weight = (1 / (module.log_a.exp() + module.log_b.exp()))[:, None]  # (C, 1)

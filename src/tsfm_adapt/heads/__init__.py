@@ -1,1 +1,1 @@
-"""Heads: what is put on a backbone's tokens where its own head does not do the task."""
+"""Heads: small networks on a backbone's tokens, for tasks that its own output layers do not do."""

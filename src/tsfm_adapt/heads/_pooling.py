@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Merge = Literal["concat", "mean"]
 
-STATISTICS = 3  # a channel: mean, logarithm of the deviation, share observed
+STATISTICS = 3  # a channel: mean, logarithm of the standard deviation, share observed
 
 
 def vectors(
@@ -41,7 +41,7 @@ def vectors(
 
 
 def weights(width: int, channels: int, merge: Merge, with_statistics: bool) -> list[float]:
-    """The deviation (F,) that each number of `vectors` shall have in train.
+    """The standard deviation (F,) that each number of `vectors` is scaled to in train.
 
     1, but with statistics the tokens of a channel together weigh as much as one statistic: the
     three would be lost among hundreds under one penalty.
@@ -65,10 +65,10 @@ def flagged(encoded: Encoded) -> Tensor:
 
 
 def statistics(batch: Batch) -> Tensor:
-    """Mean, logarithm of the deviation and share observed of each channel, (B, C, 3).
+    """Mean, logarithm of the standard deviation, share observed of each channel: (B, C, 3).
 
-    Backbones subtract a window's level and divide by its deviation, so that tokens do not hold
-    them. Both are in the data's units, and 0 where a channel shows nothing.
+    Backbones standardise each window, so that tokens do not hold its mean and standard deviation.
+    Both are in the data's units, and 0 where a channel has no observed sample.
     """
     import torch
 

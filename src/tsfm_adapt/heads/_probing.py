@@ -2,7 +2,7 @@
 
 A penalty is chosen by cross-validation with at most five folds. Where there are three subjects or
 more, and fewer than windows, folds keep a subject's windows together: otherwise windows of one
-subject are found on both sides, and a probe that knows the subjects by heart looks best. With
+subject lie on both sides, and a probe that has memorised the subjects looks best. With
 fewer subjects the folds are contiguous pieces of each class. Either way classes are spread evenly.
 """
 
@@ -39,6 +39,7 @@ def fit_probe(
     features: FloatArray,
     classes: BoolArray,
     subjects: IntArray,
+    *,
     kind: Kind,
     multilabel: bool,
     class_weights: Sequence[float] = (),
@@ -156,15 +157,15 @@ def _logistic(
     bias = np.zeros(classes.shape[1])
     rare = np.log(len(features) + 1.0)  # for classes that train does not have
     for number, question in enumerate(questions):
-        found = np.unique(question.answer)
-        own = slice(number, number + 1) if multilabel else found
-        if len(found) == 1:
-            bias[own] = (rare if found[0] else -rare) if multilabel else 0.0
+        present = np.unique(question.answer)
+        own = slice(number, number + 1) if multilabel else present
+        if len(present) == 1:
+            bias[own] = (rare if present[0] else -rare) if multilabel else 0.0
             continue
         model = _estimator(_EXACT)
         _fit(model, rotated, question, penalty)
         slope, shift = model.coef_, model.intercept_
-        if not multilabel and len(found) == 2:  # one slope, for the second against the first
+        if not multilabel and len(present) == 2:  # one slope, for the second against the first
             slope, shift = np.concatenate([-slope, slope]) / 2, np.append(-shift, shift) / 2
         weight[own], bias[own] = slope, shift
     if not multilabel:
@@ -200,21 +201,21 @@ def _best_penalty(
     for learned, judged in folds:
         for question in questions:
             known = np.unique(question.answer[learned])
-            asked = judged[np.isin(question.answer[judged], known)]
-            if len(known) > 1 and len(asked):
-                tried.append((_estimator(_ROUGH), question, learned, asked))
+            scored = judged[np.isin(question.answer[judged], known)]
+            if len(known) > 1 and len(scored):
+                tried.append((_estimator(_ROUGH), question, learned, scored))
     best, lowest, worse = len(LOGISTIC_PENALTIES) // 2, np.inf, 0
     if not tried:
         return LOGISTIC_PENALTIES[best]
     for number, penalty in enumerate(LOGISTIC_PENALTIES):
         loss = 0.0
-        for model, question, learned, asked in tried:
+        for model, question, learned, scored in tried:
             part = _Question(question.answer[learned], question.weight[learned])
             _fit(model, features[learned], part, penalty)
-            chances = model.predict_proba(features[asked])
-            column = np.searchsorted(model.classes_, question.answer[asked])
-            chance = chances[np.arange(len(asked)), column].clip(1e-15)
-            loss -= float(question.weight[asked] @ np.log(chance))
+            chances = model.predict_proba(features[scored])
+            column = np.searchsorted(model.classes_, question.answer[scored])
+            chance = chances[np.arange(len(scored)), column].clip(1e-15)
+            loss -= float(question.weight[scored] @ np.log(chance))
         if loss < lowest:
             best, lowest, worse = number, loss, 0
         else:

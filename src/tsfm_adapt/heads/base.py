@@ -1,4 +1,4 @@
-"""What a head is: from the tokens of a context to classes, to a forecast or to a filled window."""
+"""The contract of heads: from a context's tokens to classes, a forecast or a reconstruction."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a head needs to know when its parameters are put in place; lengths in samples."""
+    """What a head knows when it is attached; lengths in samples."""
 
     channels: int  # C that are encoded, after adapters that change the channels
     tokens: int  # P of a context
     width: int  # D
     patch: int  # samples of a token
-    causal: bool  # a token knows of those before it only
+    causal: bool  # a token attends to earlier ones only
     data_channels: int  # C of the data
     context: int  # T
     horizon: int = 0  # H; 0 where the task has none
@@ -129,14 +129,14 @@ class SavedHead:
 
 
 class Head(ABC):
-    """A part behind the encoder, untrained when it is attached.
+    """A small network on the encoder's tokens, untrained when it is attached.
 
     Guarantees, tested by `tests/contracts/head.py` for every head:
 
-    - what it gives depends on observed values only;
+    - its output depends on observed values only;
     - every tensor of `module` that requires a gradient receives one from the first loss;
     - `features` holds no trainable parameter: where nothing before it trains either, features are
-      computed once and kept (`features.py`).
+      computed once and kept (`training/feature_cache.py`).
     """
 
     name: str
@@ -177,7 +177,7 @@ class Head(ABC):
 
     @abstractmethod
     def features(self, encoded: Encoded, batch: Batch) -> Tensor:
-        """What the head reads of a batch, (B, ...) float32; a fixed function of its arguments.
+        """The head's input, (B, ...) float32; a fixed function of its arguments.
 
         Args:
             encoded: of the batch as the adapters changed it.
@@ -186,7 +186,7 @@ class Head(ABC):
 
 
 class ClassHead(Head):
-    """A head that names classes."""
+    """A head that classifies windows."""
 
     plan: Plan
 
@@ -195,10 +195,10 @@ class ClassHead(Head):
         """(B, K) from features."""
 
     def fit(self, given: Callable[[], Labelled]) -> None:
-        """Computes what is fitted, not trained, into buffers of `module`; train only.
+        """Computes statistics, or all weights, from the training split into buffers of `module`.
 
         Args:
-            given: reads or computes the features of train; not called where nothing is fitted.
+            given: returns the features of train; not called where nothing is fitted.
         """
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -230,25 +230,25 @@ class Labelled:
 
 
 class ForecastHead(Head):
-    """A head that forecasts a horizon of its own."""
+    """A head that forecasts a fixed horizon."""
 
     @abstractmethod
     def forecast(self, features: Tensor, batch: Batch, steps: int) -> Forecast:
         """The next `steps` samples, at most `Plan.horizon`, in the units of `batch`."""
 
 
-class FillingHead(Head):
-    """A head that estimates every sample of its window, also of channels that show nothing."""
+class ReconstructionHead(Head):
+    """A reconstruction head: estimates every sample of its window, of empty channels too."""
 
     @abstractmethod
     def fit(self, level: Tensor, deviation: Tensor) -> None:
-        """Takes the scale of channels that a window shows nothing of, into buffers of `module`.
+        """Takes the scale of channels without an observed sample in a window.
 
-        Not called where an adapter puts others in the place of the data's channels.
+        Not called where an adapter replaces the data's channels.
 
         Args:
             level: (C,) mean of each channel in train, data units.
-            deviation: (C,), positive.
+            deviation: (C,) standard deviation, positive.
         """
 
     @abstractmethod
@@ -271,14 +271,14 @@ class HeadConfig(Frozen, ABC):
 
 
 def resolved(pooling: Pooling, causal: bool) -> Pooling:
-    """What auto stands for: the last token where it alone knows of all, else the mean."""
+    """What `auto` means: the last token of a causal encoder, else the mean."""
     if pooling != "auto":
         return pooling
     return "last" if causal else "mean"
 
 
 def pooled(encoded: Encoded, how: Literal["mean", "last", "max"]) -> Tensor:
-    """Vectors (B, C, D) over observed tokens; 0 where a channel shows none.
+    """Pooled tokens (B, C, D) of each channel, over observed tokens; 0 where a channel has none.
 
     Args:
         encoded: tokens (B, C, P, D).

@@ -52,8 +52,8 @@ class Config(HeadConfig):
     )
     statistics: bool = Field(
         default=False,
-        description="adds each channel's mean, deviation and share observed, which the "
-        "backbone's scaling takes away",
+        description="adds each channel's mean, standard deviation and share observed, which "
+        "the backbone's scaling removes",
     )
     dropout: float = Field(default=0.1, ge=0, lt=1, description="on the features, in training")
     start: Start = Field(
@@ -82,7 +82,7 @@ class Linear(ClassHead):
         self.config = config
 
     def attach(self, plan: Plan, device: torch.device) -> None:
-        """A linear layer of K outputs, and the features' mean and deviation in train."""
+        """A linear layer of K outputs, and the features' mean and standard deviation in train."""
         from tsfm_adapt.heads._nets.attention import AttentionPool
         from tsfm_adapt.heads._nets.standardised import StandardisedLinear
 
@@ -114,7 +114,7 @@ class Linear(ClassHead):
         return tokens
 
     def fit(self, given: Callable[[], Labelled]) -> None:
-        """The mean and deviation of the features in train, before any adapter has learned.
+        """The features' mean and standard deviation in train, before any adapter is trained.
 
         Of attention's features too, which start as the mean of the tokens. Then the probe.
         """
@@ -125,9 +125,9 @@ class Linear(ClassHead):
                 features,
                 known.classes,
                 known.subjects,
-                "logistic",
-                self.plan.multilabel,
-                self.plan.class_weights,
+                kind="logistic",
+                multilabel=self.plan.multilabel,
+                class_weights=self.plan.class_weights,
             )
             self.module.start_from(weight, bias)
 

@@ -38,10 +38,10 @@ class Config(HeadConfig):
 
 
 class LinearForecast(ForecastHead):
-    """Quantiles of the whole horizon at once, in the scale of what the context shows.
+    """Quantiles of the whole horizon at once, scaled by the context's mean and standard deviation.
 
     Channels share the weights and do not see each other, beyond what the backbone mixed. A channel
-    that shows nothing is forecast in the scale of mean 0 and deviation 1.
+    without an observed sample is forecast with mean 0 and standard deviation 1.
 
     With quantiles [0.5] it is the head of the paper, but for two things in training: the loss is
     the absolute error instead of the squared one, since it estimates a median; and dropout is on

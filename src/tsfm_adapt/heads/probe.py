@@ -46,8 +46,8 @@ class Config(HeadConfig):
     )
     statistics: bool = Field(
         default=False,
-        description="adds each channel's mean, deviation and share observed, which the "
-        "backbone's scaling takes away",
+        description="adds each channel's mean, standard deviation and share observed, which "
+        "the backbone's scaling removes",
     )
 
     def build(self) -> Probe:
@@ -58,10 +58,10 @@ class Config(HeadConfig):
     def like(cls, head: HeadConfig | None) -> Config:
         """A probe that reads what another head reads, as far as it can."""
         shared = {"pooling", "channels", "statistics"}
-        said = {} if head is None else head.model_dump(include=shared)
-        if said.get("pooling") == "attention":
-            del said["pooling"]
-        return cls(**said)
+        settings = {} if head is None else head.model_dump(include=shared)
+        if settings.get("pooling") == "attention":
+            del settings["pooling"]
+        return cls(**settings)
 
 
 class Probe(ClassHead):
@@ -112,9 +112,9 @@ class Probe(ClassHead):
             self.module.standardise(known.features),
             known.classes,
             known.subjects,
-            self.config.kind,
-            self.plan.multilabel,
-            self.plan.class_weights,
+            kind=self.config.kind,
+            multilabel=self.plan.multilabel,
+            class_weights=self.plan.class_weights,
         )
         self.module.weight.copy_(torch.from_numpy(weight))
         self.module.bias.copy_(torch.from_numpy(bias))

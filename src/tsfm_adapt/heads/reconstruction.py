@@ -1,4 +1,4 @@
-"""Attention over the measured tokens of all channels, to fill a window with any backbone."""
+"""Attention over the observed tokens of all channels: reconstructs a window of any backbone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import Field
 
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.forecasts import QuantileLevels
-from tsfm_adapt.heads.base import FillingHead, HeadConfig, HeadTask, Plan
+from tsfm_adapt.heads.base import HeadConfig, HeadTask, Plan, ReconstructionHead
 
 if TYPE_CHECKING:
     import torch
@@ -39,11 +39,11 @@ class Config(HeadConfig):
         return Reconstruction(self)
 
 
-class Reconstruction(FillingHead):
+class Reconstruction(ReconstructionHead):
     """Quantiles of every sample of a window, whatever the backbone was pretrained for.
 
-    Estimates are in the scale of what a window shows of a channel. Of a channel that it shows
-    nothing of, they are in the scale of train, and come from the other channels.
+    Estimates are scaled by a channel's observed samples in the window. A channel without any is
+    scaled by its mean and standard deviation in train, and estimated from the other channels.
     """
 
     name = "reconstruction"
@@ -87,16 +87,16 @@ class Reconstruction(FillingHead):
         ).to(device)
 
     def fit(self, level: Tensor, deviation: Tensor) -> None:
-        """The scale of channels that a window shows nothing of."""
+        """The scale of channels without an observed sample in a window."""
         self.module.level.copy_(level)
         self.module.deviation.copy_(deviation)
 
     def features(self, encoded: Encoded, batch: Batch) -> Tensor:  # noqa: ARG002
-        """Tokens, and behind each whether it was measured, (B, C, P, D + 1)."""
+        """Tokens, each followed by whether it was observed, (B, C, P, D + 1)."""
         import torch
 
-        measured = encoded.token_observed[..., None]
-        return torch.cat([encoded.tokens.float(), measured.float()], dim=-1)
+        observed = encoded.token_observed[..., None]
+        return torch.cat([encoded.tokens.float(), observed.float()], dim=-1)
 
     def reconstruct(self, features: Tensor, batch: Batch) -> Forecast:
         """The samples of the window; the last token ends where the window ends."""

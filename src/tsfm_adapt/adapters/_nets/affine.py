@@ -17,4 +17,5 @@ class Correction(nn.Module):
         self.register_buffer("mean", torch.zeros(channels, device=device))
         self.register_buffer("deviation", torch.ones(channels, device=device))
         self.log_scale = nn.Parameter(torch.zeros(rows, channels, device=device))
-        self.shift = nn.Parameter(torch.zeros(rows, channels, device=device))  # in deviations
+        # In standard deviations
+        self.shift = nn.Parameter(torch.zeros(rows, channels, device=device))

@@ -28,7 +28,7 @@ class PromptGenerator(nn.Module):
         prompts: K.
         aggregator: what makes K tokens of P.
         spans: places of the aggregator 'mlp'.
-        std: deviation of fresh prompts.
+        std: standard deviation of untrained prompts.
     """
 
     def __init__(

@@ -36,9 +36,9 @@ class AttentionPool(nn.Module):
         width = len(self.query)
         keys = F.layer_norm(tokens[..., :width], (width,))
         scores = (keys @ self.query) / width**0.5  # (B, C, P)
-        lowest = torch.finfo(scores.dtype).min  # finite: a channel may show nothing
+        lowest = torch.finfo(scores.dtype).min  # finite: a channel may have no observed token
         weights = scores.masked_fill(~seen, lowest).softmax(-1).to(tokens.dtype)
-        parts = (weights[..., None] * tokens).sum(2)  # 0 of a channel that shows nothing
+        parts = (weights[..., None] * tokens).sum(2)  # 0 of a channel without observed tokens
         return merged(parts, seen.any(-1), self.merge)
 
 
@@ -53,7 +53,7 @@ class SharedBlock(nn.Module):
         dropout: on what attention gives and inside the network, in training.
     """
 
-    heads: Tensor  # a number; kept as a tensor so that a bundle says it
+    heads: Tensor  # a number; a buffer, so that bundles hold it
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class SharedBlock(nn.Module):
 
     def forward(self, queries: Tensor, tokens: Tensor, seen: Tensor) -> Tensor:
         """(B, Q) of queries (Q, D) and tokens (B, N, D), of which `seen` (B, N) take part."""
-        asked = self.query(self.norm_query(queries)).unflatten(-1, self.split).transpose(0, 1)
+        query = self.query(self.norm_query(queries)).unflatten(-1, self.split).transpose(0, 1)
         normal = self.norm_token(tokens)
         key, value = (
             layer(normal).unflatten(-1, self.split).transpose(1, 2)
@@ -80,7 +80,7 @@ class SharedBlock(nn.Module):
         )  # (B, heads, N, D / heads)
         any_seen = seen.any(-1)[:, None, None]  # (B, 1, 1)
         attended = F.scaled_dot_product_attention(
-            asked.expand(len(tokens), -1, -1, -1),
+            query.expand(len(tokens), -1, -1, -1),
             key,
             value,
             attn_mask=(seen[:, None] | ~any_seen)[:, None],  # a softmax over nothing is no number
@@ -93,7 +93,7 @@ class SharedBlock(nn.Module):
 
 
 class LabelQueries(nn.Module):
-    """Logits (B, K): the mean over the probes of a class of what the shared block says of each.
+    """Logits (B, K): the mean of the shared block's outputs over the probes of a class.
 
     Args:
         channels: C.
@@ -133,6 +133,6 @@ class LabelQueries(nn.Module):
         tokens, seen = flagged[..., :-1], flagged[..., -1] > 0
         # Encoders' tokens differ in size by orders of magnitude, and the embeddings do not.
         tokens = F.layer_norm(tokens, tokens.shape[-1:]) + self.channel[:, None]
-        said = self.block(self.queries.flatten(0, 1), tokens.flatten(1, 2), seen.flatten(1))
-        logits: Tensor = said.unflatten(1, self.queries.shape[:2]).mean(-1)
+        answers = self.block(self.queries.flatten(0, 1), tokens.flatten(1, 2), seen.flatten(1))
+        logits: Tensor = answers.unflatten(1, self.queries.shape[:2]).mean(-1)
         return logits

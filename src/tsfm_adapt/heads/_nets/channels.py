@@ -11,9 +11,9 @@ def merged(parts: Tensor, shown: Tensor, merge: Literal["concat", "mean"]) -> Te
     """(B, C * F) or (B, F).
 
     Args:
-        parts: (B, C, F), 0 where a channel shows nothing.
-        shown: (B, C), whether it shows anything.
-        merge: side by side, or the mean of those that are shown.
+        parts: (B, C, F), 0 where a channel has no observed token.
+        shown: (B, C), whether a channel has any observed token.
+        merge: side by side, or the mean of those that have any.
     """
     if merge == "concat":
         return parts.flatten(1)

@@ -22,8 +22,8 @@ def positions(patches: int, width: int, device: torch.device) -> Tensor:
 class Reconstruction(nn.Module):
     """Scaled quantiles (B, C, Q, P*L) of tokens (B, C, P, D).
 
-    Every token, hidden or not, asks the measured tokens of all channels of its window. A hidden
-    one knows of itself its place and its channel only.
+    Every token, hidden or not, attends to the observed tokens of all channels of its window. A
+    hidden one enters with its position and its channel only.
 
     Args:
         inputs: D.
@@ -35,7 +35,7 @@ class Reconstruction(nn.Module):
         dropout: behind the attention and inside the feed-forward, in training.
     """
 
-    level: Tensor  # (C,) of channels that a window shows nothing of, data units
+    level: Tensor  # (C,) mean in train, for channels without observed samples; data units
     deviation: Tensor  # (C,)
 
     def __init__(
@@ -78,32 +78,32 @@ class Reconstruction(nn.Module):
         self.norm_of_samples = nn.LayerNorm(width)
         self.samples = nn.Linear(width, quantiles * patch)
 
-    def forward(self, tokens: Tensor, measured: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, observed: Tensor) -> Tensor:
         """(B, C, Q, P*L).
 
         Args:
-            tokens: (B, C, P, D), 0 where not measured.
-            measured: (B, C, P) bool.
+            tokens: (B, C, P, D), 0 where not observed.
+            observed: (B, C, P) bool.
         """
         states = self.project(self.norm_of_tokens(tokens))  # (B, C, P, W)
         places = positions(tokens.shape[2], states.shape[-1], tokens.device)
         states = (states + places + self.channel[:, None]).flatten(1, 2)  # (B, C*P, W)
-        states = states + self.dropout(self._asked(states, measured.flatten(1)))
+        states = states + self.dropout(self._attended(states, observed.flatten(1)))
         states = states + self.feed_forward(states)
         samples = self.samples(self.norm_of_samples(states))  # (B, C*P, Q*L)
         by_token = samples.unflatten(1, tokens.shape[1:3]).unflatten(-1, (self.quantiles, -1))
         scaled: Tensor = by_token.transpose(2, 3).flatten(3)
         return scaled
 
-    def _asked(self, states: Tensor, measured: Tensor) -> Tensor:
-        """What the measured tokens answer, (B, N, W) of N = C*P."""
+    def _attended(self, states: Tensor, observed: Tensor) -> Tensor:
+        """Attention to the observed tokens, (B, N, W) of N = C*P."""
         normed = self.norm_of_attention(states)
         query, key, value = (
             layer(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)
         )
-        # A window that shows nothing asks all: without a key attention has no value.
-        keys = measured | ~measured.any(-1, keepdim=True)
-        answers = F.scaled_dot_product_attention(query, key, value, attn_mask=keys[:, None, None])
-        asked: Tensor = self.out(answers.transpose(1, 2).flatten(2))
-        return asked
+        # A window without observed tokens attends to all: without a key attention has no value.
+        keys = observed | ~observed.any(-1, keepdim=True)
+        values = F.scaled_dot_product_attention(query, key, value, attn_mask=keys[:, None, None])
+        attended: Tensor = self.out(values.transpose(1, 2).flatten(2))
+        return attended

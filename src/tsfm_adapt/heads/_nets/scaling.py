@@ -1,4 +1,4 @@
-"""The scale of each channel of a context, by what it shows."""
+"""Mean and standard deviation of each channel of a context, over its observed samples."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 from tsfm_adapt.batches import Batch
 
-_OF_ZEROS = 1e-5  # data units: MOMENT's, of a channel that shows zeros alone
-_ROUNDING = 1e-6  # of the largest value: what a constant seems to deviate in float32
+_OF_ZEROS = 1e-5  # data units: MOMENT's, of a channel of zeros alone
+_ROUNDING = 1e-6  # of the largest value: the spread of a constant in float32
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Mean and deviation of each channel, (B, C, 1) float32."""
+    """Mean and standard deviation of each channel, (B, C, 1) float32, data units."""
 
     mean: Tensor
     deviation: Tensor
@@ -26,9 +26,9 @@ class Scale:
 
 
 def shown(batch: Batch) -> Scale:
-    """Over the observed samples of a context; 0 and 1 where a channel shows none.
+    """The scale over the observed samples of a context; 0 and 1 where a channel has none.
 
-    A deviation below float32's rounding of the values is raised to it.
+    A standard deviation below float32's rounding of the values is raised to it.
     """
     values = torch.where(batch.observed, batch.values, 0.0).double()
     count = batch.observed.sum(-1, keepdim=True)

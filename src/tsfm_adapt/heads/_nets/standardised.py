@@ -1,4 +1,4 @@
-"""Linear layers on features that are standardised by what they were in train."""
+"""Linear layers on features that are standardised by their statistics in train."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _CHUNK = 512  # windows pooled at once
 
 
 class Standardised(nn.Module):
-    """Features (B, F) less their mean in train, by their deviation; both are buffers.
+    """Features (B, F) standardised by mean and standard deviation of train, kept as buffers.
 
     Args:
-        weights: (F,) the deviation that each shall have in train.
+        weights: (F,) the standard deviation that each is scaled to in train.
     """
 
     mean: Tensor
@@ -30,17 +30,17 @@ class Standardised(nn.Module):
         self._weights = torch.tensor(weights, dtype=torch.float64)
 
     def standardise(self, features: FloatArray) -> FloatArray:
-        """Takes mean and deviation from features (N, F), and gives them standardised.
+        """Computes mean and standard deviation of features (N, F); returns them standardised.
 
         Those that never vary become 0.
         """
-        found = torch.from_numpy(features)
-        known = found.double()
+        single = torch.from_numpy(features)
+        known = single.double()
         deviation = known.std(0, correction=0)
         varies = deviation > 1e-6 * (known.mean(0).abs() + 1)
         self.mean.copy_(known.mean(0))
         self.deviation.copy_(torch.where(varies, deviation / self._weights, torch.inf))
-        result: FloatArray = self.scaled(found.to(self.mean.device)).cpu().numpy()
+        result: FloatArray = self.scaled(single.to(self.mean.device)).cpu().numpy()
         return result
 
     def scaled(self, features: Tensor) -> Tensor:
