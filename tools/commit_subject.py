@@ -1,6 +1,6 @@
 """Refuses a commit whose subject is no "area: what" of at most 72 characters.
 
-`pre-commit install` has git call it: `python tools/commit_subject.py FILE`, FILE being the message.
+`pre-commit install` has git call it: `python tools/commit_subject.py FILE`, the message's file.
 """
 
 from __future__ import annotations

@@ -26,10 +26,10 @@ from tsfm_adapt.batches import Batch, context_batch
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.heads.base import (
     ClassHead,
-    ReconstructionHead,
     ForecastHead,
     Head,
     Plan,
+    ReconstructionHead,
     probe_encoder,
 )
 from tsfm_adapt.heads.base import Outputs as Outputs  # what tasks give a model

@@ -87,13 +87,13 @@ class Toy(Encoder):
         patches, shown = self._patches(batch)
         observed = shown.any(-1)
         tokens = self.model["embed"](torch.cat([patches, shown.float()], dim=-1))
-        prompts = through.prefix(batch, 0)
+        prompts = through.prefix(batch, 0, tokens)
         prompts = None if prompts is None else per_series(prompts, batch)
         for layer, block in enumerate(self.model["blocks"]):
             if (
                 layer
                 and prompts is not None
-                and (deep := through.prefix(batch, layer)) is not None
+                and (deep := through.prefix(batch, layer, tokens)) is not None
             ):
                 prompts = overwritten(prompts, per_series(deep, batch), layer)
             tokens = through.tokens(tokens, layer)

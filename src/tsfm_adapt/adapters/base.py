@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from tsfm_adapt.errors import CannotMerge, RecipeError
 from tsfm_adapt._util.frozen import Frozen
 from tsfm_adapt._util.renamed import warn_renamed, written
+from tsfm_adapt.errors import CannotMerge, RecipeError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -105,7 +105,7 @@ class ChannelMixer(Adapter):
         changes: Tensor = mixer(tokens)
         return tokens + changes.to(tokens.dtype)
 
-    def _mixer(self, backbone: Backbone) -> nn.Module:
+    def _mixer(self, backbone: Encoder) -> nn.Module:
         from tsfm_adapt.adapters._nets.channel_mixer import AttentionMixer, MlpMixer
 
         channels, size, width = len(self.channels), backbone.spec.width, self.config.width
