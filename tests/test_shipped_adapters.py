@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tsfm_adapt.recipe.files import parse_mapping
+from tsfm_adapt.recipe.trees import parse_mapping
 from tsfm_adapt.runs.bundle import read_card
 from tsfm_adapt.runs.run import predict
 

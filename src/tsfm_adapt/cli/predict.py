@@ -31,7 +31,7 @@ def command(
 ) -> None:
     """Forecast recordings that the run need not have seen, into a Parquet table."""
     from tsfm_adapt.evaluation.tables import write
-    from tsfm_adapt.recipe.files import parse_mapping
+    from tsfm_adapt.recipe.trees import parse_mapping
     from tsfm_adapt.runs.run import predict
 
     settings = None if reader is None else parse_mapping(reader, "--reader")

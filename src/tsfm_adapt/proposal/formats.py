@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tsfm_adapt.components import component, config_class, names
 from tsfm_adapt.errors import DataError, RecipeError
-from tsfm_adapt.recipe.files import parse_mapping
+from tsfm_adapt.recipe.trees import parse_mapping
 from tsfm_adapt.signals.readers.base import ReaderConfig
 
 _COUNTED = 20_000  # files beyond which nobody wants to know how many

@@ -1,7 +1,7 @@
 """The recipe: one validated, frozen object a run.
 
 Every section is a pydantic model that forbids unknown keys; `name:` sections take the `Config` of
-the component file of that name. Reading YAML and explaining errors is the business of `files.py`.
+the component file of that name. `trees.py` reads YAML, `validation.py` explains errors.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from tsfm_adapt.adapters.base import AdapterConfig
 from tsfm_adapt.backbones.base import BackboneConfig
 from tsfm_adapt.components import Kind, config_class, names
 from tsfm_adapt.heads.base import HeadConfig
+from tsfm_adapt.recipe import space, trees
 from tsfm_adapt.recipe.search import Search
+from tsfm_adapt.recipe.validation import validated
 from tsfm_adapt.signals.readers.base import ReaderConfig
 from tsfm_adapt.tasks.base import Task as TaskBase
 from tsfm_adapt.tasks.base import TaskConfig
@@ -225,7 +227,7 @@ class Recipe(Section):
         task.check_channels(tuple(self.data.channels))
         self._check_head(task)
         if self.search is not None:
-            self.search.check(self)
+            space.check(self.search, self)
         return self
 
     def _check_head(self, task: TaskBase) -> None:
@@ -253,9 +255,8 @@ class Recipe(Section):
         Raises:
             RecipeError: the file or an override breaks a rule.
         """
-        from tsfm_adapt.recipe.files import load
-
-        return load(Path(path), sets)
+        tree = trees.parse_mapping(trees.read_text(Path(path)), str(path))
+        return validated(trees.changed(tree, trees.parse_changes(sets)), cls)
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> Recipe:
@@ -264,9 +265,7 @@ class Recipe(Section):
         Raises:
             RecipeError: one line for each rule that is broken.
         """
-        from tsfm_adapt.recipe.files import validated
-
-        return validated(dict(tree))
+        return validated(dict(tree), cls)
 
     @property
     def adapts(self) -> bool:
@@ -281,6 +280,13 @@ class Recipe(Section):
         Raises:
             RecipeError: a key does not exist or a value breaks a rule.
         """
-        from tsfm_adapt.recipe.files import changed, validated
+        tree = self.model_dump(mode="json", exclude_unset=True)
+        return validated(trees.changed(tree, changes), type(self))
 
-        return validated(changed(self.model_dump(mode="json", exclude_unset=True), changes))
+    def without_search(self) -> Recipe:
+        """What `train` makes of the recipe."""
+        return self.model_copy(update={"search": None})
+
+    def as_tree(self) -> dict[str, Any]:
+        """The recipe as plain values, every default written out."""
+        return self.model_dump(mode="json")

@@ -1,25 +1,17 @@
 """What a study varies, and how: the recipe's `search`.
 
-A study compares trials by one number on the validation windows. What would make that number mean
-something else from trial to trial is refused when the recipe is read, and so is every bound and
-every choice that breaks a rule of the recipe.
+A study compares trials by one number on the validation windows. Paths that would make that number
+mean something else from trial to trial are refused here. `space.py` tries the values.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from itertools import product
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from tsfm_adapt.adapters.base import uses_native_loss
-from tsfm_adapt.errors import RecipeError
-
-if TYPE_CHECKING:
-    from tsfm_adapt.recipe.schema import Recipe
 
 # A parameter as a study knows it: a number, or the plain form of a choice.
 Raw = str | int | float | bool | None
@@ -171,21 +163,6 @@ class Variable(_Frozen):
         return round((self.high - self.low) / (self.step or 1)) + 1
 
 
-class Draws(Protocol):
-    """What gives a trial its parameters."""
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None, log: bool
-    ) -> float:
-        """A number of a range."""
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int, log: bool) -> int:
-        """A whole number of a range."""
-
-    def suggest_categorical(self, name: str, choices: tuple[Raw, ...]) -> Raw:
-        """One of several."""
-
-
 class Search(_Frozen):
     """The recipe's `search`; `tune` reads it, `train` does not."""
 
@@ -221,93 +198,6 @@ class Search(_Frozen):
         how = f"search: {self.planned} trials by validation {self.metric}, sampler {self.sampler}"
         return [f"{how}, pruner {self.pruner}", *_lines(self.space, "  ")]
 
-    def draw(self, trial: Draws) -> dict[str, Any]:
-        """The changes that a trial makes to the recipe, by path, to be made in this order."""
-
-        def pick(name: str, variable: Variable) -> Raw:
-            if not variable.ranged:
-                return trial.suggest_categorical(name, variable.raws)
-            low, high, step = variable.low, variable.high, variable.step
-            if variable.whole:
-                assert isinstance(low, int)
-                assert isinstance(high, int)
-                whole_step = 1 if step is None else int(step)
-                return trial.suggest_int(name, low, high, step=whole_step, log=variable.log)
-            assert low is not None
-            assert high is not None
-            return trial.suggest_float(name, low, high, step=step, log=variable.log)
-
-        return _changes(self.space, pick)
-
-    def points(self) -> list[dict[str, Raw]]:
-        """The parameters of every point of the grid."""
-        return _points(self.space)
-
-    def as_it_stands(self, recipe: Recipe) -> dict[str, Raw] | None:
-        """The parameters that leave the recipe as it is; None where they are not in the space."""
-        plain = without_search(recipe)
-        found = _standing(self.space, plain)
-        if found is None:
-            return None
-        changes = _changes(self.space, _picking(found))
-        return found if plain.override(changes) == plain else None
-
-    def check(self, recipe: Recipe) -> None:
-        """Tries every bound and choice.
-
-        Raises:
-            RecipeError: one breaks a rule of the recipe, or its loss has another meaning.
-        """
-        plain = without_search(recipe)
-        meaning = _loss_of(plain)
-        for path, what, changes in _tries(self.space, {}):
-            try:
-                tried = plain.override(changes)
-            except RecipeError as error:
-                reason = str(error).removeprefix("--set ")
-                raise RecipeError(
-                    f"search.space.{path}: {what} breaks a rule: {reason}"
-                ) from error
-            if self.metric == "loss" and _loss_of(tried) != meaning:
-                raise RecipeError(
-                    f"search.space.{path}: {what} changes what the loss measures, so that the "
-                    "trials' losses cannot be compared. Set search.metric to score."
-                )
-        for path, variable, before in _ranges(self.space, {}):
-            if not variable.whole or variable.step is not None:
-                continue
-            assert variable.low is not None
-            if _accepts(plain, {**before, path: variable.low + 0.5}):
-                raise RecipeError(
-                    f"search.space.{path}: low {variable.low} and high {variable.high} are whole "
-                    "numbers, but the value may be a fraction. Write them with a decimal point, "
-                    "or add step: 1."
-                )
-
-
-def without_search(recipe: Recipe) -> Recipe:
-    """What `train` makes of the recipe."""
-    return recipe.model_copy(update={"search": None})
-
-
-def _changes(
-    space: Mapping[str, Variable], pick: Callable[[str, Variable], Raw], when: str = ""
-) -> dict[str, Any]:
-    """Walks through the space, into the options that are picked."""
-    found: dict[str, Any] = {}
-    for path, variable in space.items():
-        raw = pick(path + when, variable)
-        found[path] = variable.value(raw)
-        if variable.options:
-            inner = variable.options[str(raw)].space
-            found |= _changes(inner, pick, _when(path, str(raw), when))
-    return found
-
-
-def _when(path: str, option: str, when: str) -> str:
-    """What is added to the names of an option's parameters, which must differ from others'."""
-    return f" if {path}={option}{when}"
-
 
 def _lines(space: Mapping[str, Variable], indent: str) -> Iterator[str]:
     for path, variable in space.items():
@@ -322,123 +212,8 @@ def _lines(space: Mapping[str, Variable], indent: str) -> Iterator[str]:
                 yield f"{line}  (if {name})"
 
 
-def _points(space: Mapping[str, Variable], when: str = "") -> list[dict[str, Raw]]:
-    each: list[list[dict[str, Raw]]] = []
-    for path, variable in space.items():
-        of_this: list[dict[str, Raw]] = []
-        for raw in variable.grid():
-            inner = variable.options[str(raw)].space if variable.options else {}
-            for point in _points(inner, _when(path, str(raw), when)):
-                of_this.append({path + when: raw} | point)
-        each.append(of_this)
-    merged: list[dict[str, Raw]] = []
-    for parts in product(*each):
-        point = {}
-        for part in parts:
-            point |= part
-        merged.append(point)
-    return merged
-
-
 def _count(space: Mapping[str, Variable]) -> int:
     return math.prod(variable.count() for variable in space.values())
-
-
-def _standing(
-    space: Mapping[str, Variable], recipe: Recipe, when: str = ""
-) -> dict[str, Raw] | None:
-    """The parameters of the recipe's own values."""
-    tree = recipe.model_dump(mode="json")
-    found: dict[str, Raw] = {}
-    for path, variable in space.items():
-        if variable.options:
-            taken = _option_taken(path, variable, recipe, when)
-            if taken is None:
-                return None
-            found |= taken
-            continue
-        try:
-            found[path + when] = variable.raw(_at(tree, path))
-        except LookupError:
-            return None
-    return found
-
-
-def _option_taken(
-    path: str, variable: Variable, recipe: Recipe, when: str
-) -> dict[str, Raw] | None:
-    for name, option in variable.options.items():
-        inner = _standing(option.space, recipe, _when(path, name, when))
-        if inner is None:
-            continue
-        found: dict[str, Raw] = {path + when: name}
-        found.update(inner)
-        if recipe.override(_changes({path: variable}, _picking(found), when)) == recipe:
-            return found
-    return None
-
-
-def _picking(found: Mapping[str, Raw]) -> Callable[[str, Variable], Raw]:
-    return lambda name, _: found[name]
-
-
-def _at(tree: Any, path: str) -> Any:
-    """The value at a path; entries of a list go by position or name.
-
-    Raises:
-        LookupError: there is none.
-    """
-    node = tree
-    for key in path.split("."):
-        if isinstance(node, list):
-            named = [entry for entry in node if isinstance(entry, dict) and entry["name"] == key]
-            node = node[int(key)] if key.isdigit() else named[0]
-        elif isinstance(node, dict):
-            node = node[key]
-        else:
-            raise LookupError(path)
-    return node
-
-
-def _tries(
-    space: Mapping[str, Variable], before: dict[str, Any]
-) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Each path, what is tried, and the changes that try it."""
-    for path, variable in space.items():
-        for what, value in variable.edges():
-            yield path, what, {**before, path: value}
-        for option in variable.options.values():
-            yield from _tries(option.space, {**before, path: option.value})
-
-
-def _ranges(
-    space: Mapping[str, Variable], before: dict[str, Any]
-) -> Iterator[tuple[str, Variable, dict[str, Any]]]:
-    for path, variable in space.items():
-        if variable.ranged:
-            yield path, variable, before
-        for option in variable.options.values():
-            yield from _ranges(option.space, {**before, path: option.value})
-
-
-def _accepts(recipe: Recipe, changes: Mapping[str, Any]) -> bool:
-    try:
-        recipe.override(changes)
-    except RecipeError:
-        return False
-    return True
-
-
-def _loss_of(recipe: Recipe) -> Any:
-    """What the meaning of the loss depends on, to be compared.
-
-    A backbone's own loss is in its own scale.
-    """
-    head = None
-    if recipe.head is not None:
-        head = (recipe.head.name, getattr(recipe.head, "quantiles", None))
-    adapters = [entry.build() for entry in recipe.adapters]
-    return recipe.backbone, head, uses_native_loss(adapters, headed=recipe.head is not None)
 
 
 def _check_paths(space: Mapping[str, Variable], around: tuple[str, ...]) -> None:

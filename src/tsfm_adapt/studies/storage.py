@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsfm_adapt._util import atomic
 from tsfm_adapt.errors import DataError, EnvironmentProblem
+from tsfm_adapt.recipe import space
 from tsfm_adapt.recipe.files import dumps, loads
 from tsfm_adapt.recipe.search import Search
 
@@ -172,10 +173,10 @@ def opened(study: StudyFolder, storage: str | None, worker: int) -> tuple[optuna
 def _queue_first(made: optuna.Study, recipe: Recipe, search: Search) -> None:
     """The points of a grid; else the recipe as it stands, so that no result is worse than it."""
     if search.sampler == "grid":
-        for point in search.points():
+        for point in space.grid_points(search):
             _queue(made, point)
         return
-    standing = search.as_it_stands(recipe)
+    standing = space.as_it_stands(search, recipe)
     if standing is not None:
         _queue(made, standing, as_it_stands=True)
 

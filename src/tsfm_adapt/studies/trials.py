@@ -17,9 +17,10 @@ from tsfm_adapt._util import atomic
 from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.errors import DivergedError, RecipeError, TsfmAdaptError
 from tsfm_adapt.model import AdaptedModel, device_for
+from tsfm_adapt.recipe import space
 from tsfm_adapt.recipe.files import dumps
 from tsfm_adapt.recipe.parts import Parts, scale_of
-from tsfm_adapt.recipe.search import Search, without_search
+from tsfm_adapt.recipe.search import Search
 from tsfm_adapt.studies.storage import root
 from tsfm_adapt.training.building import build
 from tsfm_adapt.training.feature_cache import remembered
@@ -76,7 +77,7 @@ class Objective:
         assert recipe.search is not None
         self.search: Search = recipe.search
         self.progress = progress
-        self._plain = without_search(recipe)
+        self._plain = recipe.without_search()
         self._parts = parts
         self._folder = folder
         self._always = always
@@ -92,7 +93,7 @@ class Objective:
         import optuna
         import torch
 
-        changes = self.search.draw(trial)
+        changes = space.draw(self.search, trial)
         trial.set_user_attr("changes", changes)
         folder = self._folder / "trials" / str(root(trial))
         try:

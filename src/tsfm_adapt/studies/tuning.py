@@ -25,7 +25,6 @@ from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.errors import EnvironmentProblem, Interrupted, RecipeError
 from tsfm_adapt.recipe.files import dumps
 from tsfm_adapt.recipe.parts import prepare
-from tsfm_adapt.recipe.search import without_search
 from tsfm_adapt.runs.lifecycle import SMOKE, resume, train
 from tsfm_adapt.runs.run import Run
 from tsfm_adapt.studies.storage import (
@@ -270,7 +269,7 @@ def _finish(study: StudyFolder, made: optuna.Study, ours: bool, progress: Progre
                 f"{reasons[0] if reasons else 'not begun'}"
             )
         changes = best.user_attrs["changes"]
-        recipe = without_search(study.recipe).override(changes)
+        recipe = study.recipe.without_search().override(changes)
         atomic.write_text(study.folder / "best.yaml", dumps(recipe))
         run = _refit(study, recipe, progress) if ours else None
         if not study.smoke:
