@@ -18,6 +18,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
+from contracts.process_state import process_state
 from contracts.small_run import SEED, model, settings, train, windows
 from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.adapters import full, lora
@@ -67,6 +68,15 @@ def test_the_validation_loss_falls_and_the_best_step_has_the_lowest(tmp_path):
     assert fitted.step == 20
     assert how_it_went(tmp_path) == fitted
     assert not adapted.training
+
+
+def test_training_leaves_loggers_warnings_and_signals_as_they_were(tmp_path):
+    """Lightning's hints are turned down while it trains, and only then."""
+    before, during = process_state(), []
+    train(tmp_path, on_step=lambda step: during.append(process_state()), steps=2)
+    assert during
+    assert before not in during
+    assert process_state() == before
 
 
 def test_base_weights_stay_bit_identical_and_lora_weights_move(tmp_path):

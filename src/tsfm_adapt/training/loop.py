@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from tsfm_adapt._util.progress import Progress
+from tsfm_adapt._util.quiet import log_level
 from tsfm_adapt.adapters.base import Adapter
 from tsfm_adapt.batches import Batch, collate
 from tsfm_adapt.errors import DataError, RecipeError
@@ -64,16 +65,48 @@ def fit(
     """
     if len(train) == 0:
         raise DataError("the train part has no windows: no recording is long enough.")
-    _quieten()
     state = read(folder / "checkpoints" / "last.ckpt")
     before = Fitted(**state["fitted"]) if state else Fitted(0, 0, float("inf"), 0, 0.0, 0.0)
-    patience = settings.patience
-    given_up = patience is not None and before.validations_without_gain >= patience
-    if state and (given_up or before.step >= settings.steps):
+    if state and _ended(before, settings):
         model.load_trainable(state["trainable"])
         return before
     module = _Module(model, settings, seed, state)
-    keeper = Keeper(model, val, settings, seed, folder, before, progress, on_validation)
+    keeper = Keeper(
+        model=model,
+        val=val,
+        settings=settings,
+        seed=seed,
+        folder=folder,
+        fitted=before,
+        progress=progress,
+        on_validation=on_validation,
+    )
+    with _quiet_lightning():
+        trainer = _trainer(settings, before.step, keeper)
+        model.train()  # Lightning leaves the mode as it is, and dropout would not act
+        batches = _StepBatches(train, settings, seed, before.step, trainer)
+        steps = progress.work("train", settings.steps, before.step)
+        with steps as keeper.meter, _stopping_after_a_step(keeper):
+            trainer.fit(module, train_dataloaders=batches)
+    model.to("cpu").eval()
+    if keeper.stopped:
+        raise KeyboardInterrupt
+    return keeper.fitted
+
+
+def _ended(fitted: Fitted, settings: Train) -> bool:
+    """True where a run that stood at `fitted` has nothing left to train."""
+    patience = settings.patience
+    given_up = patience is not None and fitted.validations_without_gain >= patience
+    return given_up or fitted.step >= settings.steps
+
+
+def _trainer(settings: Train, steps_done: int, keeper: Keeper) -> lightning.Trainer:
+    """Lightning's trainer for the steps that are left.
+
+    Raises:
+        RecipeError: the batch does not divide over the processes.
+    """
     trainer = lightning.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
@@ -81,7 +114,7 @@ def fit(
         strategy=settings.strategy,
         precision=settings.precision,
         max_epochs=-1,
-        max_steps=settings.steps - before.step,
+        max_steps=settings.steps - steps_done,
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.clip,
         use_distributed_sampler=False,
@@ -96,17 +129,18 @@ def fit(
             f"train.batch_size: {settings.batch_size} does not divide over "
             f"{trainer.world_size} processes. Use a multiple of it."
         )
-    model.train()  # Lightning leaves the mode as it is, and dropout would not act
-    batches = _StepBatches(train, settings, seed, before.step, trainer)
+    return trainer
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without Lightning's hints on loggers, workers and devices while the block runs."""
     with (
-        progress.work("train", settings.steps, before.step) as keeper.meter,
-        _stopping_after_a_step(keeper),
+        log_level(logging.ERROR, "lightning.pytorch", "lightning.fabric"),
+        warnings.catch_warnings(),
     ):
-        trainer.fit(module, train_dataloaders=batches)
-    model.to("cpu").eval()
-    if keeper.stopped:
-        raise KeyboardInterrupt
-    return keeper.fitted
+        warnings.filterwarnings("ignore", module=r"lightning\.")
+        yield
 
 
 @contextmanager
@@ -244,10 +278,3 @@ class _Module(lightning.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
-
-
-def _quieten() -> None:
-    """Lightning's hints on loggers, workers and devices are not the user's business here."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\.")
