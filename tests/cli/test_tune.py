@@ -16,6 +16,7 @@ from typing import Any
 import optuna
 import pytest
 
+from contracts.process_state import process_state
 from tsfm_adapt.recipe.files import load
 from tsfm_adapt.recipe.parts import prepare
 from tsfm_adapt.studies import trials, tuning
@@ -77,9 +78,10 @@ def test_a_study_trains_the_best_and_scores_test_once(
         )
 
     monkeypatch.setattr(tuning, "prepare", guarded)  # of trials; the best recipe's run has its own
-    path = written(searched)
+    path, before = written(searched), process_state()
     outcome = cli("tune", path, "--set", "train.lr=0.001")
     assert outcome.code == 0, outcome.err
+    assert process_state() == before, "a study leaves no logger, filter or signal changed"
     study = the_study()
     first, *_, last = outcome.out.splitlines()
     best = min(told(study))

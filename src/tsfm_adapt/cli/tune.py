@@ -11,7 +11,7 @@ from tsfm_adapt.cli.options import Json, Quiet, Sets, print_json
 from tsfm_adapt.errors import RecipeError
 
 if TYPE_CHECKING:
-    from tsfm_adapt.studies.storage import StudyFolder
+    from tsfm_adapt.studies.folder import StudyFolder
     from tsfm_adapt.studies.tuning import Tuned
 
 
@@ -53,7 +53,7 @@ def command(
     resolved = None if recipe is None else load(recipe, sets or ())
 
     from tsfm_adapt.studies import tuning
-    from tsfm_adapt.studies.storage import StudyFolder
+    from tsfm_adapt.studies.folder import StudyFolder
 
     progress = Progress(quiet=quiet)
     if resolved is not None:

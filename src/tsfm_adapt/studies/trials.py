@@ -21,7 +21,7 @@ from tsfm_adapt.recipe import space
 from tsfm_adapt.recipe.files import dumps
 from tsfm_adapt.recipe.parts import Parts, scale_of
 from tsfm_adapt.recipe.search import Search
-from tsfm_adapt.studies.storage import root
+from tsfm_adapt.studies.tally import root
 from tsfm_adapt.training.building import build
 from tsfm_adapt.training.feature_cache import remembered
 
@@ -127,13 +127,13 @@ class Objective:
             return self.score(recipe, model)
         fitted = training.fit(
             model,
-            remembered(model, recipe, self._parts.windows["train"], quiet),
-            remembered(model, recipe, self._parts.windows["val"], quiet),
-            recipe.train,
-            recipe.seed,
-            folder,
-            quiet,
-            _Watch(self, trial, recipe, model),
+            train=remembered(model, recipe, self._parts.windows["train"], quiet),
+            val=remembered(model, recipe, self._parts.windows["val"], quiet),
+            settings=recipe.train,
+            seed=recipe.seed,
+            folder=folder,
+            progress=quiet,
+            on_validation=_Watch(self, trial, recipe, model),
         )
         if self.search.metric == "loss":
             return fitted.best_loss

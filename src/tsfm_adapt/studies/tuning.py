@@ -27,16 +27,10 @@ from tsfm_adapt.recipe.files import dumps
 from tsfm_adapt.recipe.parts import prepare
 from tsfm_adapt.runs.lifecycle import SMOKE, resume, train
 from tsfm_adapt.runs.run import Run
-from tsfm_adapt.studies.storage import (
-    StudyFolder,
-    Tally,
-    created,
-    opened,
-    recover,
-    signs_of_life,
-    tally,
-    this_process,
-)
+from tsfm_adapt.studies.folder import StudyFolder, create
+from tsfm_adapt.studies.processes import signs_of_life, this_process
+from tsfm_adapt.studies.storage import open_study, quiet_optuna
+from tsfm_adapt.studies.tally import Tally, recover, tally
 from tsfm_adapt.studies.trials import FailedTrial, Objective, blind
 
 if TYPE_CHECKING:
@@ -80,7 +74,7 @@ def begin(recipe: Recipe, runs_folder: Path, storage: str | None, smoke: bool) -
             f"search: a trial trains on one device; train.devices is {recipe.train.devices}, "
             f"train.num_nodes {recipe.train.num_nodes}. Set both to 1 and use --workers."
         )
-    return created(recipe, runs_folder, storage is not None, smoke)
+    return create(recipe, runs_folder, database=storage is not None, smoke=smoke)
 
 
 def tune(study: StudyFolder, storage: str | None, workers: int, progress: Progress) -> Tuned:
@@ -89,7 +83,7 @@ def tune(study: StudyFolder, storage: str | None, workers: int, progress: Progre
     Args:
         study: its folder.
         storage: the database's url; None = the folder's journal.
-        workers: processes that try at once.
+        workers: processes that run trials at once.
         progress: where progress is shown.
 
     Raises:
@@ -98,21 +92,34 @@ def tune(study: StudyFolder, storage: str | None, workers: int, progress: Progre
         EnvironmentProblem: workers ended before the study.
     """
     progress.say(f"study folder: {study.folder}")
-    made, ours = opened(study, storage, 0)
+    optuna_study, began_here = open_study(study, storage, worker=0)
+    session = _Session(study, optuna_study, began_here, storage, workers, progress)
     try:
-        with _stoppable():
-            _run(study, made, ours, storage, workers, progress)
-            return _finish(study, made, ours, progress)
+        with _stoppable(), quiet_optuna():
+            _run(session)
+            return _finish(session)
     except (KeyboardInterrupt, Interrupted):
         raise Interrupted(
             f"stopped and saved. Go on with: tsfm-adapt tune --resume {study.folder}"
         ) from None
     finally:
-        atomic.write_text(study.folder / "trials.csv", _table(tally(made)))
+        atomic.write_text(study.folder / "trials.csv", _table(tally(optuna_study)))
+
+
+@dataclass(frozen=True)
+class _Session:
+    """A study, and how this process goes on with it."""
+
+    study: StudyFolder
+    optuna_study: optuna.Study
+    began_here: bool  # and so the best recipe is trained here
+    storage: str | None
+    workers: int
+    progress: Progress
 
 
 def work(study: StudyFolder, storage: str | None, worker: int, progress: Progress) -> None:
-    """Tries until nothing is left to begin.
+    """Runs trials until nothing is left to begin.
 
     Args:
         study: its folder.
@@ -120,27 +127,31 @@ def work(study: StudyFolder, storage: str | None, worker: int, progress: Progres
         worker: number of this process; 0 = the one that the user started.
         progress: where progress is shown.
     """
-    made, _ = opened(study, storage, worker)
-    if _nothing_left(study, tally(made)):
+    optuna_study, _ = open_study(study, storage, worker)
+    if _nothing_left(study, tally(optuna_study)):
         return
     recipe = study.recipe
-    parts = blind(prepare(recipe, study.smoke))
-    always = SMOKE if study.smoke else {}
-    objective = Objective(recipe, parts, study.folder, always, progress)
+    objective = Objective(
+        recipe=recipe,
+        parts=blind(prepare(recipe, study.smoke)),
+        folder=study.folder,
+        always=SMOKE if study.smoke else {},
+        progress=progress,
+    )
     parent = os.getppid() if worker else None
-    with _stoppable(), signs_of_life(study, parent):
-        while _try_one(study, made, objective, progress):
+    with _stoppable(), quiet_optuna(), signs_of_life(study, parent):
+        while _run_one(study, optuna_study, objective, progress):
             pass
 
 
-def _try_one(
-    study: StudyFolder, made: optuna.Study, objective: Objective, progress: Progress
+def _run_one(
+    study: StudyFolder, optuna_study: optuna.Study, objective: Objective, progress: Progress
 ) -> bool:
     """One trial; False where as many as planned are finished or under way."""
     with ExitStack() as asking:
-        asking.enter_context(study.alone("ask"))
+        asking.enter_context(study.locked("ask"))
         number = 0
-        if _nothing_left(study, recover(study, made)):
+        if _nothing_left(study, recover(study, optuna_study)):
             return False
 
         def value(trial: optuna.Trial) -> float:
@@ -157,50 +168,45 @@ def _try_one(
                     trial.set_user_attr("stopped", type(error).__name__)
                 raise
 
-        made.optimize(value, n_trials=1, catch=(FailedTrial,), gc_after_trial=True)
-    _say(study, tally(made), number, progress)
+        optuna_study.optimize(value, n_trials=1, catch=(FailedTrial,), gc_after_trial=True)
+    _say(study, tally(optuna_study), number, progress)
     return True
 
 
-def _nothing_left(study: StudyFolder, found: Tally) -> bool:
-    return len(found.finished) + len(found.running) >= study.planned
+def _nothing_left(study: StudyFolder, trials: Tally) -> bool:
+    return len(trials.finished) + len(trials.running) >= study.planned
 
 
-def _run(
-    study: StudyFolder,
-    made: optuna.Study,
-    ours: bool,
-    storage: str | None,
-    workers: int,
-    progress: Progress,
-) -> None:
+def _run(session: _Session) -> None:
     """Until all planned trials are finished, here or elsewhere."""
+    study, optuna_study = session.study, session.optuna_study
     waiting = False
-    while len((found := tally(made)).finished) < study.planned:
-        if waiting and _nothing_left(study, found):
+    while len((trials := tally(optuna_study)).finished) < study.planned:
+        if waiting and _nothing_left(study, trials):
             time.sleep(_WAIT_S)
-            with study.alone("ask"):
-                recover(study, made)
+            with study.locked("ask"):
+                recover(study, optuna_study)
             continue
-        if workers == 1:
-            work(study, storage, 0, progress)
+        if session.workers == 1:
+            work(study, session.storage, worker=0, progress=session.progress)
         else:
-            _spawn(study, made, storage, workers)
-        found = tally(made)
-        if not waiting and _nothing_left(study, found) and found.running:
-            if not ours:
+            _spawn(session)
+        trials = tally(optuna_study)
+        if not waiting and _nothing_left(study, trials) and trials.running:
+            if not session.began_here:
                 return
-            progress.say(f"waiting for {len(found.running)} trials of other processes")
+            session.progress.say(f"waiting for {len(trials.running)} trials of other processes")
             waiting = True
 
 
-def _spawn(study: StudyFolder, made: optuna.Study, storage: str | None, workers: int) -> None:
+def _spawn(session: _Session) -> None:
     """Worker processes, until the last has ended."""
+    study, workers = session.study, session.workers
     command = [sys.executable, "-m", "tsfm_adapt", "tune", "--resume", str(study.folder)]
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     environment = {"OMP_NUM_THREADS": threads} | os.environ
-    if storage is not None:
-        environment[STORAGE] = storage
+    if session.storage is not None:
+        environment[STORAGE] = session.storage
     started = [
         subprocess.Popen(  # noqa: S603  # this program
             [*command, "--worker", str(number)], env=environment, stdout=subprocess.DEVNULL
@@ -215,9 +221,9 @@ def _spawn(study: StudyFolder, made: optuna.Study, storage: str | None, workers:
         for process in started:
             process.wait()
         raise
-    if any(codes) and not _nothing_left(study, tally(made)):
+    if any(codes) and not _nothing_left(study, tally(session.optuna_study)):
         raise EnvironmentProblem(
-            f"{sum(map(bool, codes))} of {workers} workers ended early; what they said stands "
+            f"{sum(map(bool, codes))} of {workers} workers ended early; their messages stand "
             f"above. Go on with: tsfm-adapt tune --resume {study.folder}"
         )
 
@@ -236,34 +242,35 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _say(study: StudyFolder, found: Tally, number: int, progress: Progress) -> None:
+def _say(study: StudyFolder, trials: Tally, number: int, progress: Progress) -> None:
     """How a finished trial went, the best, and when the study may end."""
-    last = found.trials[number]
-    how = f"{last.value:.4f}" if last in found.complete else found.reason(last)
-    best = _best(study, found)
+    last = trials.trials[number]
+    how = f"{last.value:.4f}" if last in trials.complete else trials.reason(last)
+    best = _best(study, trials)
     shown = "" if best is None else f"; best {best.value:.4f} (trial {best.number})"
-    seconds = [_seconds(t) or 0.0 for t in found.finished]
-    left = study.planned - len(found.finished)
-    eta_s = left * sum(seconds) / len(seconds) / (len(found.running) + 1)
+    seconds = [_seconds(t) or 0.0 for t in trials.finished]
+    left = study.planned - len(trials.finished)
+    eta_s = left * sum(seconds) / len(seconds) / (len(trials.running) + 1)
     eta = f", about {eta_s:.0f} s left" if left > 0 else ""
-    line = f"trial {last.number}, {len(found.finished)}/{study.planned}: {how}{shown}{eta}"
+    line = f"trial {last.number}, {len(trials.finished)}/{study.planned}: {how}{shown}{eta}"
     progress.say(line)
 
 
-def _best(study: StudyFolder, found: Tally) -> FrozenTrial | None:
+def _best(study: StudyFolder, trials: Tally) -> FrozenTrial | None:
     recipe = study.recipe
     metric = recipe.task.build().scoring(recipe.data.rate_hz).metric
     sign = metric.sign if study.search.metric == "score" else 1
-    return min(found.complete, key=lambda t: (sign * (t.value or 0.0), t.number), default=None)
+    return min(trials.complete, key=lambda t: (sign * (t.value or 0.0), t.number), default=None)
 
 
-def _finish(study: StudyFolder, made: optuna.Study, ours: bool, progress: Progress) -> Tuned:
-    """Writes down the best recipe, draws, trains it and scores it on test, once."""
-    with study.alone("finish"):
-        found = tally(made)
-        best = _best(study, found)
+def _finish(session: _Session) -> Tuned:
+    """Writes the best recipe down, draws, and trains and scores that recipe on test, once."""
+    study = session.study
+    with study.locked("finish"):
+        trials = tally(session.optuna_study)
+        best = _best(study, trials)
         if best is None:
-            reasons = [found.reason(t) for t in found.finished]
+            reasons = [trials.reason(t) for t in trials.finished]
             raise RecipeError(
                 f"search: none of {len(reasons)} trials has a value; the first: "
                 f"{reasons[0] if reasons else 'not begun'}"
@@ -271,22 +278,22 @@ def _finish(study: StudyFolder, made: optuna.Study, ours: bool, progress: Progre
         changes = best.user_attrs["changes"]
         recipe = study.recipe.without_search().override(changes)
         atomic.write_text(study.folder / "best.yaml", dumps(recipe))
-        run = _refit(study, recipe, progress) if ours else None
+        run = _refit(study, recipe, session.progress) if session.began_here else None
         if not study.smoke:
             from tsfm_adapt.studies.plots import draw
 
-            draw(study.folder / "plots", made, study.search.metric)
-    states = [t.state.name for t in found.finished]
+            draw(study.folder / "plots", session.optuna_study, study.search.metric)
+    states = [t.state.name for t in trials.finished]
     counts = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
-    standing = [t.value for t in found.complete if "as_it_stands" in t.user_attrs]
+    standing = [t.value for t in trials.complete if "as_it_stands" in t.user_attrs]
     return Tuned(
-        study,
-        {word: states.count(state) for word, state in counts.items()},
-        best.number,
-        float(best.value or 0.0),
-        changes,
-        standing[0] if standing else None,
-        run,
+        study=study,
+        trials={word: states.count(state) for word, state in counts.items()},
+        best=best.number,
+        value=float(best.value or 0.0),
+        changes=changes,
+        standing=standing[0] if standing else None,
+        run=run,
     )
 
 
@@ -307,14 +314,14 @@ def _seconds(trial: FrozenTrial) -> float | None:
     return trial.duration.total_seconds() if trial.duration is not None else None
 
 
-def _table(found: Tally) -> str:
+def _table(trials: Tally) -> str:
     """trials.csv: a row a trial, a column a path that any of them changed."""
-    paths = list(dict.fromkeys(p for t in found.trials for p in t.user_attrs.get("changes", {})))
+    paths = list(dict.fromkeys(p for t in trials.trials for p in t.user_attrs.get("changes", {})))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["trial", "state", "value", "seconds", "step", "reason", *paths])
-    for trial in found.trials:
-        state = "broken" if found.broken(trial) else _STATES[trial.state.name]
+    for trial in trials.trials:
+        state = "broken" if trials.broken(trial) else _STATES[trial.state.name]
         value = trial.value if trial.state.name == "COMPLETE" else None
         seconds = _seconds(trial)
         changes = trial.user_attrs.get("changes", {})
@@ -327,7 +334,7 @@ def _table(found: Tally) -> str:
                 "" if value is None else value,
                 "" if seconds is None else f"{seconds:.2f}",
                 "" if trial.last_step is None else trial.last_step,
-                found.reason(trial),
+                trials.reason(trial),
                 *cells,
             ]
         )
