@@ -1,0 +1,134 @@
+"""The house keeps its shape: rooms, sizes, and imports that go round in no circle.
+
+What is measured and how is in `tools/measures.py`, which prints the same numbers.
+"""
+
+from pathlib import Path
+
+import pytest
+
+import measures
+
+CHECKOUT = Path(__file__).parents[1]
+
+# What is above a limit still, with its lines, which may not grow. To be emptied.
+LONG_MODULES = {
+    "tsfm_adapt.backbones._nets.lag_llama": 419,
+    "tsfm_adapt.backbones.chronos_t5": 529,
+    "tsfm_adapt.backbones.lag_llama": 441,
+    "tsfm_adapt.backbones.timesfm": 509,
+    "tsfm_adapt.backbones.timesfm3": 412,
+    "tsfm_adapt.model": 446,
+    "tsfm_adapt.runs.run": 438,
+    "tsfm_adapt.tasks.classify": 410,
+    "tsfm_adapt.tasks.impute": 428,
+}
+LONG_FUNCTIONS = {
+    "tsfm_adapt.model:AdaptedModel.__init__": 71,
+    "tsfm_adapt.proposal.survey:look": 64,
+    "tsfm_adapt.runs.embeddings:embed": 63,
+    "tsfm_adapt.runs.model_card:model_card": 65,
+    "tsfm_adapt.runs.scoring:score": 64,
+}
+
+
+@pytest.fixture(scope="module")
+def source():
+    return measures.modules(CHECKOUT)
+
+
+def module(name, text, folder=False):
+    file = f"{name.replace('.', '/')}{'/__init__' if folder else ''}.py"
+    return measures.Module(name, Path(file), text)
+
+
+def above(found, limit, listed):
+    """What is above a limit and not listed, or above the size that it is listed with."""
+    return {name: size for name, size in found.items() if size > listed.get(name, limit)}
+
+
+def test_no_module_imports_itself_by_way_of_others(source):
+    assert measures.cycles(measures.imports(source)) == []
+
+
+def test_no_module_is_longer_than_400_lines(source):
+    lines = {name: module.lines for name, module in source.items()}
+    assert above(lines, measures.MODULE_LINES, LONG_MODULES) == {}
+    mended = [name for name in LONG_MODULES if lines.get(name, 0) <= measures.MODULE_LINES]
+    assert mended == [], "take them out of LONG_MODULES"
+
+
+def test_no_function_is_longer_than_60_lines(source):
+    lines = measures.functions(source)
+    assert above(lines, measures.FUNCTION_LINES, LONG_FUNCTIONS) == {}
+    mended = [name for name in LONG_FUNCTIONS if lines.get(name, 0) <= measures.FUNCTION_LINES]
+    assert mended == [], "take them out of LONG_FUNCTIONS"
+
+
+def test_few_modules_stand_outside_a_room_and_the_rooms_are_few():
+    assert len(measures.flat_modules(CHECKOUT)) <= 9
+    assert len(measures.rooms(CHECKOUT)) <= 18
+
+
+def test_every_kind_of_import_counts():
+    package = {
+        "tsfm_adapt": "",
+        "tsfm_adapt.room": "from .a import x",
+        "tsfm_adapt.room.a": "import os\ndef f():\n    from tsfm_adapt.room import b",
+        "tsfm_adapt.room.b": "if TYPE_CHECKING:\n    from tsfm_adapt.room.c import C",
+        "tsfm_adapt.room.c": "from . import a\nfrom .. import room",
+    }
+    folders = {"tsfm_adapt", "tsfm_adapt.room"}
+    source = {name: module(name, text, name in folders) for name, text in package.items()}
+    assert measures.imports(source) == {
+        "tsfm_adapt": set(),
+        "tsfm_adapt.room": {"tsfm_adapt.room.a"},
+        "tsfm_adapt.room.a": {"tsfm_adapt.room.b"},
+        "tsfm_adapt.room.b": {"tsfm_adapt.room.c"},
+        "tsfm_adapt.room.c": {"tsfm_adapt.room.a", "tsfm_adapt.room"},
+    }
+    (circle,) = measures.cycles(measures.imports(source))
+    assert circle == [f"tsfm_adapt.room{end}" for end in ("", ".a", ".b", ".c")]
+
+
+def test_functions_are_counted_from_def_on_and_by_their_class():
+    text = (
+        "@cache\ndef f():\n    def g():\n        pass\n    return g\n\n"
+        "class C:\n    def f(self): ...\n"
+    )
+    found = measures.functions({"m": module("m", text)})
+    assert found == {"m:f": 4, "m:f.g": 2, "m:C.f": 1}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "count"),
+    [
+        ("dict[str, Any]", 1),
+        ("Mapping[str, object]", 1),
+        ("list[dict[str, typing.Any]]", 1),
+        ("dict[str, dict[str, Any]]", 1),
+        ("tuple[dict[str, Any], dict[str, Any]]", 2),
+        ("'collections.abc.Mapping[str, Any]'", 1),
+        ("dict[str, Any | None]", 1),
+        ("Tree", 1),
+        ("list[Branch] | None", 1),
+        ("Far", 1),
+        ("dict[str, Json]", 1),
+        ("Knot", 0),
+        ("dict[str, int]", 0),
+        ("list[Any]", 0),
+        ("dict[str, list[Any]]", 0),
+    ],
+)
+def test_a_mapping_of_anything_is_seen_behind_its_names(annotation, count):
+    near = (
+        "from tsfm_adapt.far import Tree as Far\n"
+        "Json = Any\nTree = dict[str, Any]\nBranch = Tree\n"
+        f"Knot = list[Knot]\nx: {annotation}\ndef f(a: {annotation}) -> {annotation}: ...\n"
+    )
+    source = {
+        "tsfm_adapt.near": module("tsfm_adapt.near", near),
+        "tsfm_adapt.far": module("tsfm_adapt.far", "Tree: TypeAlias = Mapping[str, object]"),
+    }
+    counted = measures.untyped_mappings(source)
+    assert counted.get("tsfm_adapt.near", 0) == 3 * count
