@@ -1,7 +1,8 @@
 """What can go wrong, in kinds that a caller can tell apart.
 
-Every message has three parts: the rule, the values found, the next step. The command line prints
-the message without a traceback and exits with the kind's `exit_code`.
+Every message has three parts: the rule, the values found, the next step. It names paths of the
+recipe and arguments of the call, never options of the command line: the command line adds these,
+prints the message without a traceback, and exits with the kind's `exit_code`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,22 @@ from difflib import get_close_matches
 
 
 class TsfmAdaptError(Exception):
-    """Base of all errors that a user can act on."""
+    """Base of all errors that a user can act on.
+
+    Args:
+        message: the rule, the values found, the next step.
+        argument: the parameter of the call that was given the wrong value, such as `sets`.
+        remedy: an argument that would help, as `force` or `to=bundle`.
+    """
 
     exit_code = 1
+
+    def __init__(
+        self, message: str = "", *, argument: str | None = None, remedy: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.argument = argument
+        self.remedy = remedy
 
 
 class RecipeError(TsfmAdaptError):

@@ -4,6 +4,9 @@ import logging
 import signal
 import warnings
 
+import lightning.pytorch  # noqa: F401  # both set up their loggers when they are imported
+import optuna  # noqa: F401
+
 LOGGERS = ("", "lightning.pytorch", "lightning.fabric", "optuna", "alembic")
 
 

@@ -97,7 +97,7 @@ def test_the_other_families_are_refused_with_the_reason(tmp_path, name):
         pytest.skip(component("backbone", name).problem)
     model = adapted(name)
     with pytest.raises(
-        RecipeError, match=f"{name} cannot be a graph of fixed shapes: .* Use --to"
+        RecipeError, match=f"{name} cannot be a graph of fixed shapes: .* Export the merged"
     ):
         graph.write(model, CARD, tmp_path / "model.onnx")
 

@@ -360,7 +360,7 @@ def test_a_special_format_goes_before_a_table_and_two_are_asked_about(tmp_path, 
 
     claims = classmethod(lambda cls, path: cls(root=str(path)))
     monkeypatch.setattr(empatica.Config, "guess", claims)
-    with pytest.raises(DataError, match=r"empatica and npy.*--reader"):
+    with pytest.raises(DataError, match=r"empatica and npy.*Name the reader"):
         recognised(tmp_path)
 
 

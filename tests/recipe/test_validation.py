@@ -161,18 +161,18 @@ def test_seconds_within_a_thousandth_of_a_sample_are_whole():
 @pytest.mark.parametrize(
     ("entry", "told"),
     [
-        ("train.steps", "--set train.steps: use the form a.b=value"),
+        ("train.steps", "train.steps: use the form a.b=value"),
         ("=3", "use the form a.b=value"),
         ("train.stepz=3", "train.stepz: there is no such key. Did you mean 'steps'?"),
         ("trian.steps=3", "trian: there is no such key. Did you mean 'train'?"),
         ("a.b.c=3", "a: there is no such key"),
-        ("seed.x=3", "--set seed.x: 'seed' is 3, not a section"),
-        ("seed.x.y=3", "--set seed.x.y:"),
-        ("adapters.vera.rank=3", "--set adapters.vera.rank: no single entry 'vera' among [lora]"),
+        ("seed.x=3", "seed.x: 'seed' is 3, not a section"),
+        ("seed.x.y=3", "seed.x.y:"),
+        ("adapters.vera.rank=3", "adapters.vera.rank: no single entry 'vera' among [lora]"),
         ("adapters.1.rank=3", "no single entry '1' among [lora]"),
         ("adapters.-1.rank=3", "no single entry '-1' among [lora]"),
         ("adapters.lora=null", "adapters.0: "),
-        ("train.steps=[", "--set train.steps, line 1, column 2"),
+        ("train.steps=[", "train.steps, line 1, column 2"),
         ("train.steps=0", "train.steps: "),
         ("task.horizon_s=600", "horizons_s lie within horizon_s = 600"),
         ("name=../x", "name: "),
@@ -182,3 +182,4 @@ def test_seconds_within_a_thousandth_of_a_sample_are_whole():
 def test_a_setting_that_breaks_a_rule_is_one_line(entry, told):
     (line,) = faults(TEXT, entry)
     assert told in line
+    assert "--" not in line

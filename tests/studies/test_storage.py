@@ -111,8 +111,9 @@ def test_a_database_that_cannot_be_had_is_named_without_its_password(tmp_path, u
 
 def test_a_study_in_a_database_wants_to_know_which(tmp_path):
     study = create(loads(RECIPE), tmp_path, database=True, smoke=False)
-    with pytest.raises(EnvironmentProblem, match="--storage URL"):
+    with pytest.raises(EnvironmentProblem, match="Give the database's url") as told:
         open_study(study, None, 0)
+    assert told.value.remedy == "storage=URL"
 
 
 @pytest.mark.parametrize(

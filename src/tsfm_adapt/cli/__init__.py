@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from tsfm_adapt.cli.app import app
+from tsfm_adapt.cli.options import with_options
 from tsfm_adapt.errors import TsfmAdaptError
 
 
@@ -16,5 +17,5 @@ def main() -> None:
     try:
         app()
     except TsfmAdaptError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {with_options(error)}", file=sys.stderr)
         sys.exit(error.exit_code)

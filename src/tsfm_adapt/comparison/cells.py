@@ -258,8 +258,9 @@ def _adapters(recipe: Recipe, joined: str) -> list[dict[str, Any]]:
     for name in listed:
         if name not in names("adapter"):
             raise RecipeError(
-                f"--adapters: there is no adapter '{name}'.{closest(name, names('adapter'))} "
-                f"Known: {NONE}, {', '.join(names('adapter'))}."
+                f"adapters: there is no adapter '{name}'.{closest(name, names('adapter'))} "
+                f"Known: {NONE}, {', '.join(names('adapter'))}.",
+                argument="adapters",
             )
     return [own.get(name, {"name": name}) for name in listed]
 
@@ -269,8 +270,9 @@ def _backbone(recipe: Recipe, entry: str) -> dict[str, Any]:
     name, _, checkpoint = entry.partition("=")
     if name not in names("backbone"):
         raise RecipeError(
-            f"--backbones: there is no backbone '{name}'.{closest(name, names('backbone'))} "
-            f"Known: {', '.join(names('backbone'))}."
+            f"backbones: there is no backbone '{name}'.{closest(name, names('backbone'))} "
+            f"Known: {', '.join(names('backbone'))}.",
+            argument="backbones",
         )
     if checkpoint:
         return {"name": name, "checkpoint": checkpoint}

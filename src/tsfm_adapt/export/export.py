@@ -80,16 +80,19 @@ def export(folder: Path, to: Target, out: Path, force: bool, progress: Progress)
         RecipeError: the folder exists, there is a reason not to export, or the model has no such
             form.
         DataError: there is no trained model in the folder.
-        EnvironmentProblem: the disk is full, or --to onnx needs packages.
+        EnvironmentProblem: the disk is full, or `onnx` needs packages.
     """
     if out.exists():
-        raise RecipeError(f"--out: '{out}' exists. Remove it, or give a folder that does not.")
+        raise RecipeError(
+            f"out: '{out}' exists. Remove it, or give a folder that does not.", argument="out"
+        )
     source = _source(folder)
     objections = _objections(source)
     if objections and not force:
         raise RecipeError(
-            f"'{folder}' is not exported: {'; '.join(objections)}. Add --force to export it all "
-            "the same; its card will say so."
+            f"'{folder}' is not exported: {'; '.join(objections)}. Exported by force, its card "
+            "will say so.",
+            remedy="force",
         )
     notes = tuple(f"Exported by force although {objection}." for objection in objections)
     writers: Mapping[Target, Callable[[_Source, Path, Progress], tuple[str, Differences]]] = {
@@ -175,14 +178,18 @@ def _merged(source: _Source, folder: Path, progress: Progress) -> tuple[str, Dif
     adapted, merged = _loaded(source, progress), _loaded(source, progress)
     if merged.head is not None:
         raise RecipeError(
-            f"--to merged: upstream's {source.card.backbone} has no place for head "
-            f"{merged.head.name}. Use --to bundle."
+            f"merged: upstream's {source.card.backbone} has no place for head "
+            f"{merged.head.name}. Export the bundle.",
+            argument="to",
+            remedy="to=bundle",
         )
     for adapter in merged.adapters:
         try:
             adapter.merge(merged.backbone)
         except CannotMerge as error:
-            raise RecipeError(f"--to merged: {error} Use --to bundle.") from error
+            raise RecipeError(
+                f"merged: {error} Export the bundle.", argument="to", remedy="to=bundle"
+            ) from error
     with progress.step("writing the checkpoint"):
         loading = merged.backbone.save(folder)
     settings = source.recipe.backbone.model_copy(
@@ -206,8 +213,10 @@ def _onnx(source: _Source, folder: Path, progress: Progress) -> tuple[str, Diffe
     graph.check_installed()
     if not isinstance(source.recipe.task.build(), Forecast):
         raise RecipeError(
-            f"--to onnx writes forecasts; the recipe's task is {source.recipe.task.name}. "
-            "Use --to bundle."
+            f"onnx writes forecasts; the recipe's task is {source.recipe.task.name}. "
+            "Export the bundle.",
+            argument="to",
+            remedy="to=bundle",
         )
     adapted, traced = _loaded(source, progress), _loaded(source, progress)
     for adapter in traced.adapters:
@@ -321,7 +330,9 @@ def _check(differences: Differences, within: float, to: Target) -> None:
     worst = max(differences, key=lambda name: differences[name])
     if not differences[worst] <= within:
         raise RecipeError(
-            f"--to {to}: what was written differs from the adapted model by "
+            f"{to}: what was written differs from the adapted model by "
             f"{differences[worst]:.1e} on {worst}, at most {within:g} is allowed, and it was "
-            "removed. Use --to bundle."
+            "removed. Export the bundle.",
+            argument="to",
+            remedy="to=bundle",
         )

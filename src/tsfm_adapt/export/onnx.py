@@ -37,7 +37,7 @@ def check_installed() -> None:
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise EnvironmentProblem(
-            f"--to onnx needs {', '.join(missing)}: pip install 'tsfm-adapt[export]'"
+            f"onnx needs {', '.join(missing)}: pip install 'tsfm-adapt[export]'", argument="to"
         )
 
 
@@ -61,9 +61,11 @@ def write(model: AdaptedModel, card: Card, file: Path) -> bool:
     backbone = model.backbone
     if backbone.no_graph:
         raise RecipeError(
-            f"--to onnx: {backbone.spec.name} cannot be a graph of fixed shapes: "
-            f"{backbone.no_graph}. Use --to merged or --to bundle, or adapt one of "
-            f"{', '.join(exportable_as_graph())}."
+            f"onnx: {backbone.spec.name} cannot be a graph of fixed shapes: "
+            f"{backbone.no_graph}. Export the merged weights or the bundle, or adapt one of "
+            f"{', '.join(exportable_as_graph())}.",
+            argument="to",
+            remedy="to=merged",
         )
     backbone.for_graph()
     forecaster = _Forecaster(model.requires_grad_(False), card).eval()
@@ -81,8 +83,10 @@ def write(model: AdaptedModel, card: Card, file: Path) -> bool:
         return windows > 1
     names = ", ".join(adapter.name for adapter in model.adapters)
     raise RecipeError(
-        f"--to onnx: {backbone.spec.name} with adapters [{names}] over {card.context} + "
-        f"{card.horizon} samples cannot be traced: {reasons[-1]}. Use --to bundle."
+        f"onnx: {backbone.spec.name} with adapters [{names}] over {card.context} + "
+        f"{card.horizon} samples cannot be traced: {reasons[-1]}. Export the bundle.",
+        argument="to",
+        remedy="to=bundle",
     )
 
 
@@ -111,7 +115,9 @@ class Graph:
             )
         except Exception as error:  # the runtime has its own kinds, none of them public
             raise RecipeError(
-                f"--to onnx: onnxruntime refuses the graph: {_reason(error)}. Use --to bundle."
+                f"onnx: onnxruntime refuses the graph: {_reason(error)}. Export the bundle.",
+                argument="to",
+                remedy="to=bundle",
             ) from error
         return cls(session, dynamic)
 

@@ -47,10 +47,11 @@ def recognised(path: Path, asked: str | None = None) -> ReaderConfig:
     if special:
         found = " and ".join(claim.name for claim in special)
         raise DataError(
-            f"'{path}' holds one format: it looks like {found}. Say which is meant with "
-            f"--reader {special[0].name}, or give a folder of one format."
+            f"'{path}' holds one format: it looks like {found}. Name the reader that is "
+            "meant, or give a folder of one format.",
+            remedy=f"reader={special[0].name}",
         )
-    raise DataError(_unknown(path, reasons))
+    raise DataError(_unknown(path, reasons), remedy="reader={name: csv, ...}")
 
 
 def files_below(path: Path) -> tuple[int, list[str]]:
@@ -107,13 +108,19 @@ def _asked(path: Path, asked: str) -> ReaderConfig:
         if isinstance(claim, ReaderConfig):
             return claim
         raise DataError(
-            f"--reader {asked}: '{path}' does not look like it. Give all its settings, like "
-            f"--reader '{{name: {asked}, ...}}'; `tsfm-adapt schema` lists them."
+            f"{asked}: '{path}' does not look like it. Give all its settings, like "
+            f"'{{name: {asked}, ...}}'; `tsfm-adapt schema` lists them.",
+            argument="reader",
         )
-    settings = parse_mapping(asked, "--reader")
+    try:
+        settings = parse_mapping(asked, "reader")
+    except RecipeError as error:
+        raise RecipeError(str(error), argument="reader") from error
     name = settings.get("name")
     if not isinstance(name, str):
-        raise RecipeError(f"--reader: name is missing. Known: {', '.join(names('reader'))}.")
+        raise RecipeError(
+            f"reader: name is missing. Known: {', '.join(names('reader'))}.", argument="reader"
+        )
     component("reader", name)
     config = config_class("reader", name)
     if "root" in config.model_fields:
@@ -122,7 +129,8 @@ def _asked(path: Path, asked: str) -> ReaderConfig:
         reader = config.model_validate(settings)
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc'])) or name}: {e['msg']}" for e in error.errors()]
-        raise RecipeError("\n".join(f"--reader {line}." for line in lines)) from error
+        message = "\n".join(f"{line}." for line in lines)
+        raise RecipeError(message, argument="reader") from error
     assert isinstance(reader, ReaderConfig)
     return reader
 
@@ -136,5 +144,5 @@ def _unknown(path: Path, reasons: list[str]) -> str:
         f"No reader knows the format of '{path}' ({more}{count} "
         f"file{'s' if count != 1 else ''}: {', '.join(ends[:6])}); tried were {tried}.{broken} "
         "A CSV or Parquet table needs a header, a column of times and columns of numbers. Give "
-        "the folder nearest to the recordings, or the settings with --reader '{name: csv, ...}'."
+        "the folder nearest to the recordings, or the settings of a reader."
     )

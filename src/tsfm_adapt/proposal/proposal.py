@@ -143,8 +143,9 @@ def _label(survey: Survey, needed: bool) -> tuple[str | None, tuple[str | int | 
             known = sorted({name for item in survey.listed for name in item.labels})
             raise DataError(
                 f"To classify, recordings need a label of 2 to {_CLASSES} values: these have "
-                f"{', '.join(known) or 'no labels'}. Use --task forecast, or read labels with "
-                "--reader."
+                f"{', '.join(known) or 'no labels'}. Propose a forecast, or read "
+                "labels with other settings of the reader.",
+                remedy="task=forecast",
             )
         return None, ()
     name = min(found, key=lambda label: (label != "label", len(found[label])))
@@ -167,7 +168,8 @@ def _task_why(
         return ""
     others = [n for n, c in configs.items() if n != chosen and c.of_labels == (label is not None)]
     with_label = f": recordings have the label '{label}'" if label is not None else ""
-    return f"or {others[0]}{with_label} (init --task {others[0]})" if others else ""
+    command = f"tsfm-adapt init --task {others[0]}" if others else ""
+    return f"or {others[0]}{with_label} ({command})" if others else ""
 
 
 def _cleaned(
@@ -243,7 +245,7 @@ def _notes(
     notes += _copies(recordings)
     if label is not None:
         learner = next((n for n, c in proposable().items() if c.of_labels), None)
-        learns = f": --task {learner} learns it" if learner else ""
+        learns = f": tsfm-adapt init --task {learner} learns it" if learner else ""
         notes.append(f"recordings have the label '{label}'{learns}")
     if survey.spans:
         common = sorted(survey.spans, key=lambda name: -survey.spans[name])[:5]

@@ -185,14 +185,8 @@ def look(reader: ReaderConfig, bounds: Bounds | None = None) -> Survey:
             pictured.append(_picture(item))
     if not listed:
         raise DataError(f"reader {reader.name}: there are no recordings. Give another path.")
-    channels = tuple(_channel(name, tally, len(durations)) for name, tally in tallies.items())
-    if not any(channel.measured for channel in channels):
-        raise DataError(
-            f"reader {reader.name}: {len(durations)} recordings hold no measured value. "
-            "Give another path, or other settings with --reader."
-        )
     return Survey(
-        channels=channels,
+        channels=_channels(tallies, len(durations), reader),
         listed=tuple(listed),
         looked=len(durations),
         more=more,
@@ -203,6 +197,24 @@ def look(reader: ReaderConfig, bounds: Bounds | None = None) -> Survey:
         spans=dict(spans),
         pictured=tuple(pictured),
     )
+
+
+def _channels(
+    tallies: Mapping[str, _Tally], recordings: int, reader: ReaderConfig
+) -> tuple[Channel, ...]:
+    """What each channel holds.
+
+    Raises:
+        DataError: no channel has a measured value.
+    """
+    channels = tuple(_channel(name, tally, recordings) for name, tally in tallies.items())
+    if not any(channel.measured for channel in channels):
+        raise DataError(
+            f"reader {reader.name}: {recordings} recordings hold no measured value. "
+            "Give another path, or other settings of the reader.",
+            remedy="reader={name: ...}",
+        )
+    return channels
 
 
 def _recording(item: Recording, tallies: dict[str, _Tally]) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from tsfm_adapt.recipe.schema import Recipe
-from tsfm_adapt.recipe.trees import changed, parse_changes, parse_mapping, read_text
+from tsfm_adapt.recipe.trees import parse_mapping, read_text, with_sets
 
 
 def load(path: Path, sets: Sequence[str] = (), *, to_tune: bool = True) -> Recipe:
@@ -29,7 +29,7 @@ def loads(
     text: str, sets: Sequence[str] = (), source: str = "recipe", *, to_tune: bool = True
 ) -> Recipe:
     """Reads and validates a recipe from text; see `load`."""
-    tree = changed(parse_mapping(text, source), parse_changes(sets))
+    tree = with_sets(parse_mapping(text, source), sets)
     if not to_tune:
         tree.pop("search", None)
     return Recipe.from_dict(tree)

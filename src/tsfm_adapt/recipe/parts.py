@@ -34,7 +34,7 @@ from tsfm_adapt.tasks.base import Part, Task
 
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 
-# What --smoke leaves of each part.
+# What a smoke run leaves of each part.
 _SMOKE_SUBJECTS, _SMOKE_WINDOWS = 3, 4
 
 # What of data.split does not say who goes where, or has a default here.
@@ -90,7 +90,7 @@ def prepare(recipe: Recipe, smoke: bool = False, progress: Progress | None = Non
         kept, too_short = _long_enough(parts[part], task, recipe.data.rate_hz, part)
         left_out |= too_short
         if part == "train":
-            # before --smoke leaves too few for rare channels
+            # before smoke leaves too few for rare channels
             deviation = moments(kept).standard_deviation
         if smoke:
             subjects = sorted({r.subject for r in kept})[:_SMOKE_SUBJECTS]

@@ -256,7 +256,7 @@ class Recipe(Section):
             RecipeError: the file or an override breaks a rule.
         """
         tree = trees.parse_mapping(trees.read_text(Path(path)), str(path))
-        return validated(trees.changed(tree, trees.parse_changes(sets)), cls)
+        return validated(trees.with_sets(tree, sets), cls)
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> Recipe:

@@ -105,8 +105,7 @@ def check(search: Search, recipe: Tunable) -> None:
         try:
             tried = plain.override(changes)
         except RecipeError as error:
-            reason = str(error).removeprefix("--set ")
-            raise RecipeError(f"search.space.{path}: {what} breaks a rule: {reason}") from error
+            raise RecipeError(f"search.space.{path}: {what} breaks a rule: {error}") from error
         if search.metric == "loss" and _loss_meaning(tried) != meaning:
             raise RecipeError(
                 f"search.space.{path}: {what} changes what the loss measures, so that the "

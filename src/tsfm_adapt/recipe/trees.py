@@ -54,9 +54,9 @@ def parse_changes(sets: Sequence[str]) -> dict[str, Any]:
     for entry in sets:
         key, equals, value = entry.partition("=")
         if not equals or not key.strip():
-            raise RecipeError(f"--set {entry}: use the form a.b=value.")
+            raise RecipeError(f"{entry}: use the form a.b=value.")
         plain = value.startswith("%")  # YAML keeps % for itself; here it is a unit
-        changes[key.strip()] = value if plain else _parse(value, f"--set {key}")
+        changes[key.strip()] = value if plain else _parse(value, key)
     return changes
 
 
@@ -79,8 +79,20 @@ def changed(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
             last, value = present_setting(node, last, value)
             node[last] = value
         else:
-            raise RecipeError(f"--set {dotted}: '{'.'.join(path)}' is {node!r}, not a section.")
+            raise RecipeError(f"{dotted}: '{'.'.join(path)}' is {node!r}, not a section.")
     return result
+
+
+def with_sets(tree: dict[str, Any], sets: Sequence[str]) -> dict[str, Any]:
+    """A copy of a recipe's tree with entries `a.b=value` set.
+
+    Raises:
+        RecipeError: an entry is none, or leads through something that is no section.
+    """
+    try:
+        return changed(tree, parse_changes(sets))
+    except RecipeError as error:
+        raise RecipeError(str(error), argument="sets") from error
 
 
 def value_at(tree: Any, dotted: str) -> Any:
@@ -157,7 +169,7 @@ def _step(node: Any, key: str, dotted: str, create: bool) -> Any:
         if create:
             node.setdefault(key, {})
         return node[key]
-    raise RecipeError(f"--set {dotted}: '{key}' lies in {node!r}, which is no section.")
+    raise RecipeError(f"{dotted}: '{key}' lies in {node!r}, which is no section.")
 
 
 def _position(entries: list[Any], key: str, dotted: str) -> int:
@@ -167,4 +179,4 @@ def _position(entries: list[Any], key: str, dotted: str) -> int:
     if len(matches) == 1:
         return matches[0]
     known = ", ".join(str(e.get("name", i)) for i, e in enumerate(entries) if isinstance(e, dict))
-    raise RecipeError(f"--set {dotted}: no single entry '{key}' among [{known}].")
+    raise RecipeError(f"{dotted}: no single entry '{key}' among [{known}].")

@@ -101,7 +101,8 @@ def _storage(study: StudyFolder, url: str | None) -> Any:
 
     if study.in_database and url is None:
         raise EnvironmentProblem(
-            f"'{study.folder}' is the folder of a study in a database. Say which: --storage URL."
+            f"'{study.folder}' is the folder of a study in a database. Give the database's url.",
+            remedy="storage=URL",
         )
     if url is not None:
         return _database(url)
@@ -126,8 +127,9 @@ def _database(url: str) -> Any:
         shown = make_url(url).render_as_string(hide_password=True)
     except SQLAlchemyError as error:
         raise EnvironmentProblem(
-            "--storage: not the url of a database. Write it like sqlite:///study.db or "
-            "postgresql+psycopg://user@host/name."
+            "storage: not the url of a database. Write it like sqlite:///study.db or "
+            "postgresql+psycopg://user@host/name.",
+            argument="storage",
         ) from error
     try:
         with log_level(logging.WARNING, "alembic"), warnings.catch_warnings():
@@ -138,8 +140,9 @@ def _database(url: str) -> Any:
     except (SQLAlchemyError, ImportError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise EnvironmentProblem(
-            f"--storage {shown}: cannot be opened: {reason}. Check the url, that the database "
-            "runs, and that its driver is installed."
+            f"storage {shown}: cannot be opened: {reason}. Check the url, that the database "
+            "runs, and that its driver is installed.",
+            argument="storage",
         ) from error
 
 

@@ -72,7 +72,8 @@ def begin(recipe: Recipe, runs_folder: Path, storage: str | None, smoke: bool) -
     if recipe.train.devices != 1 or recipe.train.num_nodes != 1:
         raise RecipeError(
             f"search: a trial trains on one device; train.devices is {recipe.train.devices}, "
-            f"train.num_nodes {recipe.train.num_nodes}. Set both to 1 and use --workers."
+            f"train.num_nodes {recipe.train.num_nodes}. Set both to 1 and use several workers.",
+            remedy="workers=2",
         )
     return create(recipe, runs_folder, database=storage is not None, smoke=smoke)
 
@@ -202,16 +203,15 @@ def _run(session: _Session) -> None:
 def _spawn(session: _Session) -> None:
     """Worker processes, until the last has ended."""
     study, workers = session.study, session.workers
-    command = [sys.executable, "-m", "tsfm_adapt", "tune", "--resume", str(study.folder)]
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     environment = {"OMP_NUM_THREADS": threads} | os.environ
     if session.storage is not None:
         environment[STORAGE] = session.storage
     started = [
         subprocess.Popen(  # noqa: S603  # this program
-            [*command, "--worker", str(number)], env=environment, stdout=subprocess.DEVNULL
+            _command(study, worker), env=environment, stdout=subprocess.DEVNULL
         )
-        for number in range(1, workers + 1)
+        for worker in range(1, workers + 1)
     ]
     try:
         codes = [process.wait() for process in started]
@@ -226,6 +226,15 @@ def _spawn(session: _Session) -> None:
             f"{sum(map(bool, codes))} of {workers} workers ended early; their messages stand "
             f"above. Go on with: tsfm-adapt tune --resume {study.folder}"
         )
+
+
+def _command(study: StudyFolder, worker: int) -> list[str]:
+    """The command of a worker process."""
+    return [
+        *(sys.executable, "-m", "tsfm_adapt", "tune"),
+        *("--resume", str(study.folder)),
+        *("--worker", str(worker)),
+    ]
 
 
 @contextmanager
