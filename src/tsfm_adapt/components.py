@@ -1,4 +1,4 @@
-"""Components by file name: `name: lora` in a recipe is the `Config` of `adapters/lora.py`.
+"""Finds components by file name: `name: lora` in a recipe is the `Config` of `adapters/lora.py`.
 
 The folder is the registry. A component file holds a docstring whose first line says what it is, a
 `Config` (pydantic, frozen) and the class that it builds. Component files import torch inside
@@ -31,7 +31,7 @@ PACKAGES: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Component:
-    """One file of a component folder, read without importing it."""
+    """A component: name, summary and optional packages, read without importing its file."""
 
     kind: Kind
     name: str
@@ -81,7 +81,7 @@ def component(kind: Kind, name: str) -> Component:
 
 
 def constants(kind: Kind, name: str, *wanted: str) -> dict[str, Any]:
-    """Those of some constants that a component's file assigns, read without importing it.
+    """Constants that a component's file assigns, read without importing it.
 
     They are literals: numbers, texts, tuples and mappings of them.
     """

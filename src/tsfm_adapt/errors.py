@@ -1,4 +1,4 @@
-"""What can go wrong, in kinds that a caller can tell apart.
+"""Errors that a user can act on, by kind.
 
 Every message has three parts: the rule, the values found, the next step. It names paths of the
 recipe and arguments of the call, never options of the command line: the command line adds these,

@@ -120,7 +120,7 @@ def test_recordings_too_short_for_one_window_are_left_out_with_the_reason(table)
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_without_any_window_is_named_with_the_lengths_found(table, part):
     minutes = dict(zip("abc", (20 if part == p else 100 for p in PARTS), strict=True))
-    with pytest.raises(DataError, match=rf"the {part} part has no window.*20 samples.*60 \+ 15"):
+    with pytest.raises(DataError, match=rf"the {part} split has no window.*20 samples.*60 \+ 15"):
         parts_of(table(**minutes), "data.split={by: lists, train: [a], val: [b], test: [c]}")
 
 

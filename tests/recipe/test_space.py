@@ -137,7 +137,7 @@ def test_a_grid_has_every_point_once():
         (
             "adapters: {choices: [[{name: lora}], [{name: prompt}]]}, "
             "adapters.lora.rank: {low: 1, high: 4}",
-            r"vary the same part of the recipe",
+            r"vary the same section of the recipe",
         ),
         (
             "adapters: {options: {a: {value: [{name: lora}], "

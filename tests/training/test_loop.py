@@ -211,7 +211,7 @@ def test_without_validation_windows_the_last_checkpoint_is_the_best(tmp_path):
 
 
 def test_without_training_windows_nothing_starts(tmp_path):
-    with pytest.raises(DataError, match="train part has no windows"):
+    with pytest.raises(DataError, match="train split has no windows"):
         fit(model(), windows().take([]), windows(), settings(), SEED, tmp_path, Progress())
     assert list(tmp_path.iterdir()) == []
 

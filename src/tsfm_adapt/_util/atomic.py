@@ -1,4 +1,4 @@
-"""Files that are either the old version or the new one, never half of either."""
+"""Atomic writes: a file is either the old version or the new one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept from run to run, in one folder; all of it can be removed at any time."""
+"""The cache folder; everything in it can be removed at any time."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Where results are kept from run to run: `TSFM_ADAPT_CACHE`, else a folder of the user's."""
+    """The cache folder: `TSFM_ADAPT_CACHE`, else one in the user's home."""
     return Path(os.environ.get("TSFM_ADAPT_CACHE") or "~/.cache/tsfm-adapt").expanduser()
 
 
-def cache_bytes(part: str = "") -> int:
-    """What `cache_folder`, or a folder in it, takes up on disk.
+def cache_bytes(folder: str = "") -> int:
+    """Disk space that `cache_folder`, or a folder in it, takes up, in bytes.
 
-    Files with holes count what they fill.
+    Holes of sparse files do not count.
     """
-    found = 0
-    for path in (cache_folder() / part).rglob("*"):
+    total = 0
+    for path in (cache_folder() / folder).rglob("*"):
         with suppress(OSError):
             state = path.stat()
-            found += getattr(state, "st_blocks", -(-state.st_size // 512)) * 512
-    return found
+            total += getattr(state, "st_blocks", -(-state.st_size // 512)) * 512
+    return total
 
 
 @cache
 def code_of(package: str = "") -> str:
-    """A hash of this package's own code, or of a package in it.
+    """A hash of this package's source code, or of a package in it.
 
-    Between releases the version stays as it is.
+    Part of cache keys: the version does not change between releases.
     """
     digest = blake2b(digest_size=20)
     root = Path(__file__).parents[1] / package

@@ -39,7 +39,7 @@ class Progress:
 
     @contextmanager
     def step(self, label: str) -> Iterator[None]:
-        """Says how long a short piece of work took."""
+        """Shows how long a short piece of work took."""
         start_s = time.monotonic()
         yield
         self.say(f"{label}: {time.monotonic() - start_s:.1f} s")
@@ -72,15 +72,15 @@ class _Lines:
         self._total = total
         self._done = self._first = done
         self._interval_s = interval_s
-        self._start_s = self._said_s = time.monotonic()
+        self._start_s = self._last_line_s = time.monotonic()
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Finishes `count` more units."""
         self._done += count
         now_s = time.monotonic()
-        if self._done < self._total and now_s - self._said_s < self._interval_s:
+        if self._done < self._total and now_s - self._last_line_s < self._interval_s:
             return
-        self._said_s = now_s
+        self._last_line_s = now_s
         spent_s = now_s - self._start_s
         left_s = spent_s / max(1, self._done - self._first) * (self._total - self._done)
         eta = f"{left_s:.0f} s left" if self._done < self._total else f"{spent_s:.0f} s"

@@ -1,4 +1,4 @@
-"""Processes that share the cores, and that stop when the one that began them does."""
+"""Worker processes that share the cores and stop with their parent process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _working = threading.Event()  # in a worker: it has something that can be stopped
-_leaving = threading.Event()  # in a worker: it was told to stop
+_leaving = threading.Event()  # in a worker: it has to stop
 
 _LOOK_S = 0.1
 
@@ -27,10 +27,10 @@ _LOOK_S = 0.1
 def each(
     work: Callable[[Item], Result], items: Sequence[Item], workers: int
 ) -> Iterator[tuple[Item, Result]]:
-    """Items with what became of them, as they get done.
+    """Yields items with their results, as they are finished.
 
     Whatever ends this process or the loop over the results, SIGKILL included, ends the work too:
-    training after the step under way, which is saved, everything else at once.
+    training after the current step, which is saved, everything else at once.
 
     Args:
         work: of one item; pickled, as items and results are.

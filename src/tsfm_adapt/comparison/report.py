@@ -266,7 +266,8 @@ def _channel_scores(ranking: Ranking) -> list[Metric]:
 
 def _by_channel(ranking: Ranking, metric: Metric) -> Table:
     models = _scores_of(ranking)
-    units = {plan.name: plan.unit for plan in cleaning_plan(ranking.recipe.data).channels}
+    plan = cleaning_plan(ranking.recipe.data)
+    units = dict(zip(plan.names, plan.units, strict=True))
     channels = list(models[0][2].channels)
     header = [f"{name}, {units[name]}" if metric.in_data_units else name for name in channels]
     lines = []

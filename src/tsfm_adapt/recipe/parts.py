@@ -1,4 +1,4 @@
-"""From a recipe to the windows of its parts: read, clean, split, cut."""
+"""Prepares a recipe's data: reads, cleans, splits, and cuts into windows."""
 
 from __future__ import annotations
 
@@ -34,34 +34,37 @@ from tsfm_adapt.tasks.base import Part, Task
 
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 
-# What a smoke run leaves of each part.
+# Subjects and windows that a smoke run keeps of each split.
 _SMOKE_SUBJECTS, _SMOKE_WINDOWS = 3, 4
 
-# What of data.split does not say who goes where, or has a default here.
+# Settings of data.split that `SplitPlan` does not take as they are.
 _NO_PLAN = {"seed", "allow_duplicates"}
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The clean recordings and windows of a run."""
+    """The clean recordings and the windows of a run, by split."""
 
     recordings: Mapping[Part, tuple[Recording, ...]]  # long enough for a window
     windows: Mapping[Part, Windows]  # test: at most `evaluate.max_windows`, evenly spaced
     fit: tuple[Recording, ...]  # train and val, short ones too: for scales and baselines
     left_out: Mapping[str, str]  # recording id: reason
-    deviation: FloatArray  # (C,) standard deviation in train, data units
+    deviation: FloatArray  # (C,) standard deviation in train, in the data's units
     shared_subjects: tuple[str, ...]  # sorted; those of train where the split is by time
-    audit: Audit  # what the parts share: nothing, or copies that the recipe allows
-    rates: tuple[ChannelRate, ...]  # how each channel gets to the clock
+    audit: Audit  # what the splits share: nothing, or copies that the recipe allows
+    rates: tuple[ChannelRate, ...]  # how each channel is resampled to `data.rate_hz`
 
     def subjects(self, part: Part) -> int:
-        """How many subjects a part holds."""
+        """Number of subjects in a split."""
         return len({recording.subject for recording in self.recordings[part]})
 
 
 def scale_of(recipe: Recipe, parts: Parts) -> Scale:
-    """What scores of the recipe are divided by, of the fit parts alone."""
-    units = tuple(plan.unit for plan in cleaning_plan(recipe.data).channels)
+    """Channel names, units and the scales of scores: MASE denominators, standard deviations.
+
+    They come from train and validation only.
+    """
+    units = cleaning_plan(recipe.data).units
     return Scale(tuple(recipe.data.channels), units, mase_scale(parts.fit), parts.deviation)
 
 
@@ -70,12 +73,12 @@ def prepare(recipe: Recipe, smoke: bool = False, progress: Progress | None = Non
 
     Args:
         recipe: validated.
-        smoke: keep three subjects and four windows a part.
-        progress: told what is kept on disk, and why something cannot be.
+        smoke: keep three subjects and four windows of each split.
+        progress: shows what is cached on disk, or why it cannot be.
 
     Raises:
-        DataError: nothing usable is left in a part, a channel is never measured in train, or
-            parts share what they must not.
+        DataError: a split has no window, a channel is never measured in train, or splits share
+            recordings or subjects.
         EnvironmentProblem: the reader needs a package that is not installed.
     """
     cleaned = read_clean(recipe.data, progress)
@@ -106,7 +109,7 @@ def prepare(recipe: Recipe, smoke: bool = False, progress: Progress | None = Non
     never = [n for n, d in zip(recipe.data.channels, deviation, strict=True) if np.isnan(d)]
     if never:
         raise DataError(
-            f"data.channels: {', '.join(never)} has no measured value in the train part "
+            f"data.channels: {', '.join(never)} has no measured value in the train split "
             f"({len(recordings['train'])} recordings). Remove it, or check cleaning.ranges and "
             "cleaning.zero_is_missing."
         )
@@ -114,17 +117,17 @@ def prepare(recipe: Recipe, smoke: bool = False, progress: Progress | None = Non
     by_time = recipe.data.split.by == "time"
     fitted = {"deviation": parts["train"].recordings, "MASE scale and baselines": fit}
     split_into = {part: parts[part].recordings for part in parts}
-    found = audit(split_into, {str(p): w for p, w in windows.items()}, fitted, by_time)
-    _refuse_leaks(found, recipe.data.split.allow_duplicates)
+    leakage = audit(split_into, {str(p): w for p, w in windows.items()}, fitted, by_time)
+    _refuse_leaks(leakage, recipe.data.split.allow_duplicates)
     for attribute, group_edges in recipe.evaluate.grouping.items():
         grouped(parts["test"], attribute, group_edges)  # stops here, before anything is trained
     shared = sorted({r.subject for r in recordings["train"] if by_time})
     rates = channel_rates(cleaned.rates, cleaning_plan(recipe.data))
-    return Parts(recordings, windows, fit, left_out, deviation, tuple(shared), found, rates)
+    return Parts(recordings, windows, fit, left_out, deviation, tuple(shared), leakage, rates)
 
 
-def _refuse_leaks(found: Audit, allow_duplicates: bool) -> None:
-    leaks = [f for f in found.findings if not (allow_duplicates and f.kind == "duplicate")]
+def _refuse_leaks(leakage: Audit, allow_duplicates: bool) -> None:
+    leaks = [f for f in leakage.findings if not (allow_duplicates and f.kind == "duplicate")]
     if not leaks:
         return
     shown = "; ".join(leak.what for leak in leaks[:3])
@@ -132,7 +135,7 @@ def _refuse_leaks(found: Audit, allow_duplicates: bool) -> None:
     step = "Correct data.split"
     if all(leak.kind == "duplicate" for leak in leaks):
         step = (
-            "Remove one of each two, put both into one part with data.split.by: lists, or, where "
+            "Remove one of each two, put both into one split with data.split.by: lists, or, where "
             "that is meant, set data.split.allow_duplicates: true"
         )
     raise DataError(
@@ -142,14 +145,14 @@ def _refuse_leaks(found: Audit, allow_duplicates: bool) -> None:
 
 
 def read_clean(data: Data, progress: Progress | None = None) -> RecordingSet:
-    """The recipe's recordings, cleaned, on one clock.
+    """Reads and cleans the recipe's recordings, all at `data.rate_hz`.
 
-    Those of large files are kept in `TSFM_ADAPT_CACHE` as float32, and stay on disk until their
-    values are asked for; small ones are in memory, and read each time.
+    Large cohorts are cached in `TSFM_ADAPT_CACHE` as float32 and memory-mapped; small ones are
+    read into memory each time.
 
     Args:
         data: the recipe's section.
-        progress: told what is kept on disk, and why something cannot be.
+        progress: shows what is cached on disk, or why it cannot be.
 
     Raises:
         DataError: a file cannot be read, a channel is absent, a unit does not convert.
@@ -170,23 +173,23 @@ def read_clean(data: Data, progress: Progress | None = None) -> RecordingSet:
     progress = progress or Progress()
     origin = store.origin(data.reader.model_dump_json(), plan, files)
     folder = cache_folder() / "recordings" / origin.key
-    found = store.opened(folder)
-    if found is not None:
-        return found
+    cached = store.opened(folder)
+    if cached is not None:
+        return cached
     seen = Seen()
     pieces = cleaned(read(), plan, seen, all_channels)
     try:
-        found = store.collect(pieces, seen, folder, origin.file_bytes)
+        cached = store.collect(pieces, seen, folder, origin.file_bytes)
     except store.NotKept as problem:
         progress.say(f"recordings {problem}. They are held in memory, and read again each time.")
         return clean(read(), plan, all_channels)
     if folder.exists():
         progress.say(f"recordings kept in '{folder}'; later runs open them at once")
-    return found
+    return cached
 
 
 def cleaning_plan(data: Data) -> CleaningPlan:
-    """The recipe's cleaning rules as `signals.cleaning` takes them."""
+    """The recipe's channels and cleaning rules as a `CleaningPlan`."""
     channels = {
         name: entry if isinstance(entry, Channel) else Channel(unit=entry)
         for name, entry in data.channels.items()
@@ -221,14 +224,14 @@ def _long_enough(
 def _no_windows(part: Part, recordings: RecordingSet, too_short: Mapping[str, str]) -> str:
     if len(too_short) < len(recordings):  # some are long enough, and none of it has a class
         return (
-            f"data: the {part} part has no window: {len(recordings) - len(too_short)} of its "
+            f"data: the {part} split has no window: {len(recordings) - len(too_short)} of its "
             f"{len(recordings)} recordings are as long as task.context_s, but none of their "
             "windows has a class. Check the names in task.labels against the recordings, and "
-            "that what is asked of the future still lies inside them."
+            "that the labelled future still lies inside them."
         )
     shown = "; ".join(f"{id}: {reason}" for id, reason in list(too_short.items())[:3])
     return (
-        f"data: the {part} part has no window: none of its {len(recordings)} recordings is long "
+        f"data: the {part} split has no window: none of its {len(recordings)} recordings is long "
         f"enough ({shown}). Shorten task.context_s or task.horizon_s, or set "
         "data.cleaning.max_gap_s higher."
     )

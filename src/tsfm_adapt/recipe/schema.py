@@ -1,4 +1,4 @@
-"""The recipe: one validated, frozen object a run.
+"""The recipe: all settings of one run, as a validated, frozen object.
 
 Every section is a pydantic model that forbids unknown keys; `name:` sections take the `Config` of
 the component file of that name. `trees.py` reads YAML, `validation.py` explains errors.
@@ -26,7 +26,7 @@ from tsfm_adapt.tasks.base import TaskConfig
 
 
 def _number(value: Any) -> Any:
-    """'1/60' as a number; anything else is left to the field's own rule."""
+    """Reads a fraction such as '1/60' as a number; leaves anything else to the field's rule."""
     if isinstance(value, str) and "/" in value:
         try:
             return float(Fraction(value.replace(" ", "")))
@@ -39,7 +39,7 @@ Number = Annotated[float, BeforeValidator(_number)]
 
 
 def _any_of(kind: Kind) -> Any:
-    """The union of a kind's configs, told apart by `name`."""
+    """The union of a kind's configs, discriminated by `name`."""
     configs = [config_class(kind, name) for name in names(kind)]
     if len(configs) == 1:
         return configs[0]
@@ -61,13 +61,13 @@ else:
 
 
 class Section(BaseModel):
-    """A frozen part of the recipe that knows all its keys."""
+    """A section of the recipe: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Channel(Section):
-    """A channel whose source has another name or an unstated unit."""
+    """A channel with its unit, and its name and unit in the file where they differ."""
 
     unit: str
     source: str | None = Field(default=None, description="its name in the file; default the same")
@@ -77,7 +77,7 @@ class Channel(Section):
 
 
 class Cleaning(Section):
-    """Fixed rules; nothing is fitted, interpolated or repeated."""
+    """Rules that mark samples as missing; nothing is fitted, interpolated or carried forward."""
 
     ranges: dict[str, tuple[Number, Number]] = Field(
         default={}, description="channel: [lowest, highest] plausible value; outside = missing"
@@ -92,10 +92,10 @@ class Cleaning(Section):
 
 
 class Split(Section):
-    """Who is learned from, who selects, who judges.
+    """Train/validation/test split.
 
     `train`, `val` and `test` are fractions, counts of subjects, or lists of ids. With `predefined`
-    only `val` is read: what of the train part's subjects it takes where the data names none.
+    only `val` is read: what of the train split's subjects it takes where the data names none.
     """
 
     by: Literal["subject", "record", "time", "predefined", "lists"] = "subject"
@@ -105,12 +105,13 @@ class Split(Section):
     val: int | float | tuple[str, ...] = 0.15
     test: int | float | tuple[str, ...] = 0.15
     allow_duplicates: bool = Field(
-        default=False, description="go on, and say so, where parts hold copies of a stretch"
+        default=False,
+        description="go on, with a note, where splits hold copies of the same stretch",
     )
 
 
 class Data(Section):
-    """From files to clean recordings in parts."""
+    """Recordings: the reader, channels, sampling rate, cleaning and split."""
 
     reader: Reader
     channels: dict[str, str | Channel] = Field(min_length=1, description="name: unit")
@@ -140,7 +141,7 @@ class Data(Section):
 
 
 class Train(Section):
-    """The optimisation: AdamW, linear warm-up, cosine decay."""
+    """Optimisation: AdamW with linear warm-up and cosine decay."""
 
     steps: int = Field(default=300, ge=1, description="optimiser steps")
     batch_size: int = Field(default=32, ge=1, description="windows a step and accumulation")
@@ -172,9 +173,9 @@ def _attributes(
 
 
 class Evaluate(Section):
-    """The one look at the test part."""
+    """Scoring on the test set, which is looked at once."""
 
-    max_windows: int = Field(default=2000, ge=1, description="evenly spaced over the part")
+    max_windows: int = Field(default=2000, ge=1, description="evenly spaced over the test set")
     batch_size: int = Field(default=64, ge=1)
     season_s: Number | None = Field(
         default=None, gt=0, description="adds the seasonal naive baseline with this period, s"
@@ -185,8 +186,8 @@ class Evaluate(Section):
     )
     conformal: bool = Field(
         default=True,
-        description="widen or narrow the bands of `predict` to what validation subjects show; "
-        "the median, and the scores beside it, stay the model's own",
+        description="calibrate the prediction intervals of `predict` on the validation subjects; "
+        "medians and scores stay the model's own",
     )
 
     @model_validator(mode="after")
@@ -206,7 +207,7 @@ class Evaluate(Section):
 
 
 class Recipe(Section):
-    """One run."""
+    """A recipe: data, backbone, adapters, head, task, training and evaluation of one run."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
     seed: int = Field(default=17, ge=0, lt=2**32)
@@ -260,7 +261,7 @@ class Recipe(Section):
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> Recipe:
-        """The recipe of nested mappings, laid out as in a file.
+        """Validates nested mappings laid out as in a recipe's file.
 
         Raises:
             RecipeError: one line for each rule that is broken.
@@ -269,13 +270,13 @@ class Recipe(Section):
 
     @property
     def adapts(self) -> bool:
-        """False where nothing is trained or fitted: the backbone as it is."""
+        """True where something is trained or fitted; False for the backbone as it is."""
         return bool(self.adapters) or self.head is not None
 
     def override(self, changes: Mapping[str, Any]) -> Recipe:
         """A new recipe with dotted keys changed, validated as a whole.
 
-        Entries of a list are found by position or by their `name`: `adapters.lora.rank`.
+        An entry of a list is named by its position or its `name`: `adapters.lora.rank`.
 
         Raises:
             RecipeError: a key does not exist or a value breaks a rule.
@@ -284,7 +285,7 @@ class Recipe(Section):
         return validated(trees.changed(tree, changes), type(self))
 
     def without_search(self) -> Recipe:
-        """What `train` makes of the recipe."""
+        """The recipe without its `search`, as `train` uses it."""
         return self.model_copy(update={"search": None})
 
     def as_tree(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a study varies, and how: the recipe's `search`.
+"""The `search` section of a recipe: the hyperparameters that a study varies, and how.
 
 A study compares trials by one number on the validation windows. Paths that would make that number
 mean something else from trial to trial are refused here. `space.py` tries the values.
@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-# A parameter as a study knows it: a number, or the plain form of a choice.
+# The value of a parameter in Optuna: a number, or the plain form of a choice.
 Raw = str | int | float | bool | None
 
 _REFUSED = {
     "name": "it names the study",
-    "seed": "it changes which subjects are in which part",
+    "seed": "it changes which subjects are in which split",
     "data": "trials would be compared on different data",
     "task": "trials would be compared on different windows or scores",
     "evaluate": "it says how test is scored, which no trial sees",
@@ -38,7 +38,7 @@ class _Frozen(BaseModel):
 
 
 class Option(_Frozen):
-    """One of several values that bring a space of their own."""
+    """One of several values, with a nested space of its own."""
 
     value: Any = Field(description="what the path is set to")
     space: dict[str, Variable] = Field(
@@ -96,11 +96,11 @@ class Variable(_Frozen):
 
     @property
     def raws(self) -> tuple[Raw, ...]:
-        """The plain forms of choices or options; () for a range."""
+        """The values of a choice or option as Optuna stores them; () for a range."""
         return tuple(self.options) or tuple(_plain(value) for value in self.choices)
 
     def value(self, raw: Raw) -> Any:
-        """The recipe's value of a parameter."""
+        """The value in the recipe for a value in Optuna."""
         if self.ranged:
             return raw
         if self.options:
@@ -108,7 +108,7 @@ class Variable(_Frozen):
         return next(value for value in self.choices if _plain(value) == raw)
 
     def raw(self, value: Any) -> Raw:
-        """The parameter of a recipe's value.
+        """The value in Optuna for a value in the recipe.
 
         Raises:
             LookupError: the value is not among those of this variable.
@@ -127,7 +127,7 @@ class Variable(_Frozen):
         return round(value) if self.whole else float(value)
 
     def edges(self) -> Iterator[tuple[str, Any]]:
-        """What to try to know that all values keep the rules: a word for each, and the value."""
+        """Values that, if they are valid, show that all are: a label and the value of each."""
         if self.ranged:
             yield f"low {self.low}", self.low
             yield f"high {self.high}", self.high
@@ -137,7 +137,7 @@ class Variable(_Frozen):
             yield f"option {name}", option.value
 
     def grid(self) -> tuple[Raw, ...]:
-        """All values of the parameter; of a range, those on its steps."""
+        """All values of the variable on a grid."""
         if not self.ranged:
             return self.raws
         assert self.low is not None
@@ -147,7 +147,7 @@ class Variable(_Frozen):
         return tuple(self.low + n * step for n in range(count))
 
     def count(self) -> int:
-        """How many points of a grid it makes, with the spaces of its options.
+        """Number of grid points, nested spaces included.
 
         Raises:
             ValueError: a range has no steps.
@@ -164,7 +164,7 @@ class Variable(_Frozen):
 
 
 class Search(_Frozen):
-    """The recipe's `search`; `tune` reads it, `train` does not."""
+    """Hyperparameter search; read by `tune`, ignored by `train`."""
 
     trials: int = Field(default=30, ge=1, description="finished, pruned or failed")
     metric: Literal["loss", "score"] = Field(
@@ -190,11 +190,11 @@ class Search(_Frozen):
 
     @property
     def planned(self) -> int:
-        """How many trials the study ends after."""
+        """Number of trials after which the study ends."""
         return _count(self.space) if self.sampler == "grid" else self.trials
 
     def lines(self) -> list[str]:
-        """The search in words: how, then a line for each path."""
+        """Describes the search: one line for the method, then one for each path."""
         how = f"search: {self.planned} trials by validation {self.metric}, sampler {self.sampler}"
         return [f"{how}, pruner {self.pruner}", *_lines(self.space, "  ")]
 
@@ -217,7 +217,7 @@ def _count(space: Mapping[str, Variable]) -> int:
 
 
 def _check_paths(space: Mapping[str, Variable], around: tuple[str, ...]) -> None:
-    """Refuses paths that change what is compared, and two of which one is inside the other.
+    """Refuses paths that change what is compared, and paths inside one another.
 
     Args:
         space: of the search or of an option.
@@ -231,8 +231,8 @@ def _check_paths(space: Mapping[str, Variable], around: tuple[str, ...]) -> None
         for other in beside:
             if _inside(path, other) or _inside(other, path):
                 raise ValueError(
-                    f"space.{path} and space.{other} vary the same part of the recipe. Put what "
-                    "belongs to an option into the option's own space"
+                    f"space.{path} and space.{other} vary the same section of the recipe. Put "
+                    "what belongs to an option into the option's own space"
                 )
         for name, option in variable.options.items():
             if path in option.space:
@@ -245,7 +245,7 @@ def _inside(path: str, other: str) -> bool:
 
 
 def _plain(value: Any) -> Raw:
-    """A choice in the form that a study keeps: numbers and words as they are, others as text."""
+    """A choice as Optuna stores it: numbers and text as they are, others as JSON."""
     if value is None or isinstance(value, str | int | float | bool):
         return value
     return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""A search's space beside a recipe: whether all its values keep the rules, and what is drawn.
+"""Checks a search space against the recipe, and draws the values of a trial.
 
 Every bound and every choice is tried when the recipe is read, so that a study cannot fail on one
 after hours.
@@ -20,7 +20,7 @@ from tsfm_adapt.recipe.trees import value_at
 
 
 class Tunable(Protocol):
-    """What a search needs of a recipe."""
+    """The part of `Recipe` that a search uses."""
 
     @property
     def backbone(self) -> BackboneConfig:
@@ -45,7 +45,7 @@ class Tunable(Protocol):
 
 
 class Draws(Protocol):
-    """What gives a trial its parameters."""
+    """The part of `optuna.Trial` that draws values."""
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None, log: bool
@@ -60,7 +60,7 @@ class Draws(Protocol):
 
 
 def draw(search: Search, trial: Draws) -> dict[str, Any]:
-    """The changes that a trial makes to the recipe, by path, to be made in this order."""
+    """Draws a trial: the changes to the recipe by path, to be applied in this order."""
 
     def pick(name: str, variable: Variable) -> Raw:
         if not variable.ranged:
@@ -79,12 +79,12 @@ def draw(search: Search, trial: Draws) -> dict[str, Any]:
 
 
 def grid_points(search: Search) -> list[dict[str, Raw]]:
-    """The parameters of every point of the grid."""
+    """The parameters of every grid point."""
     return _points(search.space)
 
 
 def as_it_stands(search: Search, recipe: Tunable) -> dict[str, Raw] | None:
-    """The parameters that leave the recipe as it is; None where they are not in the space."""
+    """The parameters that reproduce the recipe itself; None where the space does not hold them."""
     plain = recipe.without_search()
     raws = _standing(search.space, plain)
     if raws is None:
@@ -94,7 +94,7 @@ def as_it_stands(search: Search, recipe: Tunable) -> dict[str, Raw] | None:
 
 
 def check(search: Search, recipe: Tunable) -> None:
-    """Tries every bound and choice.
+    """Validates the recipe at every bound and every choice.
 
     Raises:
         RecipeError: one breaks a rule of the recipe, or gives the loss another meaning.
@@ -126,19 +126,19 @@ def check(search: Search, recipe: Tunable) -> None:
 def _changes(
     space: Mapping[str, Variable], pick: Callable[[str, Variable], Raw], when: str = ""
 ) -> dict[str, Any]:
-    """Walks through the space, into the options that are picked."""
-    found: dict[str, Any] = {}
+    """The changes for the values that `pick` gives, nested spaces included."""
+    changes: dict[str, Any] = {}
     for path, variable in space.items():
         raw = pick(path + when, variable)
-        found[path] = variable.value(raw)
+        changes[path] = variable.value(raw)
         if variable.options:
             inner = variable.options[str(raw)].space
-            found |= _changes(inner, pick, _when(path, str(raw), when))
-    return found
+            changes |= _changes(inner, pick, _when(path, str(raw), when))
+    return changes
 
 
 def _when(path: str, option: str, when: str) -> str:
-    """What is added to the names of an option's parameters, which must differ from others'."""
+    """The suffix that makes the names of an option's parameters unique."""
     return f" if {path}={option}{when}"
 
 
@@ -165,19 +165,19 @@ def _standing(
 ) -> dict[str, Raw] | None:
     """The parameters of the recipe's own values."""
     tree = recipe.as_tree()
-    found: dict[str, Raw] = {}
+    raws: dict[str, Raw] = {}
     for path, variable in space.items():
         if variable.options:
             taken = _option_taken(path, variable, recipe, when)
             if taken is None:
                 return None
-            found |= taken
+            raws |= taken
             continue
         try:
-            found[path + when] = variable.raw(value_at(tree, path))
+            raws[path + when] = variable.raw(value_at(tree, path))
         except LookupError:
             return None
-    return found
+    return raws
 
 
 def _option_taken(
@@ -187,21 +187,21 @@ def _option_taken(
         inner = _standing(option.space, recipe, _when(path, name, when))
         if inner is None:
             continue
-        found: dict[str, Raw] = {path + when: name}
-        found.update(inner)
-        if recipe.override(_changes({path: variable}, _picking(found), when)) == recipe:
-            return found
+        raws: dict[str, Raw] = {path + when: name}
+        raws.update(inner)
+        if recipe.override(_changes({path: variable}, _picking(raws), when)) == recipe:
+            return raws
     return None
 
 
-def _picking(found: Mapping[str, Raw]) -> Callable[[str, Variable], Raw]:
-    return lambda name, _: found[name]
+def _picking(raws: Mapping[str, Raw]) -> Callable[[str, Variable], Raw]:
+    return lambda name, _: raws[name]
 
 
 def _tries(
     space: Mapping[str, Variable], before: dict[str, Any]
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Each path, what is tried, and the changes that try it."""
+    """Each path, a label of the value, and the changes that set it."""
     for path, variable in space.items():
         for what, value in variable.edges():
             yield path, what, {**before, path: value}
@@ -228,7 +228,7 @@ def _accepts(recipe: Tunable, changes: Mapping[str, Any]) -> bool:
 
 
 def _loss_meaning(recipe: Tunable) -> object:
-    """What the scale of the loss depends on; losses of recipes that differ in it do not compare.
+    """What the scale of the loss depends on: losses are comparable only where it is equal.
 
     A backbone's own loss is in its own scale; see `adapters.base.uses_native_loss`.
     """

@@ -30,7 +30,7 @@ def read_text(path: Path) -> str:
 
 
 def parse_mapping(text: str, source: str) -> dict[str, Any]:
-    """A YAML mapping of plain values.
+    """Parses a YAML mapping of plain values.
 
     Raises:
         RecipeError: not YAML, not a mapping, a key twice, a tag that would build an object.
@@ -61,7 +61,7 @@ def parse_changes(sets: Sequence[str]) -> dict[str, Any]:
 
 
 def changed(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a recipe's tree with dotted keys replaced.
+    """Returns a copy of a recipe's tree with the values at dotted keys replaced.
 
     Raises:
         RecipeError: a key leads through something that is no section.

@@ -1,4 +1,4 @@
-"""A tree as a recipe, or a line for each rule that it breaks: where, what, how to mend it."""
+"""Validates a recipe's tree; an error has a line for each broken rule: path, value, remedy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SECTIONS: dict[str, Kind] = {
 
 
 def validated(tree: Mapping[str, Any], model: type[Model]) -> Model:
-    """The recipe of a tree.
+    """Validates a tree and returns the recipe.
 
     Args:
         tree: plain values, laid out as in a file.
@@ -48,7 +48,7 @@ def validated(tree: Mapping[str, Any], model: type[Model]) -> Model:
 
 
 def _check_names(tree: Mapping[str, Any]) -> None:
-    """Component names first: their message knows the closest name."""
+    """Checks component names first, since that message suggests the closest one."""
     data = tree.get("data")
     reader = data.get("reader") if isinstance(data, dict) else None
     adapters = tree.get("adapters")
@@ -73,7 +73,7 @@ def _check_names(tree: Mapping[str, Any]) -> None:
 
 
 def _one_a_place(errors: Sequence[ErrorDetails], tree: Any) -> list[ErrorDetails]:
-    """One error a place: of a union's branches the last, the one that knows the most."""
+    """Keeps one error for each path: of the branches of a union the deepest."""
     by_path = {_path(details["loc"], tree): details for details in errors}
     return [
         details
@@ -84,7 +84,7 @@ def _one_a_place(errors: Sequence[ErrorDetails], tree: Any) -> list[ErrorDetails
 
 def _explain(details: ErrorDetails, tree: Any, model: type[BaseModel]) -> str:
     path = _path(details["loc"], tree)
-    found = details.get("input")
+    value = details.get("input")
     if details["type"] == "extra_forbidden":
         known = _known_keys(details["loc"], tree, model)
         key = str(details["loc"][-1])
@@ -92,11 +92,11 @@ def _explain(details: ErrorDetails, tree: Any, model: type[BaseModel]) -> str:
     if details["type"] == "missing":
         return f"{path}: missing. Add it; see `tsfm-adapt schema` for its rule."
     message = details["msg"].removeprefix("Value error, ")
-    if isinstance(found, int) and abs(found) > 1e300:
-        found = "a number of that size"
+    if isinstance(value, int) and abs(value) > 1e300:
+        value = "a number of that size"
     if details["type"] in ("value_error", "assertion_error"):
         return f"{path or 'recipe'}: {message}."
-    return f"{path}: {message}, found {reprlib.repr(found)}."
+    return f"{path}: {message}, found {reprlib.repr(value)}."
 
 
 def _path(loc: Sequence[int | str], tree: Any) -> str:

@@ -61,12 +61,12 @@ class StudyFolder:
 
     @property
     def smoke(self) -> bool:
-        """True where every trial is cut down to a few steps and windows."""
+        """True for a smoke run: a few steps and windows in every trial."""
         return bool(self._content["smoke"])
 
     @property
     def name(self) -> str:
-        """What a storage knows the study by."""
+        """The study's name in its storage."""
         return str(self._content["name"])
 
     @property
@@ -76,7 +76,7 @@ class StudyFolder:
 
     @property
     def planned(self) -> int:
-        """How many trials the study ends after."""
+        """Number of trials after which the study ends."""
         planned = self.search.planned
         return min(planned, _SMOKE_TRIALS) if self.smoke else planned
 
@@ -98,7 +98,7 @@ class StudyFolder:
 
 
 def create(recipe: Recipe, runs: Path, *, database: bool, smoke: bool) -> StudyFolder:
-    """The folder `<runs>/<recipe name>/study-...` of a new study, or of one in a database.
+    """Creates the folder `<runs>/<recipe name>/study-...`, or finds it for a study in a database.
 
     Args:
         recipe: with its search.

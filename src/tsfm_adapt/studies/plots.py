@@ -1,4 +1,4 @@
-"""Pictures of a study: how its best value fell, and which parameters mattered."""
+"""Plots of a study: its optimisation history and the importance of its parameters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import optuna
     from matplotlib.figure import Figure
 
-_ENOUGH = 4  # complete trials, below which importances mean nothing
+_ENOUGH = 4  # complete trials, fewer give no importances
 
 
 def draw(folder: Path, study: optuna.Study, metric: str) -> None:

@@ -22,7 +22,7 @@ HEARTBEAT_S, SILENT_S = 10, 120  # of a process on another machine
 
 
 def this_process() -> dict[str, str | int]:
-    """What a trial is marked with, so that others can see whether it still runs."""
+    """Host, process number and start time, by which others see whether a trial's process lives."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -50,11 +50,11 @@ def alive(trial: FrozenTrial, study: StudyFolder) -> bool:
 
 @contextmanager
 def signs_of_life(study: StudyFolder, parent: int | None) -> Iterator[None]:
-    """While the block runs, tells other machines so, and ends the process with its parent.
+    """Touches a heartbeat file while the block runs, and ends the process with its parent.
 
     Args:
         study: whose folder the sign is in.
-        parent: process that this one belongs to; None = it belongs to nobody.
+        parent: number of the parent process; None = do not watch it.
     """
     over = threading.Event()
     sign = _sign(study, this_process())
@@ -83,7 +83,7 @@ def signs_of_life(study: StudyFolder, parent: int | None) -> Iterator[None]:
 
 
 def _started(pid: int) -> str | None:
-    """When a process of this machine began, as far as is known; None where there is none."""
+    """The start time of a process on this machine, or 'unknown'; None if it is gone."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

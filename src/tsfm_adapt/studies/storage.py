@@ -41,7 +41,7 @@ def quiet_optuna() -> Iterator[None]:
 
 
 def open_study(study: StudyFolder, storage: str | None, worker: int) -> tuple[optuna.Study, bool]:
-    """The study's trials, and whether this folder began it and so ends it.
+    """Opens a study in its storage; also whether it was begun in this folder, which then ends it.
 
     Args:
         study: its folder.
@@ -85,7 +85,7 @@ def open_study(study: StudyFolder, storage: str | None, worker: int) -> tuple[op
 
 
 def _queue_first(optuna_study: optuna.Study, recipe: Recipe, search: Search) -> None:
-    """The points of a grid; else the recipe as it stands, so that no result is worse than it."""
+    """Queues all points of a grid, or else the recipe's own values as the first trial."""
     if search.sampler == "grid":
         for point in space.grid_points(search):
             queue(optuna_study, point, {})
@@ -147,7 +147,7 @@ def _database(url: str) -> Any:
 
 
 def _cut_torn_tail(journal: Path, lock: Any) -> None:
-    """Removes a half line that a full disk or a power cut left: the next one would join it."""
+    """Cuts off an incomplete last line, as a full disk or a power cut leaves it."""
     if not journal.exists():
         return
     lock.acquire()
@@ -161,7 +161,7 @@ def _cut_torn_tail(journal: Path, lock: Any) -> None:
 
 
 def _sampler(search: Search, seeds: Sequence[int]) -> Any:
-    """By name; its draws are a function of the seeds and the finished trials."""
+    """The search's sampler; its draws depend on the seeds and the finished trials only."""
     import numpy as np
     from optuna import samplers
 
@@ -181,7 +181,7 @@ def _sampler(search: Search, seeds: Sequence[int]) -> Any:
 
 
 def _pruner(search: Search, steps: int) -> Any:
-    """By name; none judges a trial before a fifth of its steps, where the rate still rises."""
+    """The search's pruner; it prunes no trial before a fifth of its steps, during warm-up."""
     from optuna import pruners
 
     early = max(1, steps // 5)

@@ -24,33 +24,33 @@ _DEATHS = 3  # of the processes of one trial, after which it has failed
 
 @dataclass(frozen=True)
 class Tally:
-    """How far a study is, from its trials."""
+    """The trials of a study, by state."""
 
     trials: tuple[FrozenTrial, ...]
 
     @property
     def finished(self) -> tuple[FrozenTrial, ...]:
-        """Complete, pruned, or failed for a reason of their own; not those that died."""
+        """Trials that are complete, pruned or failed; not those whose process died."""
         return tuple(t for t in self.trials if t.state.is_finished() and not self.broken(t))
 
     @property
     def running(self) -> tuple[FrozenTrial, ...]:
-        """Under way, in any process."""
+        """Trials that a process is running."""
         return tuple(t for t in self.trials if t.state.name == "RUNNING")
 
     @property
     def complete(self) -> tuple[FrozenTrial, ...]:
-        """Those with a value."""
+        """Trials with a value."""
         return tuple(t for t in self.trials if t.state.name == "COMPLETE")
 
     def broken(self, trial: FrozenTrial) -> bool:
-        """Its process died or was stopped, and its parameters are or will be tried again."""
+        """True where the process died or was stopped, so that the parameters are tried again."""
         if trial.state.name != "FAIL" or "reason" in trial.user_attrs:
             return False
         return "stopped" in trial.user_attrs or self.deaths(trial) < _DEATHS
 
     def deaths(self, trial: FrozenTrial) -> int:
-        """How many processes died of the same parameters, up to this trial."""
+        """How many processes died on the same parameters, up to this trial."""
         return sum(
             root(t) == root(trial)
             and t.number <= trial.number
@@ -101,14 +101,14 @@ def recover(study: StudyFolder, optuna_study: optuna.Study) -> Tally:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         optuna.storages.fail_stale_trials(optuna_study)  # of a database: without a heartbeat
-    found = tally(optuna_study)
-    for trial in found.running:
+    trials = tally(optuna_study)
+    for trial in trials.running:
         if not alive(trial, study):
             with suppress(ValueError, RuntimeError, optuna.exceptions.UpdateFinishedTrialError):
                 optuna_study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    found = tally(optuna_study)
-    for trial in found.trials:
-        if found.broken(trial) and found.again(trial) is None:
+    trials = tally(optuna_study)
+    for trial in trials.trials:
+        if trials.broken(trial) and trials.again(trial) is None:
             same = {k: v for k, v in trial.user_attrs.items() if k == "as_it_stands"}
             params = trial.user_attrs.get("params", trial.params)
             queue(optuna_study, params, {"again": root(trial), **same})

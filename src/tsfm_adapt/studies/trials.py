@@ -1,6 +1,6 @@
-"""One trial of a study: a changed recipe, trained on train and judged on validation.
+"""The objective of a study: trains a changed recipe on train and scores it on validation.
 
-The test part is taken away before the first trial, so that nothing here could look at it.
+The test set is removed before the first trial, so that no trial can use it.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
     from tsfm_adapt.recipe.schema import Recipe
 
-_SAID_EVERY_S = 10.0
+_LINE_EVERY_S = 10.0
 
 
 class FailedTrial(TsfmAdaptError):
-    """This trial has no value; the study goes on."""
+    """A trial failed; the study continues."""
 
 
 def blind(parts: Parts) -> Parts:
-    """The parts without test.
+    """The prepared data without the test set.
 
     Raises:
-        RecipeError: nothing would be left to judge by.
+        RecipeError: there are no validation windows.
     """
     if len(parts.windows["val"]) == 0:
         raise RecipeError(
@@ -56,14 +56,14 @@ def blind(parts: Parts) -> Parts:
 
 
 class Objective:
-    """A trial's value on the validation windows.
+    """Trains a trial and returns its loss or score on the validation windows.
 
     Args:
         recipe: of the study, with its search.
         parts: `blind`.
         folder: of the study; a trial trains in `trials/<number>`.
         always: changes that every trial makes after its own, such as those of a smoke run.
-        progress: told of long trials.
+        progress: shows a line for long trials.
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class Objective:
         self._always = always
 
     def __call__(self, trial: optuna.Trial) -> float:
-        """Trains and judges.
+        """Trains and scores one trial.
 
         Raises:
-            FailedTrial: the recipe does not fit together, or its training diverged.
-            optuna.TrialPruned: others were better at the same step.
+            FailedTrial: the recipe is not valid, or its training diverged.
+            optuna.TrialPruned: other trials were better at the same step.
             KeyboardInterrupt: stopped; the trial's folder holds its checkpoint.
         """
         import optuna
@@ -158,13 +158,13 @@ class Objective:
 
 
 def _clear(folder: Path) -> None:
-    """Leaves of a finished trial its recipe and metrics: the best recipe is trained anew."""
+    """Removes checkpoints and events of a finished trial; the best recipe is trained anew."""
     for spent in ("checkpoints", "tensorboard"):
         shutil.rmtree(folder / spent, ignore_errors=True)
 
 
 class _Watch:
-    """Reports each validation to the study, which may end the trial there."""
+    """Reports each validation to the study, which may prune the trial."""
 
     def __init__(
         self, objective: Objective, trial: optuna.Trial, recipe: Recipe, model: AdaptedModel
@@ -173,14 +173,14 @@ class _Watch:
         self._trial = trial
         self._recipe = recipe
         self._model = model
-        self._said_s = time.monotonic()
+        self._last_line_s = time.monotonic()
 
     def __call__(self, step: int, loss: float) -> None:
         import optuna
 
         search, steps = self._objective.search, self._recipe.train.steps
-        if time.monotonic() - self._said_s > _SAID_EVERY_S:
-            self._said_s = time.monotonic()
+        if time.monotonic() - self._last_line_s > _LINE_EVERY_S:
+            self._last_line_s = time.monotonic()
             self._objective.progress.say(
                 f"trial {self._trial.number}: step {step}/{steps}, val loss {loss:.4f}"
             )

@@ -1,7 +1,7 @@
-"""Tuning: trials until a study has as many as planned, then the best recipe, trained and tested.
+"""Runs the trials of a study, then trains the best recipe and scores it on the test set.
 
-What a study finds is in its folder: trials.csv, best.yaml, plots/, and below refit/ the run of the
-best recipe, the only one that is scored on test.
+Results are in the study's folder: trials.csv, best.yaml, plots/, and in refit/ the run of the best
+recipe, the only one that is scored on the test set.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _WAIT_S = 2.0  # between looks at trials of other processes
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a study found."""
+    """The result of a study."""
 
     study: StudyFolder
     trials: Mapping[str, int]  # how many: complete, pruned, failed
@@ -148,7 +148,7 @@ def work(study: StudyFolder, storage: str | None, worker: int, progress: Progres
 def _run_one(
     study: StudyFolder, optuna_study: optuna.Study, objective: Objective, progress: Progress
 ) -> bool:
-    """One trial; False where as many as planned are finished or under way."""
+    """Runs one trial; False where all planned ones are finished or running."""
     with ExitStack() as asking:
         asking.enter_context(study.locked("ask"))
         number = 0
@@ -179,7 +179,7 @@ def _nothing_left(study: StudyFolder, trials: Tally) -> bool:
 
 
 def _run(session: _Session) -> None:
-    """Until all planned trials are finished, here or elsewhere."""
+    """Runs trials until all planned ones are finished, here or elsewhere."""
     study, optuna_study = session.study, session.optuna_study
     waiting = False
     while len((trials := tally(optuna_study)).finished) < study.planned:
@@ -201,7 +201,7 @@ def _run(session: _Session) -> None:
 
 
 def _spawn(session: _Session) -> None:
-    """Worker processes, until the last has ended."""
+    """Runs worker processes until the last has ended."""
     study, workers = session.study, session.workers
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     environment = {"OMP_NUM_THREADS": threads} | os.environ
@@ -239,7 +239,7 @@ def _command(study: StudyFolder, worker: int) -> list[str]:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM acts as Ctrl-C."""
+    """Handles SIGTERM like Ctrl-C while the block runs."""
 
     def stop(_number: int, _frame: Any) -> None:
         raise KeyboardInterrupt
@@ -252,7 +252,7 @@ def _stoppable() -> Iterator[None]:
 
 
 def _say(study: StudyFolder, trials: Tally, number: int, progress: Progress) -> None:
-    """How a finished trial went, the best, and when the study may end."""
+    """Shows a finished trial's result, the best so far, and the time left."""
     last = trials.trials[number]
     how = f"{last.value:.4f}" if last in trials.complete else trials.reason(last)
     best = _best(study, trials)
@@ -273,7 +273,7 @@ def _best(study: StudyFolder, trials: Tally) -> FrozenTrial | None:
 
 
 def _finish(session: _Session) -> Tuned:
-    """Writes the best recipe down, draws, and trains and scores that recipe on test, once."""
+    """Saves the best recipe, draws the plots, and trains and tests that recipe once."""
     study = session.study
     with study.locked("finish"):
         trials = tally(session.optuna_study)
@@ -307,7 +307,7 @@ def _finish(session: _Session) -> Tuned:
 
 
 def _refit(study: StudyFolder, recipe: Recipe, progress: Progress) -> Run:
-    """The run of the best recipe: the one that is there, or what is left of it, or a new one."""
+    """Trains the best recipe, resumes its run, or returns the finished one."""
     folder = study.folder / "refit"
     begun = sorted(folder.glob("*/*/env.json"))
     if not begun:

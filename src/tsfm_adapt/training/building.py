@@ -1,4 +1,4 @@
-"""From a recipe to its model: put together, fitted where something is fitted, not yet trained."""
+"""Builds the model of a recipe: assembled, with fitted parts fitted, not yet trained."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FITTED_BYTES = 2e9
 
 
 def build(recipe: Recipe, parts: Parts, progress: Progress) -> AdaptedModel:
-    """The untrained model of a recipe; its random parts depend on the seed only."""
+    """Builds the untrained model of a recipe; random parts depend on the seed only."""
     train = parts.windows["train"]
     model = put_together(recipe, parts.deviation, parts.shared_subjects, train)
     spec = model.backbone.spec
@@ -40,12 +40,12 @@ def build(recipe: Recipe, parts: Parts, progress: Progress) -> AdaptedModel:
 
 
 def unadapted(recipe: Recipe) -> Recipe:
-    """The recipe of the backbone as it is."""
+    """The recipe without adapters and head: the backbone zero-shot."""
     return recipe.model_copy(update={"adapters": (), "head": None})
 
 
 def reference(recipe: Recipe, parts: Parts, head: Head, progress: Progress) -> AdaptedModel:
-    """The frozen backbone with a fitted head, for tasks that no backbone is pretrained for."""
+    """A fitted head on the frozen backbone, for tasks that no backbone is pretrained for."""
     plain = unadapted(recipe)
     train = parts.windows["train"]
     model = put_together(plain, parts.deviation, parts.shared_subjects, train, head)
@@ -61,13 +61,13 @@ def put_together(
     head: Head | None = None,
     backbone: Encoder | None = None,
 ) -> AdaptedModel:
-    """A recipe's model with nothing fitted or trained.
+    """Assembles a recipe's model with nothing fitted or trained.
 
     Args:
         recipe: validated.
         deviation: (C,) of each channel in train; None = unknown.
         subjects: those that adapters may have parameters for.
-        train: the windows that are learned from; None where a saved model is put together.
+        train: windows to learn from; None where a saved model is assembled.
         head: instead of the recipe's.
         backbone: freshly built; None = built here, with its weights.
     """
@@ -103,7 +103,7 @@ def share(head: Head) -> None:
 
 
 def fit_head(model: AdaptedModel, train: Windows, batch_size: int, progress: Progress) -> None:
-    """Gives a head what it shares, and lets one of classes compute what it fits, on train only."""
+    """Gives a head what it shares, and fits a classification head on the features of train."""
     if model.head is not None:
         share(model.head)
     if not isinstance(model.head, ClassHead):

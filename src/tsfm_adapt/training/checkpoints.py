@@ -1,6 +1,6 @@
-"""What is kept while training: `last` and `best` checkpoints, metrics, and how it went.
+"""Checkpoints `last` and `best`, metrics, and validation while a model trains.
 
-A checkpoint holds the trainable part only, in a file that torch reads without running code.
+A checkpoint holds the trainable tensors only, in a file that torch reads without running code.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LOG_EVERY = 10  # steps between lines of metrics.jsonl
 
 @dataclass(frozen=True)
 class Fitted:
-    """How training went; also what a checkpoint says of it."""
+    """Progress of training, as a checkpoint stores it."""
 
     step: int  # optimiser steps done
     best_step: int
@@ -46,7 +46,7 @@ class Fitted:
 
 
 def load_best(model: AdaptedModel, folder: Path) -> None:
-    """Puts `checkpoints/best` into the model.
+    """Loads `checkpoints/best` into the model.
 
     Raises:
         EnvironmentProblem: there is none.
@@ -61,13 +61,13 @@ def load_best(model: AdaptedModel, folder: Path) -> None:
 
 
 def how_it_went(folder: Path) -> Fitted | None:
-    """How far the run in `folder` has trained; None before its first checkpoint."""
+    """Progress of the run in `folder`; None before its first checkpoint."""
     state = read(folder / "checkpoints" / "last.ckpt")
     return Fitted(**state["fitted"]) if state else None
 
 
 class Keeper(lightning.Callback):
-    """Validates, keeps `last` and `best`, writes the metrics, stops early."""
+    """Lightning callback: validates, saves `last` and `best`, writes metrics, stops early."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Keeper(lightning.Callback):
         self._metrics: _Metrics | None = None
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Opens the metrics; scores the untrained model, which is the first `best`."""
+        """Opens the metrics and validates the untrained model, which is the first `best`."""
         self.listen()
         if trainer.is_global_zero:
             self._metrics = _Metrics(self._folder, self.fitted.step or None)
@@ -112,7 +112,7 @@ class Keeper(lightning.Callback):
         batch: Any,  # noqa: ARG002
         batch_idx: int,
     ) -> None:
-        """Counts a step, and does what is due after it."""
+        """Counts a step, then logs, validates, saves or stops where that is due."""
         if (batch_idx + 1) % self._settings.accumulate:
             return
         step = self.fitted.step + 1
@@ -170,7 +170,7 @@ class Keeper(lightning.Callback):
             self._on_validation(self.fitted.step, loss)
 
     def _validation_loss(self, trainer: Any, pl_module: Any) -> float:
-        """Mean loss over the validation windows, shared out over the processes."""
+        """Mean loss over the validation windows, computed by all processes together."""
         assert self._val is not None
         batches = self._val.batches(self._settings.batch_size)
         own = islice(batches, trainer.global_rank, None, trainer.world_size)
@@ -218,7 +218,7 @@ class Keeper(lightning.Callback):
 
 
 class _Metrics:
-    """`metrics.jsonl` and TensorBoard events, without the lines that a resumed run will repeat."""
+    """Writes `metrics.jsonl` and TensorBoard events; a resumed run repeats no line."""
 
     def __init__(self, folder: Path, step: int | None) -> None:
         """Keeps the lines up to `step`; None = none of them."""
@@ -294,7 +294,7 @@ def read(path: Path) -> dict[str, Any] | None:
 
 
 def forget_peak_memory() -> None:
-    """Starts the peak of memory anew, so that a run is not charged with one before it.
+    """Resets the peak of memory, so that a run does not report the peak of one before it.
 
     On Linux resident memory that is free goes back to the system first; elsewhere only the
     device's peak can be forgotten.

@@ -1,9 +1,9 @@
-"""A head's features, computed once and kept on disk, where nothing before the head trains.
+"""Caches the inputs of a head (features) on disk, where nothing before the head trains.
 
-A row is computed when a batch first asks for it. The first epoch thus costs what it costs without
-a store, a killed run keeps its rows, and a run of less than an epoch computes no more than it
-draws. A store's name is a hash of all that features depend on, so that a change of any of it makes
-another store; old ones can be removed at any time.
+A row is computed when a batch first needs it. So the first epoch costs the same as without a
+cache, a killed run keeps its rows, and a run of less than an epoch computes only what it draws.
+The name of a store is a hash of everything that features depend on; old stores can be removed at
+any time.
 """
 
 from __future__ import annotations
@@ -40,15 +40,16 @@ _W = TypeVar("_W", bound="Windows")
 
 
 def remembered(model: AdaptedModel, recipe: Recipe, windows: _W, progress: Progress) -> _W:
-    """The windows with the features that the model's head reads of them.
+    """Wraps windows so that `gather` also returns cached head inputs.
 
-    The windows themselves where something before the head trains, or the recipe wants no store.
+    Returns them as they are where something before the head trains, or the recipe has
+    `feature_cache: false`.
 
     Args:
-        model: as it will be used; whatever its head learns changes nothing.
+        model: the model whose features are cached; training its head does not change them.
         recipe: of the model.
         windows: of any kind.
-        progress: told once where features cannot be kept; they are computed again then.
+        progress: shows once why features cannot be cached; they are then computed each time.
     """
     if not (recipe.train.feature_cache and model.frozen_before_head and len(windows)):
         return windows
@@ -94,8 +95,8 @@ class _Remembered:
         device = next(self._model.parameters()).device
         with torch.inference_mode(), torch.autocast(device.type, enabled=False):
             features = self._model.features(collate(arrays).to(device))
-        found: FloatArray = features.float().cpu().numpy()
-        return found
+        values: FloatArray = features.float().cpu().numpy()
+        return values
 
     def _keep(self, rows: IntArray, features: FloatArray) -> None:
         if self._store is None or self._given_up:
@@ -160,16 +161,16 @@ class _Store:
     def read(self, rows: IntArray) -> tuple[FloatArray, BoolArray]:
         """Features (B, ...), and which of them are known (B,)."""
         features = np.ascontiguousarray(self._values[rows])
-        found = np.array([_checksum(row) for row in features], dtype=np.uint32)
-        return features, found == self._checks[rows]
+        checksums = np.array([_checksum(row) for row in features], dtype=np.uint32)
+        return features, checksums == self._checks[rows]
 
     def write(self, rows: IntArray, features: FloatArray) -> None:
         """Keeps features; each row before its checksum."""
         whole = np.ascontiguousarray(features, dtype=np.float32)
         size = 4 * int(np.prod(whole.shape[1:]))
-        found = [_checksum(row).to_bytes(4, sys.byteorder) for row in whole]
+        checksums = [_checksum(row).to_bytes(4, sys.byteorder) for row in whole]
         _put(self._folder / _VALUES, self._values.offset, size, rows, [r.tobytes() for r in whole])
-        _put(self._folder / _CHECKS, self._checks.offset, 4, rows, found)
+        _put(self._folder / _CHECKS, self._checks.offset, 4, rows, checksums)
 
 
 def _create(folder: Path, rows: int, shape: tuple[int, ...]) -> None:
@@ -210,14 +211,14 @@ def _only(arrays: WindowArrays, picked: IntArray) -> WindowArrays:
 
 
 def _key(model: AdaptedModel, recipe: Recipe, windows: Windows) -> str:
-    """A hash of all that the features depend on."""
+    """The cache key: a hash of everything that the features depend on."""
     import torch
 
     from tsfm_adapt.model import device_for
 
     digest = blake2b(digest_size=20)
     assert model.head is not None
-    said = [
+    inputs = [
         recipe.backbone.model_dump_json(),
         [adapter.model_dump_json() for adapter in recipe.adapters],
         model.setting,
@@ -227,7 +228,7 @@ def _key(model: AdaptedModel, recipe: Recipe, windows: Windows) -> str:
         [version(package) for package in ("tsfm-adapt", "torch", "transformers", "numpy")],
         code_of(),
     ]
-    digest.update(repr(said).encode())
+    digest.update(repr(inputs).encode())
     for name, tensor in sorted(model.tensors_before_head().items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         plain = tensor.detach().cpu().contiguous().reshape(-1)

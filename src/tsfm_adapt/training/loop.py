@@ -1,4 +1,4 @@
-"""Training on Lightning's Trainer, with checkpoints of the trainable part only.
+"""Trains a model with Lightning; checkpoints hold the trainable tensors only.
 
 All randomness is a function of (seed, batch, rank): batch k draws its windows from a generator of
 (seed, k) and torch is reseeded before it. A checkpoint then needs the step, the trainable tensors,
@@ -50,13 +50,13 @@ def fit(
 
     Args:
         model: to be trained, in place.
-        train: the windows that are learned from.
-        val: those that select; may be none.
+        train: windows to learn from.
+        val: windows to select the best checkpoint by; may be none.
         settings: the recipe's `train`.
         seed: of the batches and of dropout.
         folder: the run's.
         progress: where progress is shown.
-        on_validation: told the step and the loss of each validation; what it raises ends training.
+        on_validation: called with step and loss of each validation; what it raises ends training.
 
     Raises:
         DivergedError: a loss was not finite; `best` is kept.
@@ -64,7 +64,7 @@ def fit(
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after the step under way was saved to `last`.
     """
     if len(train) == 0:
-        raise DataError("the train part has no windows: no recording is long enough.")
+        raise DataError("the train split has no windows: no recording is long enough.")
     state = read(folder / "checkpoints" / "last.ckpt")
     before = Fitted(**state["fitted"]) if state else Fitted(0, 0, float("inf"), 0, 0.0, 0.0)
     if state and _ended(before, settings):
@@ -169,7 +169,7 @@ def _stopping_after_a_step(keeper: Keeper) -> Iterator[None]:
 
 
 class _StepBatches:
-    """Batch k as a pure function of (seed, k), this process's share of it."""
+    """This process's share of batch k, a pure function of (seed, k)."""
 
     def __init__(
         self,
@@ -198,7 +198,7 @@ class _StepBatches:
 
 
 class _Module(lightning.LightningModule):
-    """The model as Lightning wants it."""
+    """The model as a LightningModule."""
 
     def __init__(
         self, model: AdaptedModel, settings: Train, seed: int, state: dict[str, Any] | None
@@ -210,7 +210,9 @@ class _Module(lightning.LightningModule):
         self._state = state
         self._steps_before = state["fitted"]["step"] if state else 0
         self._first = self._steps_before * settings.accumulate
-        self._told = [a for a in model.adapters if type(a).stepped is not Adapter.stepped]
+        self._step_listeners = [
+            a for a in model.adapters if type(a).stepped is not Adapter.stepped
+        ]
         self.last_loss: Tensor | None = None
         self.finite: Tensor | None = None
         self.rate = settings.lr  # of the step under way
@@ -252,10 +254,10 @@ class _Module(lightning.LightningModule):
             )
 
     def optimizer_step(self, *args: Any) -> None:
-        """Lightning's own, then the adapters that want to know."""
+        """Lightning's own step, then that of the adapters which follow the schedule."""
         step = self._steps_before + self.trainer.global_step + 1
         super().optimizer_step(*args)
-        for adapter in self._told:
+        for adapter in self._step_listeners:
             adapter.stepped(step, self._settings.steps)
 
     def configure_optimizers(self) -> dict[str, Any]:
