@@ -22,7 +22,7 @@ import torch
 
 from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.recipe.files import loads
-from tsfm_adapt.recipe.parts import Parts, prepare
+from tsfm_adapt.recipe.parts import PreparedData, prepare
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.training.building import put_together
 from tsfm_adapt.training.feature_cache import remembered
@@ -56,15 +56,15 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     recipe = loads(RECIPE.format(subjects=arguments.subjects), source="benchmark")
-    parts = prepare(recipe)
-    windows = len(parts.windows["train"])
+    prepared = prepare(recipe)
+    windows = len(prepared.windows["train"])
     steps = -(-windows // recipe.train.batch_size)  # of an epoch
-    _seconds(recipe, parts, 5, keep=False)  # what is imported and laid out once
-    without = _seconds(recipe, parts, arguments.without * steps, keep=False) / arguments.without
+    _seconds(recipe, prepared, 5, keep=False)  # what is imported and laid out once
+    without = _seconds(recipe, prepared, arguments.without * steps, keep=False) / arguments.without
     with tempfile.TemporaryDirectory() as cache:
         os.environ["TSFM_ADAPT_CACHE"] = cache
-        whole = _seconds(recipe, parts, arguments.epochs * steps, keep=True)
-        again = _seconds(recipe, parts, arguments.epochs * steps, keep=True)
+        whole = _seconds(recipe, prepared, arguments.epochs * steps, keep=True)
+        again = _seconds(recipe, prepared, arguments.epochs * steps, keep=True)
     each = again / arguments.epochs
     ratio = arguments.epochs * without / whole
     print(f"{windows} windows, {steps} steps an epoch, {arguments.threads} thread(s)")
@@ -81,12 +81,12 @@ def main() -> int:
     return int(ratio < BAR)
 
 
-def _seconds(recipe: Recipe, parts: Parts, steps: int, keep: bool) -> float:
+def _seconds(recipe: Recipe, prepared: PreparedData, steps: int, keep: bool) -> float:
     """Of training for so many steps, the opening of the store included."""
     own = recipe.override({"train.steps": steps, "train.feature_cache": keep})
     progress = Progress(quiet=True)
-    train = parts.windows["train"]
-    model = put_together(own, parts.deviation, parts.shared_subjects, train)
+    train = prepared.windows["train"]
+    model = put_together(own, prepared.deviation, prepared.shared_subjects, train)
     with tempfile.TemporaryDirectory() as folder:
         start_s = time.process_time()
         fit(

@@ -25,7 +25,7 @@ from tsfm_adapt.evaluation.class_errors import ClassErrors
 from tsfm_adapt.evaluation.forecast_errors import ForecastErrors, MaskedErrors
 from tsfm_adapt.evaluation.scores import Models, Role, Scores, Summary
 from tsfm_adapt.recipe.files import dumps, load
-from tsfm_adapt.recipe.parts import Parts, prepare, scale_of
+from tsfm_adapt.recipe.parts import PreparedData, prepare, scale_of
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.runs import lifecycle
 from tsfm_adapt.runs.run import Run
@@ -134,7 +134,7 @@ class Bench:
     """
 
     folder: Path  # one folder a recipe goes here, found again by the recipe's content
-    known_parts: dict[str, Parts] = field(default_factory=dict)  # may be shared by benches
+    known_parts: dict[str, PreparedData] = field(default_factory=dict)  # may be shared by benches
 
     def run_folder(self, recipe: Recipe) -> Path:
         """Where a recipe trains; another recipe has another."""
@@ -144,7 +144,7 @@ class Bench:
         stem = f"{recipe.name}-{recipe.backbone.name}-{adapters}"
         return self.folder / f"{stem}-{sha256(text.encode()).hexdigest()[:8]}"
 
-    def parts(self, recipe: Recipe) -> Parts:
+    def prepared(self, recipe: Recipe) -> PreparedData:
         """The recipe's windows; other ones for another seed, where the split follows it."""
         split = recipe.data.split
         by_seed = split.order == "seed" and split.by not in ("lists", "time")
@@ -163,11 +163,11 @@ class Bench:
         """
         from tsfm_adapt.training import loop as training
 
-        parts, folder = self.parts(recipe), self.run_folder(recipe)
-        model = build(recipe, parts, Progress(quiet=True))
+        prepared, folder = self.prepared(recipe), self.run_folder(recipe)
+        model = build(recipe, prepared, Progress(quiet=True))
         atomic.write_text(folder / "recipe.yaml", dumps(recipe))
         forget_peak_memory()
-        train, val = parts.windows["train"], parts.windows["val"]
+        train, val = prepared.windows["train"], prepared.windows["val"]
         return model, training.fit(
             model, train, val, recipe.train, recipe.seed, folder, Progress(interval_s=30)
         )
@@ -183,18 +183,22 @@ class Bench:
         from tsfm_adapt.model import device_for
         from tsfm_adapt.training import checkpoints
 
-        parts, task, folder = self.parts(recipe), recipe.task.build(), self.run_folder(recipe)
-        model, went = build(recipe, parts, Progress(quiet=True)), {}
+        prepared, task, folder = (
+            self.prepared(recipe),
+            recipe.task.build(),
+            self.run_folder(recipe),
+        )
+        model, went = build(recipe, prepared, Progress(quiet=True)), {}
         if model.trainable():
             model, fitted = self.train(recipe)
             checkpoints.load_best(model, folder)
             went = asdict(fitted) | {"seconds_per_step": fitted.train_seconds / fitted.step}
         predictor = task.predictor(model.to(device_for(recipe.train.accelerator)))
-        predictor = task.with_fallback(predictor, parts.fit)
+        predictor = task.with_fallback(predictor, prepared.fit)
         predictor = task.with_thresholds(
-            predictor, parts.windows["val"], recipe.evaluate.batch_size
+            predictor, prepared.windows["val"], recipe.evaluate.batch_size
         )
-        windows, val = parts.windows["test"], parts.windows["val"].evenly_spaced(512)
+        windows, val = prepared.windows["test"], prepared.windows["val"].evenly_spaced(512)
         with Progress(interval_s=30).work("score", len(windows)) as meter:
             errors = task.scoring(recipe.data.rate_hz).errors(
                 predictor, windows, recipe.evaluate.batch_size, meter.advance
@@ -220,11 +224,11 @@ class Bench:
 
     def baselines(self, recipe: Recipe) -> dict[str, Any]:
         """The test scores of the simple models."""
-        parts, task = self.parts(recipe), recipe.task.build()
-        windows, size = parts.windows["test"], recipe.evaluate.batch_size
+        prepared, task = self.prepared(recipe), recipe.task.build()
+        windows, size = prepared.windows["test"], recipe.evaluate.batch_size
         errors = {}
-        for name, each in task.baselines(parts.fit, recipe.data.rate_hz, None).items():
-            decided = task.with_thresholds(each, parts.windows["val"], size)
+        for name, each in task.baselines(prepared.fit, recipe.data.rate_hz, None).items():
+            decided = task.with_thresholds(each, prepared.windows["val"], size)
             errors[name] = task.scoring(recipe.data.rate_hz).errors(
                 decided, windows, size, lambda _: None
             )
@@ -250,10 +254,10 @@ class Bench:
         return (MaskedErrors if "mask" in kept else ForecastErrors)(subjects, **kept)
 
     def _summary(self, recipe: Recipe, errors: Mapping[str, Any]) -> dict[str, Any]:
-        parts = self.parts(recipe)
-        scale = scale_of(recipe, parts)
+        prepared = self.prepared(recipe)
+        scale = scale_of(recipe, prepared)
         summary = recipe.task.build().scoring(recipe.data.rate_hz).summary(errors, scale)
-        windows = parts.windows["test"]
+        windows = prepared.windows["test"]
         return _kept(summary) | {
             "mase_scale": scale.mase.tolist(),
             "windows": len(windows),

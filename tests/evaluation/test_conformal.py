@@ -150,14 +150,14 @@ def trained(tree, tmp_path_factory):
 
     def train(other_test=None, **evaluate):
         recipe = Recipe.model_validate({**tree, "evaluate": evaluate})
-        parts = prepare(recipe)
+        prepared = prepare(recipe)
         if other_test is not None:
-            changed = [replace(r, values=other_test(r.values)) for r in parts.recordings["test"]]
+            changed = [replace(r, values=other_test(r.values)) for r in prepared.recordings["test"]]
             windows = recipe.task.build().windows(changed, recipe.data.rate_hz, "test")
-            parts = replace(parts, windows={**parts.windows, "test": windows})
+            prepared = replace(prepared, windows={**prepared.windows, "test": windows})
         folder = tmp_path_factory.mktemp("runs")
         return lifecycle.train(
-            recipe, folder, Progress(quiet=True), without_baselines=True, parts=parts
+            recipe, folder, Progress(quiet=True), without_baselines=True, prepared=prepared
         )
 
     return train

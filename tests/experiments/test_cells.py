@@ -74,8 +74,8 @@ def test_a_bench_reads_again_where_the_split_follows_the_seed(tmp_path):
     bench = grid.Bench(tmp_path)
     for order, windows in (("name", 1), ("seed", 2)):
         split = {"data.split": {"by": "subject", "order": order}}
-        found = [bench.parts(cell(seed=seed, **split).load()) for seed in (1, 2)]
-        assert len({parts.windows["test"].origins_sha256() for parts in found}) == windows
+        found = [bench.prepared(cell(seed=seed, **split).load()) for seed in (1, 2)]
+        assert len({prepared.windows["test"].origins_sha256() for prepared in found}) == windows
 
 
 def test_another_recipe_has_another_folder(tmp_path):

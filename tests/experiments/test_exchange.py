@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsfm_adapt.recipe.parts import PARTS, prepare
+from tsfm_adapt.recipe.parts import SPLITS, prepare
 from tsfm_adapt.signals.readers.synthetic import Config
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "channel_lag"
@@ -24,7 +24,7 @@ def study():
     module = importlib.util.module_from_spec(spec)
     sys.modules["channel_lag"] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
-    module.PARTS = {"train": 6, "val": 5, "test": 8}
+    module.SPLITS = {"train": 6, "val": 5, "test": 8}
     module.HOURS = 8.0
     return module
 
@@ -81,7 +81,7 @@ def series(recordings, channel):
     return sorted(recording.values[channel].tobytes() for recording in recordings)
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", SPLITS)
 def test_both_versions_hold_the_same_subjects_and_series_in_every_part(versions, part):
     (_, whole), (_, mixed) = versions.values()
     before, after = whole.recordings[part], mixed.recordings[part]
@@ -94,9 +94,9 @@ def test_both_versions_hold_the_same_subjects_and_series_in_every_part(versions,
 
 def test_a_model_of_single_channels_errs_alike_once_channels_are_put_back(versions, study):
     errors = {}
-    for data, (recipe, parts) in versions.items():
-        task, windows = recipe.task.build(), parts.windows["test"]
-        last = task.baselines(parts.fit, recipe.data.rate_hz, None)["last_value"]
+    for data, (recipe, prepared) in versions.items():
+        task, windows = recipe.task.build(), prepared.windows["test"]
+        last = task.baselines(prepared.fit, recipe.data.rate_hz, None)["last_value"]
         errors[data] = task.scoring(1 / 60).errors(last, windows, 64, lambda _: None)
     back = exchange.put_back(errors["shuffled"], study.sources("test"))
     assert not np.array_equal(errors["shuffled"].absolute, errors["as_is"].absolute)

@@ -9,7 +9,7 @@ from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.evaluation.forecast_errors import mase_scale
 from tsfm_adapt.recipe.files import loads
-from tsfm_adapt.recipe.parts import PARTS, prepare, read_clean
+from tsfm_adapt.recipe.parts import SPLITS, prepare, read_clean
 from tsfm_adapt.signals import store
 from tsfm_adapt.signals.mapping import _map_of
 from tsfm_adapt.signals.readers import csv
@@ -99,7 +99,7 @@ def test_a_run_from_the_store_has_the_windows_and_numbers_of_one_in_memory(
         assert kept.left_out == direct.left_out
         assert "e" in kept.left_out
         assert kept.rates == direct.rates
-        for part in PARTS:
+        for part in SPLITS:
             one, other = kept.windows[part], direct.windows[part]
             assert one.origins_sha256() == other.origins_sha256()
             one, other = (w.gather(np.arange(len(w))) for w in (one, other))

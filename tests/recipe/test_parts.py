@@ -7,7 +7,7 @@ import pytest
 
 from tsfm_adapt.errors import DataError, RecipeError
 from tsfm_adapt.recipe.files import loads
-from tsfm_adapt.recipe.parts import PARTS, cleaning_plan, prepare, read_clean
+from tsfm_adapt.recipe.parts import SPLITS, cleaning_plan, prepare, read_clean
 
 # Windows of 60 + 15 samples.
 TEXT = """
@@ -27,7 +27,7 @@ def parts_of(*sets, smoke=False):
 
 
 def counts(parts):
-    return {part: len(parts.windows[part]) for part in PARTS}
+    return {part: len(parts.windows[part]) for part in SPLITS}
 
 
 @pytest.fixture
@@ -50,19 +50,19 @@ def table(tmp_path):
 
 def test_no_subject_is_in_two_parts_and_none_is_lost():
     parts = parts_of("data.split={train: 0.5, val: 0.25, test: 0.25}")
-    subjects = {part: {r.subject for r in parts.recordings[part]} for part in PARTS}
+    subjects = {part: {r.subject for r in parts.recordings[part]} for part in SPLITS}
     assert {part: len(names) for part, names in subjects.items()} == {
-        part: parts.subjects(part) for part in PARTS
+        part: parts.subjects(part) for part in SPLITS
     }
-    assert [parts.subjects(part) for part in PARTS] == [6, 3, 3]
+    assert [parts.subjects(part) for part in SPLITS] == [6, 3, 3]
     assert len(set.union(*subjects.values())) == 12
-    for part in PARTS:
+    for part in SPLITS:
         assert set(parts.windows[part].subject_names) == subjects[part]
 
 
 def test_the_recipes_seed_decides_who_is_where_and_nothing_else_does():
     first, again, other = (
-        [[r.subject for r in parts_of(*sets).recordings[part]] for part in PARTS]
+        [[r.subject for r in parts_of(*sets).recordings[part]] for part in SPLITS]
         for sets in ([], ["train.steps=7"], ["seed=6"])
     )
     assert first == again
@@ -117,9 +117,9 @@ def test_recordings_too_short_for_one_window_are_left_out_with_the_reason(table)
     assert [r.id for r in parts.fit] == ["a", "b", "c"]  # a short stay still has a scale
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", SPLITS)
 def test_a_part_without_any_window_is_named_with_the_lengths_found(table, part):
-    minutes = dict(zip("abc", (20 if part == p else 100 for p in PARTS), strict=True))
+    minutes = dict(zip("abc", (20 if part == p else 100 for p in SPLITS), strict=True))
     with pytest.raises(DataError, match=rf"the {part} split has no window.*20 samples.*60 \+ 15"):
         parts_of(table(**minutes), "data.split={by: lists, train: [a], val: [b], test: [c]}")
 
@@ -143,13 +143,13 @@ def test_test_windows_beyond_the_limit_are_thinned_evenly_and_others_are_not():
 
 def test_smoke_keeps_three_subjects_and_four_windows_a_part():
     parts = parts_of("data.split={train: 6, val: 2, test: 4}", smoke=True)
-    assert [parts.subjects(part) for part in PARTS] == [3, 2, 3]
+    assert [parts.subjects(part) for part in SPLITS] == [3, 2, 3]
     assert counts(parts) == {"train": 4, "val": 4, "test": 4}
 
 
 def test_by_time_the_parts_of_a_recording_follow_each_other():
     parts = parts_of("data.split={by: time, train: 0.4, val: 0.3, test: 0.3}")
-    for recordings in zip(*(parts.recordings[part] for part in PARTS), strict=True):
+    for recordings in zip(*(parts.recordings[part] for part in SPLITS), strict=True):
         assert len({r.subject for r in recordings}) == 1
         starts = [r.start for r in recordings]
         assert starts == sorted(starts)

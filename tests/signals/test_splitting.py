@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tsfm_adapt.errors import DataError, RecipeError
 from tsfm_adapt.signals.recording import Recording, RecordingSet, Span
-from tsfm_adapt.signals.splitting import PARTS, SplitPlan, check_disjoint, split
+from tsfm_adapt.signals.splitting import SPLITS, SplitPlan, check_disjoint, split
 
 START = np.datetime64("2896-10-10T00:00:00", "s")
 
@@ -82,7 +82,7 @@ def test_by_time_every_sample_is_in_one_part_in_order(samples, recordings, dated
     )
     parts = split(source, SplitPlan("time", train=0.5, val=0.2, test=0.3))
     for index, whole in enumerate(source):
-        pieces = [parts[part].recordings[index] for part in PARTS]
+        pieces = [parts[part].recordings[index] for part in SPLITS]
         np.testing.assert_array_equal(
             np.concatenate([p.values for p in pieces], axis=1), whole.values
         )
@@ -105,8 +105,8 @@ def test_by_time_every_sample_is_in_one_part_in_order(samples, recordings, dated
 )
 def test_parts_have_the_counts_that_the_sizes_say(n, size, expected):
     parts = split(cohort(n), SplitPlan("subject", "name", *size))
-    assert tuple(len(parts[part]) for part in PARTS) == expected
-    names = [r.subject for part in PARTS for r in parts[part]]
+    assert tuple(len(parts[part]) for part in SPLITS) == expected
+    names = [r.subject for part in SPLITS for r in parts[part]]
     assert names == sorted(names)
 
 

@@ -34,8 +34,8 @@ def command(
     print(dumps(resolved), end="")
     for channel in found.get("channels", ()):
         print(_described(channel))
-    for part, counts in found.get("parts", {}).items():
-        print(f"{part}: {counts['windows']} windows of {counts['subjects']} subjects")
+    for split_name, counts in found.get("parts", {}).items():
+        print(f"{split_name}: {counts['windows']} windows of {counts['subjects']} subjects")
     for id, reason in found.get("left_out", {}).items():
         print(f"left out: {id}: {reason}")
     if found:
@@ -66,9 +66,9 @@ def _hertz(rate_hz: float) -> str:
 
 
 def _counted(recipe: Recipe) -> dict[str, Any]:
-    from tsfm_adapt.recipe.parts import PARTS, prepare
+    from tsfm_adapt.recipe.parts import SPLITS, prepare
 
-    parts = prepare(recipe)
+    prepared = prepare(recipe)
 
     from tsfm_adapt.training.building import put_together
 
@@ -76,16 +76,19 @@ def _counted(recipe: Recipe) -> dict[str, Any]:
     weights = recipe.head is not None
     backbone = recipe.backbone.build(weights=weights)
     total = sum(parameter.numel() for parameter in backbone.network.parameters())
-    shared, train = parts.shared_subjects, parts.windows["train"]
+    shared, train = prepared.shared_subjects, prepared.windows["train"]
     model = put_together(recipe, None, shared, train, backbone=backbone)
     return {
         "parts": {
-            part: {"windows": len(parts.windows[part]), "subjects": parts.subjects(part)}
-            for part in PARTS
+            split_name: {
+                "windows": len(prepared.windows[split_name]),
+                "subjects": prepared.subjects(split_name),
+            }
+            for split_name in SPLITS
         },
-        "left_out": dict(parts.left_out),
-        "audit": parts.audit.summary(),
-        "channels": [asdict(channel) for channel in parts.rates],
+        "left_out": dict(prepared.left_out),
+        "audit": prepared.audit.summary(),
+        "channels": [asdict(channel) for channel in prepared.rates],
         "trainable_parameters": sum(p.numel() for p in model.trainable().values()),
         "total_parameters": total,
     }

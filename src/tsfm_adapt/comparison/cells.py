@@ -22,7 +22,7 @@ from tsfm_adapt._util.workers import each
 from tsfm_adapt.components import names
 from tsfm_adapt.errors import Interrupted, RecipeError, TsfmAdaptError, closest
 from tsfm_adapt.recipe.files import dumps, loads
-from tsfm_adapt.recipe.parts import Parts, prepare
+from tsfm_adapt.recipe.parts import PreparedData, prepare
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.runs.lifecycle import SMOKE, resume, train
 from tsfm_adapt.runs.run import Run
@@ -173,10 +173,10 @@ class _Bench:
         """Trains and scores one cell; a failure of its own is its reason."""
         try:
             forget_peak_memory()
-            parts = _parts(self.shared, self.smoke)
+            prepared = _prepared(self.shared, self.smoke)
             begun = self._begun(cell)
             if begun is not None:
-                return resume(begun, progress, parts).folder, ""
+                return resume(begun, progress, prepared).folder, ""
             place = self._place(cell)
             run = train(
                 cell.recipe,
@@ -184,7 +184,7 @@ class _Bench:
                 progress,
                 smoke=self.smoke,
                 without_baselines=True,
-                parts=parts,
+                prepared=prepared,
             )
             return run.folder, ""
         except Interrupted:
@@ -203,8 +203,8 @@ class _Bench:
         folder = self.folder / f"baselines-{key}"
         if not (folder / "scores.json").is_file():
             recipe = loads(self.shared)
-            parts = _parts(self.shared, self.smoke)
-            scores = score_baselines(recipe, parts, folder, progress, self.smoke)
+            prepared = _prepared(self.shared, self.smoke)
+            scores = score_baselines(recipe, prepared, folder, progress, self.smoke)
             atomic.write_text(folder / "recipe.yaml", self.shared)
             atomic.write_text(folder / "scores.json", scores.text())
         return folder
@@ -229,14 +229,14 @@ def default_jobs(recipe: Recipe) -> int:
 
 
 @lru_cache(maxsize=1)
-def _parts(shared: str, smoke: bool) -> Parts:
+def _prepared(shared: str, smoke: bool) -> PreparedData:
     """The recordings and windows, read once a process."""
     return prepare(loads(shared), smoke)
 
 
 def test_windows(recipe: Recipe, smoke: bool) -> Windows:
     """The windows that every cell of a recipe is scored on."""
-    return _parts(dumps(_with_fixed_split(recipe)), smoke).windows["test"]
+    return _prepared(dumps(_with_fixed_split(recipe)), smoke).windows["test"]
 
 
 def _with_fixed_split(recipe: Recipe) -> Recipe:

@@ -30,9 +30,9 @@ from tsfm_adapt.signals.recording import Events, FloatArray, Recording, Recordin
 from tsfm_adapt.signals.splitting import SplitPlan, split
 from tsfm_adapt.signals.statistics import moments
 from tsfm_adapt.signals.windows import Windows
-from tsfm_adapt.tasks.base import Part, Task
+from tsfm_adapt.tasks.base import SplitName, Task
 
-PARTS: tuple[Part, ...] = ("train", "val", "test")
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 # Subjects and windows that a smoke run keeps of each split.
 _SMOKE_SUBJECTS, _SMOKE_WINDOWS = 3, 4
@@ -42,11 +42,11 @@ _NO_PLAN = {"seed", "allow_duplicates"}
 
 
 @dataclass(frozen=True)
-class Parts:
+class PreparedData:
     """The clean recordings and the windows of a run, by split."""
 
-    recordings: Mapping[Part, tuple[Recording, ...]]  # long enough for a window
-    windows: Mapping[Part, Windows]  # test: at most `evaluate.max_windows`, evenly spaced
+    recordings: Mapping[SplitName, tuple[Recording, ...]]  # long enough for a window
+    windows: Mapping[SplitName, Windows]  # test: at most `evaluate.max_windows`, evenly spaced
     fit: tuple[Recording, ...]  # train and val, short ones too: for scales and baselines
     left_out: Mapping[str, str]  # recording id: reason
     deviation: FloatArray  # (C,) standard deviation in train, in the data's units
@@ -54,21 +54,21 @@ class Parts:
     audit: Audit  # what the splits share: nothing, or copies that the recipe allows
     rates: tuple[ChannelRate, ...]  # how each channel is resampled to `data.rate_hz`
 
-    def subjects(self, part: Part) -> int:
+    def subjects(self, split_name: SplitName) -> int:
         """Number of subjects in a split."""
-        return len({recording.subject for recording in self.recordings[part]})
+        return len({recording.subject for recording in self.recordings[split_name]})
 
 
-def scale_of(recipe: Recipe, parts: Parts) -> Scale:
+def scale_of(recipe: Recipe, prepared: PreparedData) -> Scale:
     """Channel names, units and the scales of scores: MASE denominators, standard deviations.
 
     They come from train and validation only.
     """
     units = cleaning_plan(recipe.data).units
-    return Scale(tuple(recipe.data.channels), units, mase_scale(parts.fit), parts.deviation)
+    return Scale(tuple(recipe.data.channels), units, mase_scale(prepared.fit), prepared.deviation)
 
 
-def prepare(recipe: Recipe, smoke: bool = False, progress: Progress | None = None) -> Parts:
+def prepare(recipe: Recipe, smoke: bool = False, progress: Progress | None = None) -> PreparedData:
     """Reads, cleans and splits the recipe's data and lays the windows out.
 
     Args:
@@ -85,27 +85,29 @@ def prepare(recipe: Recipe, smoke: bool = False, progress: Progress | None = Non
     seed = recipe.seed if recipe.data.split.seed is None else recipe.data.split.seed
     plan = SplitPlan(**recipe.data.split.model_dump(exclude=_NO_PLAN), seed=seed)
     task = recipe.task.build()
-    recordings: dict[Part, tuple[Recording, ...]] = {}
-    windows: dict[Part, Windows] = {}
+    recordings: dict[SplitName, tuple[Recording, ...]] = {}
+    windows: dict[SplitName, Windows] = {}
     left_out = dict(cleaned.left_out)
-    parts = split(cleaned, plan)
-    for part in PARTS:
-        kept, too_short = _long_enough(parts[part], task, recipe.data.rate_hz, part)
+    by_split = split(cleaned, plan)
+    for split_name in SPLITS:
+        kept, too_short = _long_enough(by_split[split_name], task, recipe.data.rate_hz, split_name)
         left_out |= too_short
-        if part == "train":
+        if split_name == "train":
             # before smoke leaves too few for rare channels
             deviation = moments(kept).standard_deviation
         if smoke:
             subjects = sorted({r.subject for r in kept})[:_SMOKE_SUBJECTS]
             kept = tuple(r for r in kept if r.subject in subjects)
-        recordings[part] = kept
-        windows[part] = task.windows(kept, recipe.data.rate_hz, part)
-        if part == "test":
-            windows[part] = windows[part].evenly_spaced(recipe.evaluate.max_windows)
-        if smoke and len(windows[part]):
-            windows[part] = windows[part].evenly_spaced(_SMOKE_WINDOWS)
-        if len(windows[part]) == 0 and (part != "val" or parts[part].recordings):
-            raise DataError(_no_windows(part, parts[part], too_short))
+        recordings[split_name] = kept
+        windows[split_name] = task.windows(kept, recipe.data.rate_hz, split_name)
+        if split_name == "test":
+            windows[split_name] = windows[split_name].evenly_spaced(recipe.evaluate.max_windows)
+        if smoke and len(windows[split_name]):
+            windows[split_name] = windows[split_name].evenly_spaced(_SMOKE_WINDOWS)
+        if len(windows[split_name]) == 0 and (
+            split_name != "val" or by_split[split_name].recordings
+        ):
+            raise DataError(_no_windows(split_name, by_split[split_name], too_short))
     never = [n for n, d in zip(recipe.data.channels, deviation, strict=True) if np.isnan(d)]
     if never:
         raise DataError(
@@ -113,17 +115,19 @@ def prepare(recipe: Recipe, smoke: bool = False, progress: Progress | None = Non
             f"({len(recordings['train'])} recordings). Remove it, or check cleaning.ranges and "
             "cleaning.zero_is_missing."
         )
-    fit = (*parts["train"], *parts["val"])
+    fit = (*by_split["train"], *by_split["val"])
     by_time = recipe.data.split.by == "time"
-    fitted = {"deviation": parts["train"].recordings, "MASE scale and baselines": fit}
-    split_into = {part: parts[part].recordings for part in parts}
+    fitted = {"deviation": by_split["train"].recordings, "MASE scale and baselines": fit}
+    split_into = {split_name: by_split[split_name].recordings for split_name in by_split}
     leakage = audit(split_into, {str(p): w for p, w in windows.items()}, fitted, by_time)
     _refuse_leaks(leakage, recipe.data.split.allow_duplicates)
     for attribute, group_edges in recipe.evaluate.grouping.items():
-        grouped(parts["test"], attribute, group_edges)  # stops here, before anything is trained
+        grouped(by_split["test"], attribute, group_edges)  # stops here, before anything is trained
     shared = sorted({r.subject for r in recordings["train"] if by_time})
     rates = channel_rates(cleaned.rates, cleaning_plan(recipe.data))
-    return Parts(recordings, windows, fit, left_out, deviation, tuple(shared), leakage, rates)
+    return PreparedData(
+        recordings, windows, fit, left_out, deviation, tuple(shared), leakage, rates
+    )
 
 
 def _refuse_leaks(leakage: Audit, allow_duplicates: bool) -> None:
@@ -209,29 +213,31 @@ def cleaning_plan(data: Data) -> CleaningPlan:
 
 
 def _long_enough(
-    part: RecordingSet, task: Task, rate_hz: float, name: Part
+    split_name: RecordingSet, task: Task, rate_hz: float, name: SplitName
 ) -> tuple[tuple[Recording, ...], dict[str, str]]:
     spec = task.window(rate_hz, name)
     needed = spec.context + spec.horizon
     too_short = {
         r.id: f"{r.samples} samples, a window needs {spec.context} + {spec.horizon}"
-        for r in part
+        for r in split_name
         if r.samples < needed
     }
-    return tuple(r for r in part if r.samples >= needed), too_short
+    return tuple(r for r in split_name if r.samples >= needed), too_short
 
 
-def _no_windows(part: Part, recordings: RecordingSet, too_short: Mapping[str, str]) -> str:
+def _no_windows(
+    split_name: SplitName, recordings: RecordingSet, too_short: Mapping[str, str]
+) -> str:
     if len(too_short) < len(recordings):  # some are long enough, and none of it has a class
         return (
-            f"data: the {part} split has no window: {len(recordings) - len(too_short)} of its "
-            f"{len(recordings)} recordings are as long as task.context_s, but none of their "
+            f"data: the {split_name} split has no window: {len(recordings) - len(too_short)} of "
+            f"its {len(recordings)} recordings are as long as task.context_s, but none of their "
             "windows has a class. Check the names in task.labels against the recordings, and "
             "that the labelled future still lies inside them."
         )
     shown = "; ".join(f"{id}: {reason}" for id, reason in list(too_short.items())[:3])
     return (
-        f"data: the {part} split has no window: none of its {len(recordings)} recordings is long "
-        f"enough ({shown}). Shorten task.context_s or task.horizon_s, or set "
+        f"data: the {split_name} split has no window: none of its {len(recordings)} recordings is "
+        f"long enough ({shown}). Shorten task.context_s or task.horizon_s, or set "
         "data.cleaning.max_gap_s higher."
     )

@@ -223,8 +223,8 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         task = self.task.build()
-        for part in ("train", "val", "test"):
-            task.window(self.data.rate_hz, part)
+        for split_name in ("train", "val", "test"):
+            task.window(self.data.rate_hz, split_name)
         task.check_channels(tuple(self.data.channels))
         self._check_head(task)
         if self.search is not None:

@@ -18,14 +18,14 @@ from tsfm_adapt.errors import DataError, RecipeError
 from tsfm_adapt.heads.base import Pooling, pooled, resolved
 from tsfm_adapt.model import AdaptedModel, device_for
 from tsfm_adapt.recipe.files import dumps, load, loads
-from tsfm_adapt.recipe.parts import PARTS, prepare
+from tsfm_adapt.recipe.parts import SPLITS, prepare
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.runs.run import load as load_run
 from tsfm_adapt.signals.labels import LabelledWindows
 from tsfm_adapt.signals.missingness import HiddenWindows
 from tsfm_adapt.signals.recording import BoolArray, FloatArray
 from tsfm_adapt.signals.windows import Windows
-from tsfm_adapt.tasks.base import Part
+from tsfm_adapt.tasks.base import SplitName
 
 if TYPE_CHECKING:
     import pyarrow
@@ -46,7 +46,7 @@ class Embedded:
 def embed(
     source: Path,
     out: Path,
-    part: Part | Literal["all"] = "all",
+    part: SplitName | Literal["all"] = "all",
     pooling: Pooling = "auto",
     sets: Sequence[str] = (),
     progress: Progress | None = None,
@@ -75,7 +75,7 @@ def embed(
     progress = progress or Progress()
     model, recipe = _opened(source, sets)
     with progress.step("reading recordings"):
-        windows = _windows(recipe, PARTS if part == "all" else (part,))
+        windows = _windows(recipe, SPLITS if part == "all" else (part,))
     number = sum(map(len, windows.values()))
     if number == 0:
         raise DataError(f"embed: the {part} part has no window. Choose another --part.")
@@ -131,12 +131,12 @@ def _opened(source: Path, sets: Sequence[str]) -> tuple[AdaptedModel, Recipe]:
     return model, recipe
 
 
-def _windows(recipe: Recipe, names: Sequence[Part]) -> dict[Part, Windows]:
+def _windows(recipe: Recipe, names: Sequence[SplitName]) -> dict[SplitName, Windows]:
     """All windows of some parts, by the geometry of the test part."""
-    task, parts = recipe.task.build(), prepare(recipe)
-    found: dict[Part, Windows] = {}
+    task, prepared = recipe.task.build(), prepare(recipe)
+    found: dict[SplitName, Windows] = {}
     for name in names:
-        own = task.windows(parts.recordings[name], recipe.data.rate_hz, "test")
+        own = task.windows(prepared.recordings[name], recipe.data.rate_hz, "test")
         hides = isinstance(own, HiddenWindows)
         found[name] = Windows(own.recordings, own.spec) if hides else own
     return found
@@ -166,7 +166,7 @@ def _channels(model: AdaptedModel) -> list[str]:
 
 
 def _table(
-    windows: Windows, part: Part, vectors: FloatArray, shown: BoolArray, latent: Sequence[str]
+    windows: Windows, part: SplitName, vectors: FloatArray, shown: BoolArray, latent: Sequence[str]
 ) -> pyarrow.Table:
     """The rows of some windows, channel by channel."""
     import pyarrow

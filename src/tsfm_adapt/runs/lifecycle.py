@@ -20,7 +20,7 @@ from tsfm_adapt.evaluation.conformal import Conformal
 from tsfm_adapt.evaluation.scores import Scores
 from tsfm_adapt.model import AdaptedModel
 from tsfm_adapt.recipe.files import dumps
-from tsfm_adapt.recipe.parts import Parts, cleaning_plan, prepare
+from tsfm_adapt.recipe.parts import PreparedData, cleaning_plan, prepare
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.runs import bundle
 from tsfm_adapt.runs.model_card import model_card
@@ -44,7 +44,7 @@ def train(
     *,
     smoke: bool = False,
     without_baselines: bool = False,
-    parts: Parts | None = None,
+    prepared: PreparedData | None = None,
 ) -> Run:
     """Trains, scores and saves.
 
@@ -57,26 +57,26 @@ def train(
         progress: where progress is shown; None = on standard error.
         smoke: two steps on a few windows, to see that everything fits; no verdict.
         without_baselines: without zero-shot, baselines and plots; no verdict.
-        parts: the recipe's recordings and windows, where they are known; None = read here.
+        prepared: the recipe's recordings and windows, where they are known; None = read here.
     """
     progress = progress or Progress()
     if smoke:
         recipe = recipe.override(SMOKE)
-    parts = parts or _read(recipe, progress, smoke)
+    prepared = prepared or _read(recipe, progress, smoke)
     with progress.step(f"loading {recipe.backbone.name}"):
-        model = build(recipe, parts, progress)
+        model = build(recipe, prepared, progress)
     run = _created(recipe, Path(runs), smoke, without_baselines)
     progress.say(f"run folder: {run.folder}")
-    return _finish(run, recipe, parts, model, progress)
+    return _finish(run, recipe, prepared, model, progress)
 
 
-def resume(run: Run, progress: Progress, parts: Parts | None = None) -> Run:
+def resume(run: Run, progress: Progress, prepared: PreparedData | None = None) -> Run:
     """Goes on where a run stopped: at its last checkpoint, or at scoring."""
     recipe = run.recipe
-    parts = parts or _read(recipe, progress, run.smoke)
+    prepared = prepared or _read(recipe, progress, run.smoke)
     with progress.step(f"loading {recipe.backbone.name}"):
-        model = build(recipe, parts, progress)
-    return _finish(run, recipe, parts, model, progress)
+        model = build(recipe, prepared, progress)
+    return _finish(run, recipe, prepared, model, progress)
 
 
 def evaluate(run: Run, progress: Progress) -> Scores:
@@ -87,11 +87,11 @@ def evaluate(run: Run, progress: Progress) -> Scores:
     from tsfm_adapt.training import checkpoints
 
     recipe = run.recipe
-    parts = _read(recipe, progress, run.smoke)
-    model = build(recipe, parts, progress)
+    prepared = _read(recipe, progress, run.smoke)
+    model = build(recipe, prepared, progress)
     if model.trainable():
         checkpoints.load_best(model, run.folder)
-    scores, conformal = _scored(run, recipe, parts, model, progress, without_baselines=False)
+    scores, conformal = _scored(run, recipe, prepared, model, progress, without_baselines=False)
     if recipe.adapts:
         _save_bundle(run, recipe, model, scores, conformal)
     return scores
@@ -103,13 +103,13 @@ def first_process() -> bool:
     return not ranks or int(ranks[0]) == 0
 
 
-def _read(recipe: Recipe, progress: Progress, smoke: bool) -> Parts:
+def _read(recipe: Recipe, progress: Progress, smoke: bool) -> PreparedData:
     with progress.step("reading recordings"):
         return prepare(recipe, smoke, progress)
 
 
 def _finish(
-    run: Run, recipe: Recipe, parts: Parts, model: AdaptedModel, progress: Progress
+    run: Run, recipe: Recipe, prepared: PreparedData, model: AdaptedModel, progress: Progress
 ) -> Run:
     """Trains what is left to train, scores, saves."""
     from tsfm_adapt.training import checkpoints, loop
@@ -118,8 +118,8 @@ def _finish(
         try:
             loop.fit(
                 model,
-                remembered(model, recipe, parts.windows["train"], progress),
-                remembered(model, recipe, parts.windows["val"], progress),
+                remembered(model, recipe, prepared.windows["train"], progress),
+                remembered(model, recipe, prepared.windows["val"], progress),
                 recipe.train,
                 recipe.seed,
                 run.folder,
@@ -132,7 +132,7 @@ def _finish(
         if not first_process():
             return run
         checkpoints.load_best(model, run.folder)
-    scores, conformal = _scored(run, recipe, parts, model, progress, run.without_baselines)
+    scores, conformal = _scored(run, recipe, prepared, model, progress, run.without_baselines)
     if recipe.adapts:
         _save_bundle(run, recipe, model, scores, conformal)
     return run
@@ -141,7 +141,7 @@ def _finish(
 def _scored(
     run: Run,
     recipe: Recipe,
-    parts: Parts,
+    prepared: PreparedData,
     model: AdaptedModel,
     progress: Progress,
     without_baselines: bool,
@@ -152,7 +152,7 @@ def _scored(
 
     scores, conformal = score(
         recipe,
-        parts,
+        prepared,
         model,
         run.folder,
         progress,
@@ -163,7 +163,7 @@ def _scored(
     if not run.smoke and not without_baselines:
         with progress.step("drawing"):
             units = cleaning_plan(recipe.data).units
-            draw(run.folder, recipe.task.build(), parts.windows["test"], units, scores)
+            draw(run.folder, recipe.task.build(), prepared.windows["test"], units, scores)
     return scores, conformal
 
 

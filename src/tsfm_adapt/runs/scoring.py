@@ -32,7 +32,7 @@ from tsfm_adapt.evaluation.subgroups import by_subgroup
 from tsfm_adapt.evaluation.tables import write
 from tsfm_adapt.evaluation.verdict import sentence, verdict
 from tsfm_adapt.model import AdaptedModel, device_for
-from tsfm_adapt.recipe.parts import Parts, scale_of
+from tsfm_adapt.recipe.parts import PreparedData, scale_of
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.signals.recording import FloatArray
 from tsfm_adapt.signals.windows import Windows
@@ -46,7 +46,7 @@ _CALIBRATED_SCORES = ("coverage80", "width80", "wql", "crps_scaled")
 
 def score(
     recipe: Recipe,
-    parts: Parts,
+    prepared: PreparedData,
     model: AdaptedModel,
     folder: Path,
     progress: Progress,
@@ -60,14 +60,14 @@ def score(
 
     Args:
         recipe: what was run.
-        parts: its recordings and windows.
+        prepared: its recordings and windows.
         model: adapted, at its best checkpoint; where nothing is adapted, the zero-shot model.
         folder: the run's.
         progress: where progress is shown.
         smoke: the run was cut down, so that there is no verdict.
         without_baselines: zero-shot and baselines are scored elsewhere; no verdict.
     """
-    bench = _Bench.of(recipe, parts, smoke)
+    bench = _Bench.of(recipe, prepared, smoke)
     main, others = _models(bench, model, progress, without_baselines)
     with progress.work("score", len(main.test)) as meter:
         recorded = _recorded(main, main.test, bench, meter.advance)
@@ -108,10 +108,10 @@ def score(
 
 
 def score_baselines(
-    recipe: Recipe, parts: Parts, folder: Path, progress: Progress, smoke: bool
+    recipe: Recipe, prepared: PreparedData, folder: Path, progress: Progress, smoke: bool
 ) -> Scores:
     """The baselines' scores, once for all models that are scored without them; see `score`."""
-    bench = _Bench.of(recipe, parts, smoke)
+    bench = _Bench.of(recipe, prepared, smoke)
     errors = _errors(bench, _baselines(bench, progress), progress)
     _keep(bench, errors, folder)
     first = next(iter(errors.values()))
@@ -125,25 +125,25 @@ class _Bench:
     """What all models of a run are scored on, and by."""
 
     recipe: Recipe
-    parts: Parts
+    prepared: PreparedData
     task: Task
     scoring: Scoring[Any]  # Any: the task knows what it keeps
     scale: Scale
     smoke: bool
 
     @staticmethod
-    def of(recipe: Recipe, parts: Parts, smoke: bool) -> _Bench:
+    def of(recipe: Recipe, prepared: PreparedData, smoke: bool) -> _Bench:
         task = recipe.task.build()
         scoring = task.scoring(recipe.data.rate_hz)
-        return _Bench(recipe, parts, task, scoring, scale_of(recipe, parts), smoke)
+        return _Bench(recipe, prepared, task, scoring, scale_of(recipe, prepared), smoke)
 
     @property
     def val(self) -> Windows:
-        return self.parts.windows["val"]
+        return self.prepared.windows["val"]
 
     @property
     def test(self) -> Windows:
-        return self.parts.windows["test"]
+        return self.prepared.windows["test"]
 
     @property
     def batch_size(self) -> int:
@@ -214,7 +214,7 @@ def _models(
     plain, others = unadapted(recipe), {}
     head = bench.task.reference_head(recipe.head)
     if head is not None:
-        probe = reference(recipe, bench.parts, head, progress)
+        probe = reference(recipe, bench.prepared, head, progress)
         others[Role.FROZEN_PROBE] = _rated(bench, Role.FROZEN_PROBE, probe, plain, progress)
     if recipe.adapts and bench.task.no_zero_shot(model.backbone.spec) is None:
         zero_shot = AdaptedModel(recipe.backbone.build())
@@ -228,7 +228,7 @@ def _rated(
     """A network's predictor with fallback and thresholds; its name is its role."""
     device = device_for(bench.recipe.train.accelerator)
     predictor = bench.task.predictor(model.to(device))
-    predictor = bench.task.with_fallback(predictor, bench.parts.fit)
+    predictor = bench.task.with_fallback(predictor, bench.prepared.fit)
     val = remembered(model, recipe, bench.val, progress)
     return _Rated(
         name=str(role),
@@ -244,7 +244,7 @@ def _baselines(bench: _Bench, progress: Progress) -> dict[str, _Rated]:
     rate_hz, season_s = bench.recipe.data.rate_hz, bench.recipe.evaluate.season_s
     season = None if season_s is None else samples(season_s, rate_hz, "season_s")
     with progress.step("fitting baselines"):
-        fitted = bench.task.baselines(bench.parts.fit, rate_hz, season)
+        fitted = bench.task.baselines(bench.prepared.fit, rate_hz, season)
         return {
             name: _Rated(
                 name=name,
@@ -350,7 +350,7 @@ def _scores(
     costs: Costs | None = None,
 ) -> Scores:
     """The content of scores.json: what was scored, what was not, and the scores."""
-    recipe, parts, windows = bench.recipe, bench.parts, bench.test
+    recipe, prepared, windows = bench.recipe, bench.prepared, bench.test
     scored = errors.scored.any(-1)  # (W, C)
     return Scores(
         split="test",
@@ -365,19 +365,23 @@ def _scores(
         left_out=LeftOut(
             windows=int((~scored.any(-1)).sum()),
             pairs=int((~scored).sum()),
-            recordings=dict(parts.left_out),
+            recordings=dict(prepared.left_out),
         ),
         protocol=Protocol(
             split=recipe.data.split.model_dump(mode="json"),
             stride_s=windows.spec.stride / recipe.data.rate_hz,
-            windows_by_split={part: len(w) for part, w in parts.windows.items()},
-            recordings_by_split={part: len(r) for part, r in parts.recordings.items()},
-            subjects_by_split={part: parts.subjects(part) for part in parts.recordings},
+            windows_by_split={split_name: len(w) for split_name, w in prepared.windows.items()},
+            recordings_by_split={
+                split_name: len(r) for split_name, r in prepared.recordings.items()
+            },
+            subjects_by_split={
+                split_name: prepared.subjects(split_name) for split_name in prepared.recordings
+            },
             origins_sha256=windows.origins_sha256(),
             fitted_on="train and val: MASE scale, baselines; train: the adapter; "
             "val: calibration of prediction intervals",
         ),
-        audit=AuditSummary.model_validate(parts.audit.summary()),
+        audit=AuditSummary.model_validate(prepared.audit.summary()),
         **dict(summary),
         reasons=dict(reasons or {}),
         subgroups=dict(subgroups or {}),

@@ -19,7 +19,7 @@ Size = float | int | tuple[str, ...]  # a fraction, a count, or ids
 Group = Callable[[Recording], str]  # what stays together
 Choose = Callable[[Recording], str | None]  # the part, or none
 
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 
 _EDGE = 1e-6  # of a subject or sample: 0.29 * 100 is 28.999999999999996 and means 29
 
@@ -51,7 +51,7 @@ class SplitPlan:
     @property
     def sizes(self) -> dict[str, Size]:
         """Sizes by part."""
-        return dict(zip(PARTS, (self.train, self.val, self.test), strict=True))
+        return dict(zip(SPLITS, (self.train, self.val, self.test), strict=True))
 
 
 def split(recordings: RecordingSet, plan: SplitPlan) -> dict[str, RecordingSet]:
@@ -130,7 +130,7 @@ def _size_problem(plan: SplitPlan) -> str | None:
             return "give a list of ids for each part, [] for none."
         twice = sorted(name for name, count in Counter(listed).items() if count > 1)
         return f"{_some(twice)} is listed twice; leave it in one part." if twice else None
-    if len(numbers) < len(PARTS) or min(numbers) < 0:
+    if len(numbers) < len(SPLITS) or min(numbers) < 0:
         return "give fractions or counts, 0 for no such part; ids go with `by: lists`."
     if all(isinstance(size, int) for size in numbers):
         return "give fractions; counts have no meaning here." if plan.by == "time" else None
@@ -150,7 +150,7 @@ def _edges(plan: SplitPlan, n: int) -> list[int]:
 
 
 def _by_part(recordings: RecordingSet, part_of: Choose) -> dict[str, list[Recording]]:
-    parts: dict[str, list[Recording]] = {part: [] for part in PARTS}
+    parts: dict[str, list[Recording]] = {part: [] for part in SPLITS}
     for recording in recordings:
         part = part_of(recording)
         if part is not None:
@@ -159,10 +159,10 @@ def _by_part(recordings: RecordingSet, part_of: Choose) -> dict[str, list[Record
 
 
 def _by_time(recordings: RecordingSet, plan: SplitPlan) -> dict[str, list[Recording]]:
-    parts: dict[str, list[Recording]] = {part: [] for part in PARTS}
+    parts: dict[str, list[Recording]] = {part: [] for part in SPLITS}
     for recording in recordings:
         edges = _edges(plan, recording.samples)
-        for part, first, stop in zip(PARTS, edges[:-1], edges[1:], strict=True):
+        for part, first, stop in zip(SPLITS, edges[:-1], edges[1:], strict=True):
             if first < stop:
                 parts[part].append(recording.between(first, stop, f"{recording.id}@{part}"))
     return parts
@@ -180,7 +180,7 @@ def _drawn_part(recordings: RecordingSet, plan: SplitPlan, group: Group) -> Choo
         names = [names[i] for i in np.random.default_rng(plan.seed).permutation(len(names))]
     part_of = {
         name: part
-        for part, first, stop in zip(PARTS, edges[:-1], edges[1:], strict=True)
+        for part, first, stop in zip(SPLITS, edges[:-1], edges[1:], strict=True)
         for name in names[first:stop]
     }
     return lambda recording: part_of.get(group(recording))
@@ -225,10 +225,10 @@ def _val_from_train(train: list[Recording], plan: SplitPlan) -> dict[str, list[R
 
 def _labelled_part(recording: Recording) -> str:
     part = recording.labels.get("part")
-    if part not in PARTS:
+    if part not in SPLITS:
         raise DataError(
             f"data.split by 'predefined': {recording.id} has the part {part!r}; parts are "
-            f"{', '.join(PARTS)}. Use a reader that states them, or another `by`."
+            f"{', '.join(SPLITS)}. Use a reader that states them, or another `by`."
         )
     return str(part)
 

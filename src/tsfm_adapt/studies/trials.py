@@ -19,7 +19,7 @@ from tsfm_adapt.errors import DivergedError, RecipeError, TsfmAdaptError
 from tsfm_adapt.model import AdaptedModel, device_for
 from tsfm_adapt.recipe import space
 from tsfm_adapt.recipe.files import dumps
-from tsfm_adapt.recipe.parts import Parts, scale_of
+from tsfm_adapt.recipe.parts import PreparedData, scale_of
 from tsfm_adapt.recipe.search import Search
 from tsfm_adapt.studies.tally import root
 from tsfm_adapt.training.building import build
@@ -37,21 +37,25 @@ class FailedTrial(TsfmAdaptError):
     """A trial failed; the study continues."""
 
 
-def blind(parts: Parts) -> Parts:
+def blind(prepared: PreparedData) -> PreparedData:
     """The prepared data without the test set.
 
     Raises:
         RecipeError: there are no validation windows.
     """
-    if len(parts.windows["val"]) == 0:
+    if len(prepared.windows["val"]) == 0:
         raise RecipeError(
             "search: trials are compared on the validation windows, and there are none. Give "
             "data.split.val some subjects."
         )
     return replace(
-        parts,
-        windows={part: w for part, w in parts.windows.items() if part != "test"},
-        recordings={part: r for part, r in parts.recordings.items() if part != "test"},
+        prepared,
+        windows={
+            split_name: w for split_name, w in prepared.windows.items() if split_name != "test"
+        },
+        recordings={
+            split_name: r for split_name, r in prepared.recordings.items() if split_name != "test"
+        },
     )
 
 
@@ -60,7 +64,7 @@ class Objective:
 
     Args:
         recipe: of the study, with its search.
-        parts: `blind`.
+        prepared: `blind`.
         folder: of the study; a trial trains in `trials/<number>`.
         always: changes that every trial makes after its own, such as those of a smoke run.
         progress: shows a line for long trials.
@@ -69,7 +73,7 @@ class Objective:
     def __init__(
         self,
         recipe: Recipe,
-        parts: Parts,
+        prepared: PreparedData,
         folder: Path,
         always: Mapping[str, Any],
         progress: Progress,
@@ -78,7 +82,7 @@ class Objective:
         self.search: Search = recipe.search
         self.progress = progress
         self._plain = recipe.without_search()
-        self._parts = parts
+        self._prepared = prepared
         self._folder = folder
         self._always = always
 
@@ -120,15 +124,15 @@ class Objective:
         recipe = self._plain.override(changes).override(self._always)
         quiet = Progress(quiet=True)
         atomic.write_text(folder / "recipe.yaml", dumps(recipe))
-        model = build(recipe, self._parts, quiet)
+        model = build(recipe, self._prepared, quiet)
         if not model.trainable():
             if self.search.metric == "loss":
                 raise RecipeError("search.metric: a trial that trains nothing has no loss.")
             return self.score(recipe, model)
         fitted = training.fit(
             model,
-            train=remembered(model, recipe, self._parts.windows["train"], quiet),
-            val=remembered(model, recipe, self._parts.windows["val"], quiet),
+            train=remembered(model, recipe, self._prepared.windows["train"], quiet),
+            val=remembered(model, recipe, self._prepared.windows["val"], quiet),
             settings=recipe.train,
             seed=recipe.seed,
             folder=folder,
@@ -142,17 +146,17 @@ class Objective:
 
     def score(self, recipe: Recipe, model: AdaptedModel) -> float:
         """The task's own score on at most `train.val_windows` validation windows."""
-        parts, task = self._parts, recipe.task.build()
+        prepared, task = self._prepared, recipe.task.build()
         was_training, device = model.training, next(model.parameters()).device
         model.to(device_for(recipe.train.accelerator)).eval()
-        windows = parts.windows["val"].evenly_spaced(recipe.train.val_windows)
+        windows = prepared.windows["val"].evenly_spaced(recipe.train.val_windows)
         val = remembered(model, recipe, windows, Progress(quiet=True))
         size = recipe.evaluate.batch_size
-        predictor = task.with_fallback(task.predictor(model), parts.fit)
+        predictor = task.with_fallback(task.predictor(model), prepared.fit)
         predictor = task.with_thresholds(predictor, val, size)
         scoring = task.scoring(recipe.data.rate_hz)
         errors = scoring.errors(predictor, val, size, lambda _: None)
-        value = scoring.headline(errors, scale_of(recipe, parts))
+        value = scoring.headline(errors, scale_of(recipe, prepared))
         model.to(device).train(was_training)
         return math.nan if value is None else value
 

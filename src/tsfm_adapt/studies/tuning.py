@@ -134,7 +134,7 @@ def work(study: StudyFolder, storage: str | None, worker: int, progress: Progres
     recipe = study.recipe
     objective = Objective(
         recipe=recipe,
-        parts=blind(prepare(recipe, study.smoke)),
+        prepared=blind(prepare(recipe, study.smoke)),
         folder=study.folder,
         always=SMOKE if study.smoke else {},
         progress=progress,

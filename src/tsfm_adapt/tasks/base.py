@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tsfm_adapt.signals.recording import IntArray, Recording, RecordingSet
     from tsfm_adapt.signals.windows import WindowSpec
 
-Part = Literal["train", "val", "test"]
+SplitName = Literal["train", "val", "test"]
 
 
 class Task(ABC):
@@ -54,7 +54,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def window(self, rate_hz: float, part: Part) -> WindowSpec:
+    def window(self, rate_hz: float, split_name: SplitName) -> WindowSpec:
         """Window geometry in samples.
 
         Raises:
@@ -68,9 +68,11 @@ class Task(ABC):
             RecipeError: with the names there are.
         """
 
-    def windows(self, recordings: Sequence[Recording], rate_hz: float, part: Part) -> Windows:
+    def windows(
+        self, recordings: Sequence[Recording], rate_hz: float, split_name: SplitName
+    ) -> Windows:
         """The windows of a split, with the task's target."""
-        return Windows(recordings, self.window(rate_hz, part))
+        return Windows(recordings, self.window(rate_hz, split_name))
 
     @abstractmethod
     def check(self, spec: BackboneSpec, rate_hz: float, headed: bool = False) -> None:
@@ -276,7 +278,8 @@ class TaskConfig(BaseModel, ABC):
         """What `init` writes for recordings that it looked at."""
         raise RecipeError(
             f"task {cls.model_fields['name'].default}: init proposes no recipe for it. Choose "
-            "another with --task, or write the recipe by hand."
+            "another task, or write the recipe by hand.",
+            remedy="task=forecast",
         )
 
 

@@ -23,9 +23,9 @@ from tsfm_adapt.signals.labels import (
 from tsfm_adapt.signals.windows import Windows, WindowSpec
 from tsfm_adapt.tasks.base import (
     MOST_SAMPLES,
-    Part,
     Proposed,
     Sighting,
+    SplitName,
     Task,
     TaskConfig,
     check_context,
@@ -198,16 +198,18 @@ class Classify(Task):
             classes=self.config.labels.labelling(rate_hz).classes,
         )
 
-    def window(self, rate_hz: float, part: Part) -> WindowSpec:  # noqa: ARG002
+    def window(self, rate_hz: float, split_name: SplitName) -> WindowSpec:  # noqa: ARG002
         """The same geometry in all parts."""
         context = samples(self.config.context_s, rate_hz, "context_s")
         self.config.labels.labelling(rate_hz)
         return WindowSpec(context, 0, stride_of(self.config.stride_s, rate_hz, context))
 
-    def windows(self, recordings: Sequence[Recording], rate_hz: float, part: Part) -> Windows:
+    def windows(
+        self, recordings: Sequence[Recording], rate_hz: float, split_name: SplitName
+    ) -> Windows:
         """The windows whose class is known."""
         return LabelledWindows(
-            recordings, self.window(rate_hz, part), self.config.labels.labelling(rate_hz)
+            recordings, self.window(rate_hz, split_name), self.config.labels.labelling(rate_hz)
         )
 
     def check(self, spec: BackboneSpec, rate_hz: float, headed: bool = False) -> None:

@@ -17,9 +17,9 @@ from tsfm_adapt.evaluation.scores import Scores
 from tsfm_adapt.signals.windows import Windows, WindowSpec
 from tsfm_adapt.tasks.base import (
     LORA_ON_CHRONOS2,
-    Part,
     Proposed,
     Sighting,
+    SplitName,
     Task,
     TaskConfig,
     check_context,
@@ -157,14 +157,14 @@ class Forecast(Task):
                     f"{closest(event.channel, channels)} Known: {', '.join(channels)}."
                 )
 
-    def window(self, rate_hz: float, part: Part) -> WindowSpec:
+    def window(self, rate_hz: float, split_name: SplitName) -> WindowSpec:
         """Every sample starts a window in train; by default targets do not overlap elsewhere."""
         horizon = samples(self.config.horizon_s, rate_hz, "horizon_s")
         for shorter in self.config.horizons_s:
             samples(shorter, rate_hz, "horizons_s")
         self._events(rate_hz)
         context = samples(self.config.context_s, rate_hz, "context_s")
-        stride = 1 if part == "train" else stride_of(self.config.stride_s, rate_hz, horizon)
+        stride = 1 if split_name == "train" else stride_of(self.config.stride_s, rate_hz, horizon)
         return WindowSpec(context, horizon, stride, self.config.min_context)
 
     def check(self, spec: BackboneSpec, rate_hz: float, headed: bool = False) -> None:

@@ -17,9 +17,9 @@ from tsfm_adapt.signals.missingness import HiddenWindows, Missingness, Pattern
 from tsfm_adapt.signals.windows import Windows, WindowSpec
 from tsfm_adapt.tasks.base import (
     LORA_ON_CHRONOS2,
-    Part,
     Proposed,
     Sighting,
+    SplitName,
     Task,
     TaskConfig,
     check_context,
@@ -188,10 +188,10 @@ class Impute(Task):
             route=self.config.route,
         )
 
-    def window(self, rate_hz: float, part: Part) -> WindowSpec:
+    def window(self, rate_hz: float, split_name: SplitName) -> WindowSpec:
         """Every sample starts a window in train; by default windows do not overlap elsewhere."""
         context = samples(self.config.context_s, rate_hz, "context_s")
-        stride = 1 if part == "train" else stride_of(self.config.stride_s, rate_hz, context)
+        stride = 1 if split_name == "train" else stride_of(self.config.stride_s, rate_hz, context)
         for mask in self._masks(rate_hz).values():
             if not mask.fits(context):
                 raise RecipeError(
@@ -201,12 +201,14 @@ class Impute(Task):
                 )
         return WindowSpec(context, 0, stride, self.config.min_context)
 
-    def windows(self, recordings: Sequence[Recording], rate_hz: float, part: Part) -> Windows:
+    def windows(
+        self, recordings: Sequence[Recording], rate_hz: float, split_name: SplitName
+    ) -> Windows:
         """Every window under every mask."""
         kinds = self._masks(rate_hz).values()
         seeds = range(self.config.mask_seeds)
         masks = [replace(kind, seed=seed) for kind in kinds for seed in seeds]
-        return HiddenWindows(recordings, self.window(rate_hz, part), masks)
+        return HiddenWindows(recordings, self.window(rate_hz, split_name), masks)
 
     def check(self, spec: BackboneSpec, rate_hz: float, headed: bool = False) -> None:
         """Needs a context that fits, and a pretrained head for the route, or one of the recipe."""

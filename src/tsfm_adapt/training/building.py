@@ -13,7 +13,7 @@ from tsfm_adapt.backbones.base import RANDOM, Encoder
 from tsfm_adapt.batches import collate
 from tsfm_adapt.heads.base import ClassHead, Head, Labelled
 from tsfm_adapt.model import AdaptedModel, device_for
-from tsfm_adapt.recipe.parts import Parts
+from tsfm_adapt.recipe.parts import PreparedData
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
 from tsfm_adapt.signals.windows import Windows
@@ -25,10 +25,10 @@ FITTED_ON = 20_000
 FITTED_BYTES = 2e9
 
 
-def build(recipe: Recipe, parts: Parts, progress: Progress) -> AdaptedModel:
+def build(recipe: Recipe, prepared: PreparedData, progress: Progress) -> AdaptedModel:
     """Builds the untrained model of a recipe; random parts depend on the seed only."""
-    train = parts.windows["train"]
-    model = put_together(recipe, parts.deviation, parts.shared_subjects, train)
+    train = prepared.windows["train"]
+    model = put_together(recipe, prepared.deviation, prepared.shared_subjects, train)
     spec = model.backbone.spec
     if spec.random_weights:
         progress.say(RANDOM)
@@ -44,11 +44,13 @@ def unadapted(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"adapters": (), "head": None})
 
 
-def reference(recipe: Recipe, parts: Parts, head: Head, progress: Progress) -> AdaptedModel:
+def reference(
+    recipe: Recipe, prepared: PreparedData, head: Head, progress: Progress
+) -> AdaptedModel:
     """A fitted head on the frozen backbone, for tasks that no backbone is pretrained for."""
     plain = unadapted(recipe)
-    train = parts.windows["train"]
-    model = put_together(plain, parts.deviation, parts.shared_subjects, train, head)
+    train = prepared.windows["train"]
+    model = put_together(plain, prepared.deviation, prepared.shared_subjects, train, head)
     _fit_remembered_head(model, plain, train, progress)
     return model
 
