@@ -152,7 +152,9 @@ def trained(tree, tmp_path_factory):
         recipe = Recipe.model_validate({**tree, "evaluate": evaluate})
         prepared = prepare(recipe)
         if other_test is not None:
-            changed = [replace(r, values=other_test(r.values)) for r in prepared.recordings["test"]]
+            changed = [
+                replace(r, values=other_test(r.values)) for r in prepared.recordings["test"]
+            ]
             windows = recipe.task.build().windows(changed, recipe.data.rate_hz, "test")
             prepared = replace(prepared, windows={**prepared.windows, "test": windows})
         folder = tmp_path_factory.mktemp("runs")

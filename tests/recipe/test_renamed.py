@@ -8,6 +8,7 @@ import pytest
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.recipe.files import dumps, load, loads
 from tsfm_adapt.recipe.schema import Recipe
+from tsfm_adapt.recipe.space import as_it_stands
 
 V0_1 = Path(__file__).parents[1] / "data" / "v0_1"
 
@@ -125,7 +126,7 @@ def test_a_search_by_old_names_varies_the_new_ones():
 def test_a_recipe_is_among_the_points_of_its_own_search():
     text = TEXT + "search: {space: {adapters.lora.layers: {choices: [[0, 2], [0, 3]]}}}"
     recipe = quietly(text)
-    assert recipe.search.as_it_stands(recipe) == {"adapters.lora.blocks": '{"from": 0, "to": 2}'}
+    assert as_it_stands(recipe.search, recipe) == {"adapters.lora.blocks": '{"from": 0, "to": 2}'}
 
 
 def test_both_names_in_one_entry_are_refused():

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, Protocol, Self
 
-from tsfm_adapt.adapters.base import AdapterConfig
+from tsfm_adapt.adapters.base import AdapterConfig, uses_native_loss
 from tsfm_adapt.backbones.base import BackboneConfig
-from tsfm_adapt.adapters.base import uses_native_loss
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.heads.base import HeadConfig
 from tsfm_adapt.recipe.search import Raw, Search, Variable
