@@ -34,7 +34,7 @@ def stored(tmp_path):
     def build(channels, samples):
         path = tmp_path / "values.npy"
         rng = np.random.default_rng(0)
-        np.save(path, rng.normal(size=(channels, samples)).astype(np.float32))
+        np.save(path, rng.random((channels, samples), dtype=np.float32))
         return path, np.load(path, mmap_mode="r")
 
     return build

@@ -411,7 +411,9 @@ def launched_by_srun(command):
     ]
 
 
-@pytest.mark.parametrize("launched", [launched_by_torchrun, launched_by_srun])
+@pytest.mark.parametrize(
+    "launched", [pytest.param(launched_by_torchrun, marks=pytest.mark.slow), launched_by_srun]
+)
 def test_whoever_starts_the_processes_one_run_is_written(tmp_path, recipe_text, launched):
     (tmp_path / "recipe.yaml").write_text(recipe_text)
     command = ["train", tmp_path / "recipe.yaml", "--runs", tmp_path / "runs", "--quiet"]
