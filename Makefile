@@ -6,6 +6,7 @@ PYTHON ?= python3
 RECIPE ?= recipes/vitals_forecast.yaml
 
 export HF_HUB_OFFLINE := 1
+unexport PYTHONDONTWRITEBYTECODE  # or each of the many processes compiles everything again
 
 bin := .venv/bin
 stamp = .venv/.$(if $(wildcard .venv/.test.stamp),test,$(1)).stamp
@@ -22,7 +23,7 @@ run: $(call stamp,core)  ## Train the main recipe offline, print the verdict and
 
 test: .venv/.test.stamp  ## Gates, then all tests on two workers
 	$(gates)
-	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n 2 --dist worksteal
 
 wheel: .venv/.test.stamp  ## Build the wheel, install it into a clean environment, use it there
 	OMP_NUM_THREADS=1 $(bin)/python -m pytest -m slow tests/test_wheel.py

@@ -3,12 +3,12 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from contracts.processes import python
 from tsfm_adapt._util.workers import each
 from tsfm_adapt.errors import DataError, EnvironmentProblem
 
@@ -69,9 +69,7 @@ def test_a_killed_worker_is_told_of() -> None:
 def test_no_worker_outlives_the_first_process(number: signal.Signals, tmp_path: Path) -> None:
     """Only the first process is told; a terminal would tell all, a supervisor does not."""
     (tmp_path / "endless.py").write_text(ENDLESS)
-    first = subprocess.Popen(
-        [sys.executable, "endless.py"], cwd=tmp_path, stderr=subprocess.DEVNULL
-    )
+    first = python("endless.py", cwd=tmp_path, stderr=subprocess.DEVNULL)
     try:
         begun = [tmp_path / name for name in "ab"]
         _until(lambda: all(path.is_file() and path.read_text() for path in begun))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,6 +54,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def recipe(checkpoint: Path) -> dict[str, object]:
     """A recipe over `table`, as a tree; 32 samples of context, 8 of horizon."""
+    return _recipe(checkpoint)
+
+
+def _recipe(checkpoint: Path) -> dict[str, object]:
     return {
         "name": "wards",
         "data": {
@@ -78,6 +83,10 @@ def recipe(checkpoint: Path) -> dict[str, object]:
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     """`vitals.csv`: eight subjects, 120 minutes, two channels with gaps."""
+    return _table(tmp_path / "vitals.csv")
+
+
+def _table(path: Path) -> Path:
     rng = np.random.default_rng(3)
     lines = ["patient,time,HR,RESP"]
     for patient in range(8):
@@ -86,9 +95,33 @@ def table(tmp_path: Path) -> Path:
         for minute in range(120):
             shown = "" if rng.random() < 0.1 else f"{breath[minute]:.1f}"
             lines.append(f"p{patient},{minute * 60},{heart[minute]:.1f},{shown}")
-    path = tmp_path / "vitals.csv"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+@pytest.fixture(scope="session")
+def trained_once(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with `vitals.csv`, `recipe.yaml` and a finished run of it."""
+    from tsfm_adapt.cli import main
+
+    place = tmp_path_factory.mktemp("trained")
+    _table(place / "vitals.csv")
+    (place / "recipe.yaml").write_text(yaml.safe_dump(_recipe(checkpoint)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setattr(sys, "argv", ["tsfm-adapt", "train", "recipe.yaml", "--quiet"])
+        with pytest.raises(SystemExit) as stop:
+            main()
+    assert not stop.value.code
+    return place
+
+
+@pytest.fixture
+def trained(trained_once: Path, tmp_path: Path) -> Path:
+    """The folder of a finished run, relative to a working directory of the test's own."""
+    shutil.copytree(trained_once, tmp_path, dirs_exist_ok=True)
+    (folder,) = tmp_path.glob("runs/*/*")
+    return folder.relative_to(tmp_path)
 
 
 @pytest.fixture

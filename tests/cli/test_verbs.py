@@ -15,19 +15,10 @@ import pyarrow.parquet
 import pytest
 
 import tsfm_adapt
+from contracts.processes import python
 from tsfm_adapt.components import PACKAGES, names
 
 LAZY = ("torch", "lightning", "peft", "chronos", "transformers")
-
-
-@pytest.fixture
-def trained(
-    cli: Callable[..., Any], recipe: dict[str, Any], written: Callable[..., Path], table: Path
-) -> Path:
-    """The folder of a finished run."""
-    outcome = cli("train", written(recipe), "--quiet")
-    assert outcome.code == 0, outcome.err
-    return Path(outcome.out.splitlines()[-1].removeprefix("run: "))
 
 
 def test_train_ends_with_the_verdict_and_the_folder(
@@ -52,7 +43,10 @@ def test_train_ends_with_the_verdict_and_the_folder(
     }
 
 
-def test_scores_hold_what_the_reader_of_a_paper_would_ask_for(trained: Path) -> None:
+def test_scores_hold_what_the_reader_of_a_paper_would_ask_for(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
     scores = json.loads((trained / "scores.json").read_text())
     assert set(scores["models"]) == {
         "adapted",
@@ -212,12 +206,15 @@ def test_ctrl_c_keeps_the_finished_steps_and_resume_ends_the_run(
     recipe: dict[str, Any], written: Callable[..., Path], table: Path, tmp_path: Path
 ) -> None:
     path = written(recipe | {"train": {"steps": 2000, "batch_size": 4, "validate_every": 1000}})
-    command = [sys.executable, "-m", "tsfm_adapt", "train", str(path)]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    command = ["-m", "tsfm_adapt", "train", path]
+    process = python(*command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("runs/*/*/metrics.jsonl")) and time.monotonic() < deadline:
+
+    def trains() -> bool:
+        return any('"loss"' in p.read_text() for p in tmp_path.glob("runs/*/*/metrics.jsonl"))
+
+    while not trains() and time.monotonic() < deadline:
         time.sleep(0.1)
-    time.sleep(1.0)
     process.send_signal(signal.SIGINT)
     _, message = process.communicate(timeout=120)
     assert process.returncode == 130, message

@@ -6,12 +6,12 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from contracts.processes import python
 from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.comparison import cells as comparison
 from tsfm_adapt.comparison import ranking, report
@@ -170,13 +170,8 @@ def test_unless_asked_every_core_works_up_to_four_and_no_gpu_is_shared(recipe, m
 def test_an_interrupt_of_the_first_process_stops_all_and_their_steps_are_kept(recipe, tmp_path):
     endless = {"train.steps": 10**6, "train.checkpoint_every": 10**6}
     (tmp_path / "endless.yaml").write_text(dumps(recipe.override(endless)))
-    command = ["compare", "endless.yaml", "--adapters", "lora,norm", "--jobs", "2"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tsfm_adapt", *command],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = ["-m", "tsfm_adapt", "compare", "endless.yaml", "--adapters", "lora,norm"]
+    process = python(*command, "--jobs", 2, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 300
         while len(list(tmp_path.glob("runs/small/compare/cells/*/*/*/metrics.jsonl"))) < 2:

@@ -20,7 +20,10 @@ QUICK = {
 }
 
 
-def quick(notebook):
+FORGET = "%reset -f"  # all names: a notebook has none from another
+
+
+def shortened(notebook):
     """Of few steps and windows; whatever else it does, it does."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -29,21 +32,37 @@ def quick(notebook):
     return notebook
 
 
-def as_it_is(notebook):
+@pytest.fixture(scope="module")
+def quickly():
+    """All notebooks with their outputs, by file: shortened, and in one process, one by one."""
+    jupytext = pytest.importorskip("jupytext", reason="needs the extra 'notebooks'")
+    nbformat = pytest.importorskip("nbformat.v4", reason="needs the extra 'notebooks'")
+    notebooks = {source: shortened(jupytext.read(source)) for source in SOURCES}
+    together = nbformat.new_notebook()
+    for notebook in notebooks.values():
+        together.cells += [nbformat.new_code_cell(FORGET), *notebook.cells]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("TSFM_ADAPT_DATA", raising=False)
+        execute(together, allow_errors=True)
+    return notebooks
+
+
+def executed(source):
+    """The notebook with its outputs, in a process of its own."""
+    jupytext = pytest.importorskip("jupytext", reason="needs the extra 'notebooks'")
+    notebook = jupytext.read(source)
+    execute(notebook)
     return notebook
 
 
-def executed(source, shortened=as_it_is):
-    """The notebook with its outputs; an exception in a cell is one here."""
-    jupytext = pytest.importorskip("jupytext", reason="needs the extra 'notebooks'")
+def execute(notebook, **options):
+    """Runs the cells and keeps their outputs; an exception in a cell is one here."""
     nbclient = pytest.importorskip("nbclient", reason="needs the extra 'notebooks'")
     pytest.importorskip("ipykernel", reason="needs the extra 'notebooks'")
-    notebook = shortened(jupytext.read(source))
     where = {"metadata": {"path": str(NOTEBOOKS)}}
     nbclient.NotebookClient(
-        notebook, timeout=CELL_S, kernel_name="python3", resources=where
+        notebook, timeout=CELL_S, kernel_name="python3", resources=where, **options
     ).execute()
-    return notebook
 
 
 def draws(cell):
@@ -58,6 +77,8 @@ def check(notebook):
     assert any(map(draws, cells))
     for cell in cells:
         outputs = cell.outputs
+        failed = [output for output in outputs if output.output_type == "error"]
+        assert not failed, f"{failed[0].ename}: {failed[0].evalue}\n{cell.source}"
         shown = any("image/png" in output.get("data", {}) for output in outputs)
         assert shown or not draws(cell), cell.source
         said = "".join(o.text for o in outputs if o.output_type == "stream" and o.name == "stderr")
@@ -69,11 +90,17 @@ def test_there_are_three_notebooks():
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("shortened", [quick, pytest.param(as_it_is, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_a_notebook_runs_on_synthetic_data(source, shortened, monkeypatch):
+def test_a_notebook_runs_on_synthetic_data(source, quickly):
+    check(quickly[source])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_a_notebook_runs_on_synthetic_data_as_it_is(source, monkeypatch):
     monkeypatch.delenv("TSFM_ADAPT_DATA", raising=False)
-    check(executed(source, shortened))
+    check(executed(source))
 
 
 @pytest.mark.slow

@@ -11,31 +11,30 @@ from tsfm_adapt.signals.mapping import Pages, release
 from tsfm_adapt.signals.recording import Recording
 from tsfm_adapt.signals.windows import Windows, WindowSpec
 
-counted = pytest.mark.skipif(
-    not Path("/proc/self/smaps").exists(), reason="needs Linux's count of the pages of a file"
-)
+TABLE = Path("/proc/self/pagemap")
+counted = pytest.mark.skipif(not TABLE.exists(), reason="needs Linux's table of a process's pages")
 
 
-def resident(path):
-    """Bytes of a mapped file that the system counts as this process's."""
-    found, mine = 0, False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        if "-" in line.split()[0]:
-            mine = line.endswith(str(path))
-        elif mine and line.startswith("Rss:"):
-            found += 1024 * int(line.split()[1])
-    return found
+def resident(values):
+    """Bytes of mapped values that this process holds in memory."""
+    first = values.ctypes.data // mmap.PAGESIZE
+    last = (values.ctypes.data + values.nbytes - 1) // mmap.PAGESIZE
+    with TABLE.open("rb") as table:
+        table.seek(8 * first)
+        entries = np.frombuffer(table.read(8 * (last - first + 1)), np.uint64)
+    assert len(entries) == last - first + 1
+    return int((entries >> np.uint64(63)).sum()) * mmap.PAGESIZE  # the highest bit: it is there
 
 
 @pytest.fixture
 def stored(tmp_path):
-    """`stored(C, T)`: a file's path and a read-only map of random values in it."""
+    """`stored(C, T)`: a read-only map of random values in a file."""
 
     def build(channels, samples):
         path = tmp_path / "values.npy"
         rng = np.random.default_rng(0)
         np.save(path, rng.random((channels, samples), dtype=np.float32))
-        return path, np.load(path, mmap_mode="r")
+        return np.load(path, mmap_mode="r")
 
     return build
 
@@ -47,16 +46,16 @@ def recording(values):
 
 @counted
 def test_released_values_are_no_longer_held_and_read_the_same(stored):
-    path, values = stored(2, 300_000)
+    values = stored(2, 300_000)
     expected = np.array(values)
-    assert resident(path) >= values.nbytes
+    assert resident(values) >= values.nbytes
     release(np.asarray(values)[:, 1000:])
-    assert resident(path) < 2 * mmap.PAGESIZE
+    assert resident(values) < 2 * mmap.PAGESIZE
     np.testing.assert_array_equal(values, expected)
 
 
-def test_what_could_lose_values_is_left_alone(stored, tmp_path):
-    path, _ = stored(1, 5000)
+def test_what_could_lose_values_is_left_alone(stored):
+    path = stored(1, 5000).filename
     for mode in ("c", "r+"):
         private = np.load(path, mmap_mode=mode)
         private[:] = 7.0
@@ -71,14 +70,14 @@ def test_what_could_lose_values_is_left_alone(stored, tmp_path):
 
 @counted
 def test_a_pass_over_a_recording_holds_a_block_of_it(stored):
-    path, values = stored(1, 8_000_000)
+    values = stored(1, 8_000_000)
     held = []
     whole = recording(values)
     release(values)
     total = 0.0
     for block in whole.blocks():
         total += block.sum(dtype=np.float64)
-        held.append(resident(path))
+        held.append(resident(values))
     assert total == pytest.approx(np.asarray(values).sum(dtype=np.float64), rel=1e-12)
     assert max(held) < values.nbytes / 3
 
@@ -98,7 +97,7 @@ def test_blocks_are_the_recording_in_order(samples, overlap):
 @counted
 def test_windows_at_random_hold_a_bounded_part_of_the_file(stored, monkeypatch):
     monkeypatch.setattr("tsfm_adapt.signals.mapping._LIMIT", 8e6)
-    path, values = stored(1, 16_000_000)
+    values = stored(1, 16_000_000)
     windows = Windows([recording(values)], WindowSpec(64, 0))
     taken = windows.take(np.random.default_rng(0).permutation(len(windows))[:400])
     release(values)
@@ -107,5 +106,5 @@ def test_windows_at_random_hold_a_bounded_part_of_the_file(stored, monkeypatch):
         arrays = taken.gather(np.arange(first, first + 4))
         starts = taken.start[first : first + 4]
         np.testing.assert_array_equal(arrays.values[3, 0], values[0, starts[3] : starts[3] + 64])
-        most = max(most, resident(path))
+        most = max(most, resident(values))
     assert most < values.nbytes / 2
