@@ -1,71 +1,24 @@
 """Models beside each other: the same windows for all, nothing computed twice, nothing hidden."""
 
-import csv
 import json
-import re
-import shutil
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
 from contracts.processes import python
 from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.comparison import cells as comparison
-from tsfm_adapt.comparison import ranking, report
-from tsfm_adapt.errors import DataError, RecipeError, TsfmAdaptError
+from tsfm_adapt.comparison import ranking
+from tsfm_adapt.errors import RecipeError, TsfmAdaptError
 from tsfm_adapt.evaluation import paired
-from tsfm_adapt.recipe.files import dumps, loads
+from tsfm_adapt.recipe.files import dumps
 from tsfm_adapt.runs import lifecycle
 from tsfm_adapt.runs.run import Run
 from tsfm_adapt.training.checkpoints import read
 
 QUIET = Progress(quiet=True)
-
-RECIPE = """
-name: small
-seed: 5
-data:
-  reader: {name: synthetic, cohort: icu_vitals, subjects: 24, hours: 3}
-  channels: {HR: bpm, MAP: mmHg}
-  rate_hz: 1/60
-  split: {by: subject, train: 12, val: 4, test: 8}
-backbone: {name: chronos_bolt, checkpoint: tiny}
-adapters: [{name: lora, rank: 2, lr: 0.02}]
-task: {name: forecast, context_s: 3840, horizon_s: 600}
-train: {steps: 3, batch_size: 4, val_windows: 8}
-evaluate: {max_windows: 24}
-"""
-
-
-@pytest.fixture(scope="module")
-def recipe():
-    return loads(RECIPE)
-
-
-@pytest.fixture(scope="module")
-def compared(recipe, tmp_path_factory):
-    """Two backbones, as they are and with LoRA of two seeds, and one that cannot be."""
-    folder = tmp_path_factory.mktemp("compare")
-    wanted = comparison.cells(
-        recipe, ["chronos_bolt", "chronos_t5=tiny"], ["none", "lora"], [1, 2]
-    )
-    broken = recipe.override(
-        {
-            "adapters": [{"name": "bitfit"}],
-            "backbone": {"name": "chronos_t5", "checkpoint": "tiny"},
-        }
-    )
-    wanted.append(comparison.Cell("<b>broken</b>", broken))
-    return folder, wanted, comparison.run(recipe, wanted, folder, QUIET)
-
-
-@pytest.fixture(scope="module")
-def ranked(compared):
-    _, _, finished = compared
-    return ranking.rank(finished.folders, finished.failures)
 
 
 def test_cells_are_every_backbone_with_every_adapter_and_seed(recipe):
@@ -191,95 +144,6 @@ def test_an_interrupt_of_the_first_process_stops_all_and_their_steps_are_kept(re
     ]
     assert len(stopped) == 2
     assert all(state["fitted"]["step"] > 0 for state in stopped)
-
-
-def test_seeds_are_one_row_and_their_mean(compared, ranked):
-    _, _, finished = compared
-    lora = next(row for row in ranked.rows if row.name == "chronos_bolt (tiny), lora")
-    single = [
-        Run(folder).scores.models["adapted"].overall["mase"]
-        for folder in finished.folders
-        if folder.parts[-3].startswith("chronos_bolt-lora")
-    ]
-    assert lora.seeds == len(single) == 2
-    assert lora.overall["mase"] == pytest.approx(sum(single) / 2)
-    assert lora.vs_reference.name == "zero-shot"
-    assert lora.vs_reference.p_holm >= lora.vs_reference.comparison.p
-    zero_shot = next(row for row in ranked.rows if row.name == "chronos_bolt (tiny), zero-shot")
-    gain = 100 * (1 - lora.overall["mase"] / zero_shot.overall["mase"])
-    assert lora.vs_reference.comparison.difference == pytest.approx(gain)
-
-
-def test_rows_are_from_best_to_worst(ranked):
-    scores = [row.overall["mase"] for row in ranked.rows if row.scores]
-    assert scores == sorted(scores)
-    assert {"ridge", "last_value"} <= {row.name for row in ranked.rows}
-
-
-def test_run_folders_compare_too_and_say_in_what_they_differ(recipe, compared, tmp_path):
-    folder, _, _ = compared
-    run = lifecycle.train(recipe.override({"data.split.seed": 5}), tmp_path, QUIET)
-    cell = next(folder.glob("cells/chronos_bolt-lora-1/*/*"))
-    both = ranking.rank([run.folder, cell])
-    lora = [row for row in both.rows if row.adapters == "lora"]
-    assert [row.seeds for row in lora] == [2], "recipes that differ in the seed alone"
-    other = lifecycle.train(recipe.override({"train.steps": 2}), tmp_path, QUIET)
-    names = [row.name for row in ranking.rank([run.folder, other.folder]).rows if row.adapters]
-    assert sorted(re.search(r"steps \d", name).group() for name in names) == ["steps 2", "steps 3"]
-    shorter = lifecycle.train(recipe.override({"task.horizon_s": 300}), tmp_path, QUIET)
-    with pytest.raises(DataError, match="differ in task"):
-        ranking.rank([run.folder, shorter.folder])
-    (other.folder / "predictions" / "paired.npz").unlink()
-    with pytest.raises(DataError, match="tsfm-adapt evaluate"):
-        ranking.rank([run.folder, other.folder])
-
-
-@pytest.fixture(scope="module")
-def page(recipe, ranked, tmp_path_factory):
-    test = comparison.test_windows(recipe, smoke=False)
-    return report.write(tmp_path_factory.mktemp("report"), ranked, test, "tsfm-adapt compare <x>")
-
-
-def test_the_report_needs_nothing_else_and_escapes_what_comes_from_outside(page):
-    text = page.read_text(encoding="utf-8")
-    assert not re.search(r"(src|href)\s*=\s*.(?!data:)", text)
-    assert "@import" not in text
-    assert "<script" not in text
-    assert "&lt;b&gt;broken" in text
-    assert "<b>broken" not in text
-    assert "SYNTHETIC" in text
-    assert text.count("data:image/png") >= 6
-
-
-def test_csv_and_json_hold_every_row(page, ranked):
-    with (page.parent / "comparison.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    content = json.loads((page.parent / "comparison.json").read_text(encoding="utf-8"))
-    names = [row.name for row in ranked.rows]
-    assert [row["model"] for row in rows] == [row["name"] for row in content["rows"]] == names
-    for row, of in zip(rows, ranked.rows, strict=True):
-        if of.scores:
-            assert float(row["mase"]) == pytest.approx(of.overall["mase"])
-        else:
-            assert row["failure"] == of.failure
-
-
-def test_the_report_opens_in_a_browser(page):
-    browser = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
-    if browser is None:
-        pytest.skip("no chromium and no google-chrome on the PATH")
-    profile = f"--user-data-dir={page.parent / 'profile'}"
-    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", profile]
-    done = subprocess.run(
-        [browser, *quiet, "--enable-logging=stderr", "--dump-dom", Path(page).as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Models, best first" in done.stdout
-    assert done.stdout.count("<img") >= 6
-    assert "CONSOLE" not in done.stderr
 
 
 def test_a_run_that_was_scored_alone_gets_its_verdict_when_it_is_evaluated(recipe, tmp_path):

@@ -12,7 +12,6 @@ from tsfm_adapt.evaluation.class_errors import ClassErrors, class_errors, summar
 from tsfm_adapt.evaluation.class_scoring import ClassScoring, compare_classes
 from tsfm_adapt.evaluation.forecast_errors import ForecastErrors, forecast_errors, summarise
 from tsfm_adapt.evaluation.forecast_scoring import ForecastScoring, compare_forecasts
-from tsfm_adapt.evaluation.intervals import holm
 from tsfm_adapt.evaluation.scores import Compared, Role, Verdict
 from tsfm_adapt.evaluation.verdict import sentence, verdict
 
@@ -534,9 +533,3 @@ def test_p_without_a_difference_is_one_and_within_one_patient_unknown():
     _, few = cohort(4)
     assert compare_forecasts(few, few, SCALE, 1).p == 1
     assert compare_forecasts(*cohort(1, windows=40), SCALE, 1).p is None
-
-
-def test_holm_worked_out_by_hand():
-    assert holm([0.01, None, 0.04, 0.03, 0.005]) == pytest.approx([0.03, None, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.6]) == [1.0, 1.0]
-    assert holm([]) == []

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from contracts.arff_text import BEATS, GAIT
 from contracts.reader import ReaderContract, same
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers.ts import Config
@@ -107,55 +108,6 @@ def test_a_folder_without_files_is_refused(tmp_path):
         read(tmp_path)
 
 
-BEATS = """% one dimension
-@RELATION Beats
-@ATTRIBUTE att0 REAL
-@attribute 'att 1' numeric
-@attribute att2 numeric
-@attribute target {1, 2}
-
-@DATA
-1,2,?,1
--1e2,5,6,2
-"""
-GAIT = r"""@relation Gait
-@attribute Gait relational
-  @attribute t0 numeric
-  @attribute t1 numeric
-  @attribute t2 numeric
-@end Gait
-@attribute activity {walking,'slow run'}
-@data
-'1,2,3\n4,5,?',walking
-"7,8,9\n10,11,12",'slow run'
-"""
-
-
-class TestArffContract(ReaderContract):
-    @pytest.fixture
-    def config(self, tmp_path):
-        (tmp_path / "Gait_TRAIN.arff").write_text(GAIT)
-        return Config(root=str(tmp_path), unit="mV", rate_hz=50)
-
-
-def test_an_arff_file_of_one_dimension_is_read(tmp_path):
-    first, second = read(tmp_path / "Beats_TEST.arff", BEATS)
-    np.testing.assert_array_equal(first.values, [[1, 2, np.nan]])
-    np.testing.assert_array_equal(second.values, [[-100, 5, 6]])
-    assert [r.labels for r in (first, second)] == [
-        {"label": 1, "part": "test"},
-        {"label": 2, "part": "test"},
-    ]
-    assert first.channels == ("dim_0",)
-
-
-def test_a_relational_arff_file_is_read(tmp_path):
-    first, second = read(tmp_path / "Gait_TRAIN.arff", GAIT)
-    np.testing.assert_array_equal(first.values, [[1, 2, 3], [4, 5, np.nan]])
-    np.testing.assert_array_equal(second.values, [[7, 8, 9], [10, 11, 12]])
-    assert [r.labels["label"] for r in (first, second)] == ["walking", "slow run"]
-
-
 def test_the_two_formats_of_a_case_hold_the_same(root, tmp_path_factory):
     arff = r"""@relation Gait
 @attribute Gait relational
@@ -174,25 +126,6 @@ def test_the_two_formats_of_a_case_hold_the_same(root, tmp_path_factory):
     assert all(same(one, other) for one, other in pairs)
 
 
-def test_an_arff_target_is_a_number_and_may_be_absent(tmp_path):
-    numbers = BEATS.replace("{1, 2}", "numeric")
-    assert read(tmp_path / "a.arff", numbers)[0].labels == {"target": 1}
-    without = numbers.replace("attribute target", "attribute att3")
-    (first, _) = read(tmp_path / "a.arff", without)
-    assert first.labels == {}
-    np.testing.assert_array_equal(first.values, [[1, 2, np.nan, 1]])
-
-
-def test_scipy_reads_the_same_numbers_of_one_dimension(tmp_path):
-    arff = pytest.importorskip("scipy.io.arff", reason="scipy is not installed")
-    path = tmp_path / "Beats.arff"
-    ours = read(path, BEATS)
-    theirs, _ = arff.loadarff(path)
-    for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(one.values[0], list(other)[:-1])
-        assert str(one.labels["label"]) == other["target"].decode()
-
-
 def test_arff_files_beside_ts_files_are_left_alone(root):
     (root / "Gait_TRAIN.arff").write_text(GAIT)
     (root / "GaitDimension1_TRAIN.arff").write_text(BEATS)
@@ -200,29 +133,6 @@ def test_arff_files_beside_ts_files_are_left_alone(root):
     for path in root.glob("*.ts"):
         path.unlink()
     assert len(read(root, problem="Gait")) == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "0 header lines and no cases"),
-        (BEATS.split("1,2,?")[0], "6 header lines|5 header lines"),
-        ("PK\x03\x04 zipped\n@data\n1\n", "line 1: expected a header line"),
-        (BEATS.replace("att0 REAL", "att0 date"), "of the kinds date, numeric"),
-        (BEATS.replace("1,2,?", "1,x,?"), "line 9: expected finite numbers"),
-        (BEATS.replace("1,2,?", "1,1e999,?"), "line 9: expected finite numbers"),
-        (BEATS.replace("1,2,?", "1,?"), "line 9: expected 3 samples, not 2"),
-        (BEATS.replace(",6,2", ",6,3"), "line 10: expected one of the classes 1, 2, found '3'"),
-        (GAIT.replace(",walking\n", "\n"), "line 9: expected one quoted text"),
-        (GAIT[: GAIT.index(",5,?")], "line 9: expected one quoted text"),
-        (GAIT.replace("'1,2,3", "'1,2,3,4"), "line 9, has 3 to 4 samples"),
-        (GAIT.replace("4,5,?", "4,5"), "line 9, has 2 to 3 samples"),
-    ],
-)
-def test_a_broken_arff_file_is_named_with_the_line(tmp_path, text, message):
-    with pytest.raises(DataError, match=message) as caught:
-        read(tmp_path / "Gait_TRAIN.arff", text)
-    assert "Gait_TRAIN.arff" in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", ["ts", "arff"])
