@@ -1,15 +1,12 @@
 import gzip
 import json
-import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from contracts.reader import ReaderContract
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.readers._rate import frequency, rate_of
+from tsfm_adapt.signals.readers._rate import frequency
 from tsfm_adapt.signals.readers.gluonts import Config, channel_entries, entries
 from tsfm_adapt.signals.recording import Recording
 
@@ -274,20 +271,6 @@ def test_a_frequency_that_is_not_the_rate_is_refused():
         entries(ORIGINALS, "h")
     with pytest.raises(DataError, match="starts from 1678 to 2261 only, a"):
         entries([recording(rate_hz=360.0)])
-
-
-@given(
-    interval=st.one_of(
-        st.integers(1, 10**6).map(float), st.sampled_from([1 / 125, 1 / 250, 1 / 360, 1 / 44100])
-    )
-)
-@settings(deadline=None)
-def test_a_rate_survives_its_name(tmp_path_factory, interval):
-    rate_hz = 1 / interval
-    back = rate_of(frequency(rate_hz), "here")
-    assert math.isclose(back, rate_hz, rel_tol=1e-4)
-    if interval >= 1:
-        assert back == rate_hz
 
 
 def test_a_saved_dataset_is_recognised(tmp_path):
