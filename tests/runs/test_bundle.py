@@ -31,9 +31,9 @@ from tsfm_adapt.adapters import (
 )
 from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.chronos2 import Chronos2
-from tsfm_adapt.runs.bundle import FORMAT_VERSION, Card, fitted, read_card, restore, write
 from tsfm_adapt.errors import DataError, EnvironmentProblem, RecipeError
 from tsfm_adapt.model import AdaptedModel
+from tsfm_adapt.runs.bundle import FORMAT_VERSION, Card, fitted, read_card, restore, write
 
 EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
 ADAPTERS = {
@@ -169,7 +169,9 @@ def test_numbers_fitted_on_train_come_back(tmp_path):
 
 def test_the_card_is_written_last_so_that_half_a_bundle_is_none(tmp_path, monkeypatch):
     adapted = fresh()
-    monkeypatch.setattr("tsfm_adapt.runs.bundle._json", functools.partial(_fail_on_card, json.dumps))
+    monkeypatch.setattr(
+        "tsfm_adapt.runs.bundle._json", functools.partial(_fail_on_card, json.dumps)
+    )
     with pytest.raises(OSError, match="stopped"):
         write(tmp_path, adapted, card_of(adapted), {"recipe.yaml": "name: x"})
     with pytest.raises(DataError, match=r"is no bundle: bundle\.json is missing"):

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from tsfm_adapt.evaluation.scores import Scores
+from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.runs.bundle import Card
 from tsfm_adapt.runs.model_card import model_card
-from tsfm_adapt.recipe.schema import Recipe
 
 CARD = Card(
     channels=("HR", "SpO2"),

@@ -6,8 +6,8 @@ import pytest
 from matplotlib.image import imread
 
 from tsfm_adapt.evaluation.forecast_errors import forecast_errors, summarise
-from tsfm_adapt.evaluation.tables import hidden, table, write
 from tsfm_adapt.evaluation.scores import Role, Scores
+from tsfm_adapt.evaluation.tables import hidden, table, write
 from tsfm_adapt.plots.calibration import calibration, calibration_curve
 from tsfm_adapt.plots.gaps import gaps
 from tsfm_adapt.runs.pictures import draw
