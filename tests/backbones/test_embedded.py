@@ -37,10 +37,11 @@ def test_it_is_small_ours_and_the_default(name):
     assert {p.dtype for p in backbone.network.parameters()} == {torch.float32}
 
 
-def test_the_readme_names_them_all():
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    listed = ", ".join(f"`{name}`" for name in NAMES[:-1]) + f" and `{NAMES[-1]}`"
-    assert f"small weights of our own, which {listed} have" in readme
+def test_the_page_of_components_names_them_all():
+    page = (ROOT / "docs/reference/components.md").read_text(encoding="utf-8")
+    (sentence,) = re.findall(r"`embedded` \(small weights of our own[^.]*\.", page)
+    assert NAMES == sorted(config for config in built_in("backbone"))
+    assert "all nine" in sentence
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -59,7 +59,7 @@ def test_a_run_that_allows_copies_and_warns_of_events_says_both(
     run = Path(outcome.out.splitlines()[-1].removeprefix("run: "))
     scores = json.loads((run / "scores.json").read_text())
     (finding,) = scores["audit"]["findings"]
-    assert (finding["kind"], finding["parts"]) == ("duplicate", ["train", "test"])
+    assert (finding["kind"], finding["splits"]) == ("duplicate", ["train", "test"])
     slow = scores["events"]["slow"]
     assert set(slow["models"]) == set(scores["models"])
     assert set(slow["models"]["adapted"]["at"]) == {"1", "2", "5"}

@@ -87,7 +87,7 @@ def test_every_folder_is_recognised_and_its_recipe_has_windows(folder, tmp_path,
     parts = prepare(recipe, smoke=True)
     assert all(len(parts.windows[part]) for part in ("train", "val", "test"))
     assert parts.audit.findings == ()
-    assert ("in_hospital_death" in proposal.kind_why) == (seen.reader == "challenge2012")
+    assert ("in_hospital_death" in proposal.task_why) == (seen.reader == "challenge2012")
     assert not any("share stretches" in note for note in proposal.notes)
 
 
@@ -105,7 +105,11 @@ def test_what_is_known_of_the_traps_is_told():
 
 def test_an_outcome_can_be_chosen():
     _, chosen, recipe = recipe_of("challenge2012_icu48h", Path("r.yaml"), "classify")
-    assert (chosen.label, chosen.classes) == ("in_hospital_death", (0, 1))
+    assert chosen.written.task["labels"] == {
+        "of": "recording",
+        "label": "in_hospital_death",
+        "classes": [0, 1],
+    }
     assert recipe.task.context_s == 48 * 3600
 
 

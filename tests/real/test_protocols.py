@@ -94,7 +94,7 @@ def test_windows_are_exactly_those_of_the_protocol(protocol):
         protocol.published["context"],
         protocol.published["horizon"],
     )
-    assert protocol.channels == tuple(protocol.published["channels"])
+    assert protocol.channels == tuple(protocol.published.channels)
 
 
 def test_scales_are_those_of_the_fit_part(protocol):
@@ -106,17 +106,17 @@ def test_scales_are_those_of_the_fit_part(protocol):
 def test_simple_baselines_score_as_published(protocol, baseline):
     for steps, by_baseline in protocol.published["scores_by_horizon_steps"].items():
         found, expected = scores(protocol, baseline, steps), by_baseline[baseline]
-        assert found["overall"]["mase"] == pytest.approx(expected["mase"], rel=1e-4)
+        assert found.overall["mase"] == pytest.approx(expected["mase"], rel=1e-4)
         for channel, mae in expected["mae"].items():
-            assert found["channels"][channel]["mae"] == pytest.approx(mae, rel=2e-4), channel
+            assert found.channels[channel]["mae"] == pytest.approx(mae, rel=2e-4), channel
 
 
 def test_the_ridge_scores_as_published_within_one_percent(protocol):
     for steps, by_baseline in protocol.published["scores_by_horizon_steps"].items():
         found, expected = scores(protocol, "ridge", steps), by_baseline["ridge"]
-        assert found["overall"]["mase"] == pytest.approx(expected["mase"], rel=0.01)
+        assert found.overall["mase"] == pytest.approx(expected["mase"], rel=0.01)
         for channel, mae in expected["mae"].items():
-            assert found["channels"][channel]["mae"] == pytest.approx(
+            assert found.channels[channel]["mae"] == pytest.approx(
                 mae, rel=RIDGE_CHANNEL[protocol.name]
             ), channel
 
@@ -130,5 +130,5 @@ def test_the_recipe_of_one_patient_keeps_the_protocol_with_a_validation_stretch(
     assert recipe.scale == pytest.approx(whole.scale, rel=1e-3)
     for steps, by_baseline in published("icu_minute")["scores_by_horizon_steps"].items():
         for baseline, expected in by_baseline.items():
-            found = scores(recipe, baseline, steps)["overall"]["mase"]
+            found = scores(recipe, baseline, steps).overall["mase"]
             assert found == pytest.approx(expected["mase"], rel=0.01), baseline

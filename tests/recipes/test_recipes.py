@@ -110,7 +110,8 @@ def test_its_smoke_run_goes_from_data_to_scores(path, tmp_path, monkeypatch, cap
     assert scores["verdict"] is None
     assert 1 <= scores["windows"] <= 4
     assert scores["synthetic"] == reader.synthetic
-    assert {"adapted", "zero_shot"} <= scores["models"].keys()
+    assert "adapted" in scores["models"]
+    assert ("zero_shot" in scores["models"]) != ("zero_shot" in scores["reasons"])
     ADDED[recipe.task.name](recipe.task, scores)
     by_gradient = recipe.adapters or recipe.head.name != "probe"
     assert bool(scores["costs"]["trainable_parameters"]) == bool(by_gradient)
