@@ -16,7 +16,7 @@ import yaml
 
 from contracts.adapter import AdapterContract
 from tsfm_adapt.cli.app import app
-from tsfm_adapt.components import PACKAGES, names
+from tsfm_adapt.components import PACKAGES, built_in
 from tsfm_adapt.recipe.files import load
 
 ROOT = Path(__file__).parents[1]
@@ -169,7 +169,7 @@ def test_experiments_and_decisions_are_one_entry_each_with_a_page_that_lists_the
 def test_the_recipe_reference_has_every_component_and_the_command_line_every_verb(site):
     recipe = (site / "reference/recipe.html").read_text(encoding="utf-8")
     for kind, package in PACKAGES.items():
-        for name in names(kind):
+        for name in built_in(kind):
             assert f'id="{package.rpartition("/")[2]}-{name}"' in recipe
     assert "<code>rate_hz</code>" in recipe
     line = (site / "reference/cli.html").read_text(encoding="utf-8")
@@ -189,7 +189,7 @@ def test_the_python_reference_shows_the_contracts(site):
 def test_every_adapter_is_explained():
     text = (ROOT / "docs/explanation/adapters.md").read_text(encoding="utf-8")
     sections = re.findall(r"^### (\w+)$", text, re.MULTILINE)
-    assert sorted(sections) == sorted(names("adapter"))
+    assert sorted(sections) == sorted(built_in("adapter"))
     for name in sections:
         assert f"recipe.md#adapters-{name})" in text
 

@@ -10,7 +10,7 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from tsfm_adapt.components import PACKAGES, Kind, component, names
+from tsfm_adapt.components import PACKAGES, Kind, built_in, component
 from tsfm_adapt.recipe.schema import Recipe
 
 PAGE = "reference/recipe.md"
@@ -55,7 +55,7 @@ def page(schema: Mapping[str, Any]) -> str:
     shown = [_HEAD, "## The whole\n", _table(schema), *_sections(schema, definitions, seen)]
     for kind, (title, sentence) in _KINDS.items():
         shown += [f"## {title}\n", f"{sentence}\n"]
-        keys = {name: _key(kind, name) for name in names(kind)}
+        keys = {name: _key(kind, name) for name in built_in(kind)}
         for name, key in keys.items():
             found = component(kind, name)
             extra = f" Needs the extra `{found.extra}`." if found.extra else ""
@@ -106,9 +106,10 @@ def _type(own: Mapping[str, Any]) -> str:
         shown = name.removesuffix("__Config").rpartition("__")[2]
         return f"[{shown}](#{_anchor(name)})"
     if "discriminator" in own:
-        first = next(iter(own["discriminator"]["mapping"].values()))
-        if first.endswith("__Config"):
-            package = _anchor(first.rpartition("/")[2]).partition("-")[0]
+        keys = [ref.rpartition("/")[2] for ref in own["discriminator"]["mapping"].values()]
+        ours = [key for key in keys if re.fullmatch(r"tsfm_adapt__\w+__Config", key)]
+        if ours:
+            package = _anchor(ours[0]).partition("-")[0]
             return f"one of the [{package}](#{package})"
     for several in ("anyOf", "oneOf"):
         if several in own:

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from contracts.adapter import SETTING, quantiles, train
 from contracts.batch import assert_near, random_batch, roughened
 from contracts.fitted import card, train_windows
-from tsfm_adapt.components import component, config_class, names
+from tsfm_adapt.components import built_in, component, config_class
 from tsfm_adapt.errors import CannotMerge, RecipeError
 from tsfm_adapt.model import AdaptedModel
 from tsfm_adapt.runs import bundle
@@ -52,7 +52,7 @@ TRAINS_BASE = ("bitfit", "full", "norm", "partial")
 
 
 def backbones():
-    return tuple(name for name in names("backbone"))
+    return tuple(name for name in built_in("backbone"))
 
 
 def default_pairs():
@@ -63,7 +63,7 @@ def default_pairs():
     families = backbones()
     third = {
         (families[(row + step * len(families) // 3) % len(families)], adapter)
-        for row, adapter in enumerate(names("adapter"))
+        for row, adapter in enumerate(built_in("adapter"))
         for step in range(3)
     }
     return third | set(REFUSED)
@@ -75,7 +75,7 @@ def pairs():
     return [
         pytest.param(name, adapter, marks=() if (name, adapter) in chosen else pytest.mark.slow)
         for name in backbones()
-        for adapter in names("adapter")
+        for adapter in built_in("adapter")
     ]
 
 
@@ -110,7 +110,7 @@ def build(backbone, adapter, seed=0):
 def test_a_default_run_meets_every_adapter_every_backbone_and_every_refusal():
     chosen = default_pairs()
     assert {name for name, _ in chosen} == set(backbones())
-    assert {adapter for _, adapter in chosen} == set(names("adapter"))
+    assert {adapter for _, adapter in chosen} == set(built_in("adapter"))
     assert chosen >= set(REFUSED)
 
 
@@ -163,7 +163,7 @@ def table():
     """Adapters by backbones, Markdown; numbers refer to reasons below."""
     reasons = list(dict.fromkeys(REFUSED.values()))
     rows = []
-    for adapter in names("adapter"):
+    for adapter in built_in("adapter"):
         cells = []
         for name in backbones():
             refusal = REFUSED.get((name, adapter))

@@ -15,7 +15,7 @@ from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.base import Encoder
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.backbones.chronos_bolt import ChronosBolt
-from tsfm_adapt.components import component, names
+from tsfm_adapt.components import built_in, component
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.model import AdaptedModel
 
@@ -97,7 +97,7 @@ def backbone_class(name):
     return found
 
 
-@pytest.mark.parametrize("name", names("backbone"))
+@pytest.mark.parametrize("name", built_in("backbone"))
 def test_a_choice_of_blocks_restricts_it_to_those_blocks_of_every_stack(name):
     for package in component("backbone", name).requires:
         pytest.importorskip(package)

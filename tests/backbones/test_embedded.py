@@ -9,7 +9,7 @@ import torch
 from contracts.batch import LEVELS, random_batch
 from tsfm_adapt.backbones._checkpoints import locate
 from tsfm_adapt.backbones.embedded import FOLDER as EMBEDDED
-from tsfm_adapt.components import component, config_class, names
+from tsfm_adapt.components import built_in, component, config_class
 from tsfm_adapt.errors import RecipeError
 
 ROOT = Path(__file__).parents[2]
@@ -17,7 +17,7 @@ NAMES = sorted(path.name for path in EMBEDDED.iterdir() if path.is_dir())
 
 
 def test_every_backbone_has_one():
-    assert set(NAMES) == set(names("backbone"))
+    assert set(NAMES) == set(built_in("backbone"))
 
 
 def test_together_they_stay_small():

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tsfm_adapt.backbones import embedded as weights
-from tsfm_adapt.components import component, config_class, names
+from tsfm_adapt.components import built_in, component, config_class
 from tsfm_adapt.errors import EnvironmentProblem
 
 
-@pytest.mark.parametrize("name", names("backbone"))
+@pytest.mark.parametrize("name", built_in("backbone"))
 def test_what_is_read_is_what_is_built(name: str) -> None:
     from tsfm_adapt.backbones.embedded import FOLDER as EMBEDDED
 
@@ -27,7 +27,7 @@ def test_what_is_read_is_what_is_built(name: str) -> None:
     assert said.size_mb == (EMBEDDED / name / "model.safetensors").stat().st_size / 1e6
 
 
-@pytest.mark.parametrize("name", names("backbone"))
+@pytest.mark.parametrize("name", built_in("backbone"))
 def test_the_licences_are_those_of_the_specs(name: str) -> None:
     licences = importlib.import_module(f"tsfm_adapt.backbones.{name}").LICENCES
     assert weights.published(name) | {"embedded": "apache-2.0"} == dict(licences)

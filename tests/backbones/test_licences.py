@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from tsfm_adapt.backbones.base import licence, non_commercial
-from tsfm_adapt.components import names
+from tsfm_adapt.components import built_in
 
 PUBLISHED = {
     checkpoint: (name, module.LICENCES)
-    for name in names("backbone")
+    for name in built_in("backbone")
     for module in [importlib.import_module(f"tsfm_adapt.backbones.{name}")]
     for checkpoint in module.LICENCES
     if checkpoint != "embedded"
@@ -25,7 +25,7 @@ def test_the_weights_of_salesforce_and_of_timesfm_3_are_not_for_commercial_use(c
     assert licence(checkpoint.upper(), licences) == found  # the Hub does not mind either
 
 
-@pytest.mark.parametrize("name", names("backbone"))
+@pytest.mark.parametrize("name", built_in("backbone"))
 def test_ours_are(name):
     licences = importlib.import_module(f"tsfm_adapt.backbones.{name}").LICENCES
     for checkpoint in ("embedded", "tiny"):

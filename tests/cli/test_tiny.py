@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tsfm_adapt.components import component, config_class, names
+from tsfm_adapt.components import built_in, component, config_class
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "vitals_forecast.yaml"
 FEW = ("data.reader.subjects=8", "data.reader.hours=8", "evaluate.max_windows=4")
@@ -19,7 +19,7 @@ def arguments(name: str, *others: str) -> list[str]:
     return [part for entry in sets for part in ("--set", entry)]
 
 
-@pytest.fixture(params=names("backbone"))
+@pytest.fixture(params=built_in("backbone"))
 def name(request: pytest.FixtureRequest) -> str:
     if problem := component("backbone", request.param).problem:
         pytest.skip(f"backbone '{request.param}' {problem}")

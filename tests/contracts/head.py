@@ -23,7 +23,7 @@ from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.base import Encoder
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.batches import Batch
-from tsfm_adapt.components import component, config_class, names
+from tsfm_adapt.components import built_in, component, config_class
 from tsfm_adapt.heads.base import HeadConfig, Labelled
 from tsfm_adapt.model import AdaptedModel, Outputs
 from tsfm_adapt.runs import bundle
@@ -211,7 +211,7 @@ class ClassHeadContract:
         bundle.restore(tmp_path, again)
         assert torch.equal(logits(again, batch), expected)
 
-    @pytest.mark.parametrize("name", names("backbone"))
+    @pytest.mark.parametrize("name", built_in("backbone"))
     def test_lora_of_every_encoder_learns_in_front_of_it(self, name, batch):
         adapter = lora.Config(rank=2, sites=("attn.q", "mlp.in")).build()
         backbone = tiny(name)

@@ -10,7 +10,7 @@ pytest.importorskip("onnxruntime", reason="needs the extra export")
 
 from contracts.batch import random_batch, roughened
 from tsfm_adapt.adapters import lora, prompt
-from tsfm_adapt.components import component, config_class, names
+from tsfm_adapt.components import built_in, component, config_class
 from tsfm_adapt.errors import EnvironmentProblem, RecipeError
 from tsfm_adapt.export import onnx as graph
 from tsfm_adapt.model import AdaptedModel
@@ -91,7 +91,7 @@ def test_prompts_are_traced_with_the_rest(tmp_path):
     assert relative_error(plain, run, windows(3, 1)) > 1e-3
 
 
-@pytest.mark.parametrize("name", [name for name in names("backbone") if name not in GRAPHS])
+@pytest.mark.parametrize("name", [name for name in built_in("backbone") if name not in GRAPHS])
 def test_the_other_families_are_refused_with_the_reason(tmp_path, name):
     if component("backbone", name).problem:
         pytest.skip(component("backbone", name).problem)

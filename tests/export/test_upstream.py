@@ -15,7 +15,7 @@ from contracts.batch import LEVELS, assert_near, random_batch, roughened
 from tsfm_adapt.adapters import lora
 from tsfm_adapt.backbones._packing import Context
 from tsfm_adapt.backbones.base import PLAIN
-from tsfm_adapt.components import component, config_class, names
+from tsfm_adapt.components import built_in, component, config_class
 from tsfm_adapt.model import AdaptedModel
 
 FAMILIES = [family.__name__ for family in by_upstream.FAMILIES]
@@ -105,7 +105,7 @@ def test_upstreams_class_loads_the_merged_weights_and_forecasts_the_same(said, n
 
 
 def test_every_backbone_is_among_them_but_the_one_whose_class_is_in_no_package():
-    assert {*names("backbone")} - {*FAMILIES} == {"lag_llama"}
+    assert {*built_in("backbone")} - {*FAMILIES} == {"lag_llama"}
 
 
 def test_a_lag_llama_file_is_what_upstreams_lightning_module_is_loaded_from(tmp_path):

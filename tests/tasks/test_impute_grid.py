@@ -11,7 +11,7 @@ from contracts.adapter import train
 from contracts.batch import GARBAGE
 from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.batches import collate
-from tsfm_adapt.components import config_class, names
+from tsfm_adapt.components import built_in, config_class
 from tsfm_adapt.model import AdaptedModel
 from tsfm_adapt.signals.recording import Recording
 from tsfm_adapt.tasks import impute
@@ -56,7 +56,7 @@ def test_every_backbone_fills_gaps_untrained_and_cannot_see_what_is_hidden(name)
     assert np.ptp(expected[~visible]) > 0
 
 
-@pytest.mark.parametrize("adapter", names("adapter"))
+@pytest.mark.parametrize("adapter", built_in("adapter"))
 @pytest.mark.parametrize("name", ["chronos2", "moment"])
 def test_every_adapter_takes_part_by_both_routes(name, adapter):
     assert (name, adapter) not in REFUSED

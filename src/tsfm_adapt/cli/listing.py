@@ -12,7 +12,7 @@ import typer
 from tsfm_adapt.backbones.embedded import embedded, in_short, published
 from tsfm_adapt.cli.options import Json, print_json
 from tsfm_adapt.cli.tables import show
-from tsfm_adapt.components import Kind, component, names
+from tsfm_adapt.components import OURS, Kind, component, names
 
 _KINDS: dict[str, Kind] = {
     "backbones": "backbone",
@@ -51,7 +51,7 @@ def command(
     if as_json:
         print_json(entries)
         return
-    notes = [e["summary"] if e["ready"] else f"NOT READY: {e['reason']}" for e in entries]
+    notes = [_note(entry) for entry in entries]
     if what is What.backbones:
         rows = [[*facts(e), note] for e, note in zip(entries, notes, strict=True)]
         show([*FACTS, "what it is"], rows, NUMBERS)
@@ -97,9 +97,16 @@ def _components(kind: Kind) -> list[dict[str, Any]]:
             "ready": entry.problem is None,
             "reason": entry.problem,
             "summary": entry.summary,
+            "package": entry.package,
         }
         for entry in listed
     ]
+
+
+def _note(entry: dict[str, Any]) -> str:
+    """What an entry is, or what it still needs; of another package, which."""
+    note = entry["summary"] if entry["ready"] else f"NOT READY: {entry['reason']}"
+    return note if entry["package"] in (OURS, None) else f"{note} (package {entry['package']})"
 
 
 def _recipes() -> list[dict[str, Any]]:
@@ -113,6 +120,7 @@ def _recipes() -> list[dict[str, Any]]:
                 "ready": True,
                 "reason": None,
                 "summary": first.removeprefix("#").strip(),
+                "package": None,
             }
         )
     return entries

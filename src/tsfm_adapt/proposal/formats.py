@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tsfm_adapt.components import component, config_class, names
+from tsfm_adapt.components import component, config_class, configs, names
 from tsfm_adapt.errors import DataError, RecipeError
 from tsfm_adapt.recipe.trees import parse_mapping
 from tsfm_adapt.signals.readers.base import ReaderConfig
@@ -33,9 +33,9 @@ def recognised(path: Path, asked: str | None = None) -> ReaderConfig:
         return _asked(path, asked)
     claims: list[ReaderConfig] = []
     reasons: list[str] = []
-    for name in names("reader"):
+    for name, config in configs("reader").items():
         try:
-            claim = config_class("reader", name).guess(path)
+            claim = config.guess(path)
         except (OSError, DataError) as problem:
             reasons.append(f"{name}: {problem}")
             continue

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from tsfm_adapt.adapters.base import AdapterConfig
 from tsfm_adapt.backbones.base import BackboneConfig
-from tsfm_adapt.components import Kind, config_class, names
+from tsfm_adapt.components import Kind, configs
 from tsfm_adapt.heads.base import HeadConfig
 from tsfm_adapt.recipe import space, trees
 from tsfm_adapt.recipe.search import Search
@@ -40,10 +40,10 @@ Number = Annotated[float, BeforeValidator(_number)]
 
 def _any_of(kind: Kind) -> Any:
     """The union of a kind's configs, discriminated by `name`."""
-    configs = [config_class(kind, name) for name in names(kind)]
-    if len(configs) == 1:
-        return configs[0]
-    return Annotated[Union[tuple(configs)], Field(discriminator="name")]  # noqa: UP007
+    found = tuple(configs(kind).values())
+    if len(found) == 1:
+        return found[0]
+    return Annotated[Union[found], Field(discriminator="name")]  # noqa: UP007
 
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ class Recipe(Section):
     def _check_head(self, task: TaskBase) -> None:
         if self.head is None:
             if task.needs_head:
-                fitting = [n for n in names("head") if config_class("head", n).task == task.name]
+                fitting = [n for n, head in configs("head").items() if head.task == task.name]
                 raise ValueError(
                     f"head: no backbone is pretrained to {task.name}; "
                     f"add head: {{name: ...}}, one of {', '.join(fitting)}"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from tsfm_adapt.components import Kind, component, config_class, names
-from tsfm_adapt.errors import RecipeError, closest
+from tsfm_adapt.components import Kind, config_class, names
+from tsfm_adapt.errors import EnvironmentProblem, RecipeError, closest
 from tsfm_adapt.recipe.renamed import present
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ def _check_names(tree: Mapping[str, Any]) -> None:
         if not isinstance(name, str):
             raise RecipeError(f"{path}.name: missing. Known: {', '.join(names(kind))}.")
         try:
-            component(kind, name)
-        except RecipeError as error:
-            raise RecipeError(f"{path}.name: {error}") from error
+            config_class(kind, name)
+        except (RecipeError, EnvironmentProblem) as error:
+            raise type(error)(f"{path}.name: {error}") from error
 
 
 def _one_a_place(errors: Sequence[ErrorDetails], tree: Any) -> list[ErrorDetails]:

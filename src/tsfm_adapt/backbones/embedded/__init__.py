@@ -53,7 +53,7 @@ def embedded(name: str) -> Embedded | None:
 
 def published(name: str) -> dict[str, str]:
     """The licence of each checkpoint that is known on the Hub, by id."""
-    licences: Mapping[str, str] = constants("backbone", name, "LICENCES")["LICENCES"]
+    licences: Mapping[str, str] = constants("backbone", name, "LICENCES").get("LICENCES", {})
     return {id: licence for id, licence in licences.items() if id != "embedded"}
 
 

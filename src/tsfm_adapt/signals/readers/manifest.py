@@ -17,7 +17,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, ValidationError, field_validator
 
-from tsfm_adapt.components import config_class, names, require
+from tsfm_adapt.components import config_class, configs, require
 from tsfm_adapt.errors import DataError, closest
 from tsfm_adapt.signals.readers._cells import MISSING, Table, moment, read_csv
 from tsfm_adapt.signals.readers._heads import head
@@ -189,7 +189,7 @@ class _Row:
 def _reader_of(settings: Mapping[str, Any], root: str) -> ReaderConfig:
     """The reader of one file; ValueError where the settings are not those of such a reader."""
     name = settings.get("name")
-    known = [n for n in names("reader") if "root" in config_class("reader", n).model_fields]
+    known = [n for n, config in configs("reader").items() if "root" in config.model_fields]
     if name not in known or name == "manifest":
         hint = closest(str(name), known)
         raise ValueError(
@@ -214,8 +214,7 @@ def _reader_of(settings: Mapping[str, Any], root: str) -> ReaderConfig:
 def _recognised(path: Path) -> dict[str, Any] | None:
     """The settings of a reader that knows a file, but for its root; a special one comes first."""
     found = []
-    for name in names("reader"):
-        config = config_class("reader", name)
+    for name, config in configs("reader").items():
         guessed = None if name == "manifest" or not path.exists() else config.guess(path)
         if guessed is not None:
             found.append((config.general, guessed))
