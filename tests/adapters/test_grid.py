@@ -1,27 +1,22 @@
 """Every adapter on every backbone: the laws that hold for all pairs, or the reason for a refusal.
 
 A default run takes the pairs that `default_pairs` chooses, `-m slow` all others.
-`python tests/adapters/test_grid.py` prints the table of the page of components.
 """
 
 import copy
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from contracts.adapter import SETTING, quantiles, train
 from contracts.batch import assert_near, random_batch, roughened
 from contracts.fitted import card, train_windows
+from contracts.refused import REFUSED
 from tsfm_adapt.components import built_in, component, config_class
 from tsfm_adapt.errors import CannotMerge, RecipeError
 from tsfm_adapt.model import AdaptedModel
 from tsfm_adapt.runs import bundle
-
-PAGE = Path(__file__).parents[2] / "docs/reference/components.md"
 
 EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
 SMALL = {  # settings where the defaults are made for larger models
@@ -32,20 +27,6 @@ SMALL = {  # settings where the defaults are made for larger models
     "prompt": {"tokens": 2},
     "generated_prompt": {"tokens": 1, "spans": 4, "width": 8, "heads": 2},
     "channel_mixer": {"width": 8, "heads": 2},
-}
-
-# Pairs that cannot be, with words that the refusal says and the page's table repeats.
-NO_BIAS = "is a bias"
-NO_INPUT_GRADIENT = "carry no gradient to it"
-REFUSED = {
-    ("chronos_t5", "bitfit"): NO_BIAS,
-    ("chronos_t5", "channel_projector"): NO_INPUT_GRADIENT,
-    ("chronos_t5", "surrogate_pair"): NO_INPUT_GRADIENT,
-}
-REASONS = {
-    NO_BIAS: "Chronos-T5 has no biases; its tables of relative positions are none.",
-    NO_INPUT_GRADIENT: "Chronos-T5 reads tokens, and no gradient passes a token. The projector "
-    "works with `form: pca`, whose encoder is fitted and whose decoder alone trains.",
 }
 
 TRAINS_BASE = ("bitfit", "full", "norm", "partial")
@@ -157,29 +138,3 @@ def test_a_pair_keeps_the_laws_or_is_refused(name, adapter, tmp_path):
         assert torch.equal(quantiles(model, batch), adapted)
     else:
         assert_near(quantiles(model, batch), adapted, relative=1e-4)
-
-
-def table():
-    """Adapters by backbones, Markdown; numbers refer to reasons below."""
-    reasons = list(dict.fromkeys(REFUSED.values()))
-    rows = []
-    for adapter in built_in("adapter"):
-        cells = []
-        for name in backbones():
-            refusal = REFUSED.get((name, adapter))
-            cells.append("yes" if refusal is None else f"no ({reasons.index(refusal) + 1})")
-        rows.append(f"| `{adapter}` | {' | '.join(cells)} |")
-    header = [
-        f"| adapter | {' | '.join(f'`{name}`' for name in backbones())} |",
-        f"|---|{'---|' * len(backbones())}",
-    ]
-    notes = [f"{number}. {REASONS[reason]}" for number, reason in enumerate(reasons, 1)]
-    return "\n".join([*header, *rows, "", *notes]).strip()
-
-
-def test_the_table_of_the_page_is_this_grid():
-    assert table() in PAGE.read_text(encoding="utf-8")
-
-
-if __name__ == "__main__":
-    print(table())
