@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
@@ -125,6 +126,31 @@ def test_predict_writes_a_row_a_channel_and_step_for_recordings_it_never_saw(
     assert {"q0.1", "q0.5", "q0.9"} <= written.keys()
 
 
+def test_predict_writes_what_the_name_of_the_file_says(
+    cli: Callable[..., Any], trained: Path, table: Path, tmp_path: Path
+) -> None:
+    one = tmp_path / "one.csv"
+    rows = "\n".join(f"only,{60 * t},{70 + t % 5},{15 + t % 2}" for t in range(40))
+    one.write_text(f"patient,time,HR,RESP\n{rows}\n")
+    outcome = cli("predict", trained, one, "--out", "fc.CSV")
+    assert outcome.out == "16 rows of 1 subject: fc.CSV\n"
+    assert cli("predict", trained, one, "--out", "fc.parquet").code == 0
+    as_csv = pyarrow.csv.read_csv(tmp_path / "fc.CSV").to_pydict()
+    assert as_csv["channel"] == ["HR"] * 8 + ["RESP"] * 8
+    as_parquet = pyarrow.parquet.read_table(tmp_path / "fc.parquet").to_pydict()
+    assert as_csv["q0.5"] == pytest.approx(as_parquet["q0.5"])
+    assert list(as_csv) == list(as_parquet)
+
+
+@pytest.mark.parametrize("name", ["fc.xlsx", "fc", "parquet"])
+def test_predict_refuses_a_name_that_says_no_format_before_it_works(
+    cli: Callable[..., Any], name: str
+) -> None:
+    outcome = cli("predict", "no_such_run", "no_such_file", "--out", name)
+    assert outcome.code == 2
+    assert f"--out: the name ends with one of .csv, .parquet, found '{name}'" in outcome.err
+
+
 def test_predict_can_forecast_along_a_recording(
     cli: Callable[..., Any], trained: Path, table: Path, tmp_path: Path
 ) -> None:
@@ -194,6 +220,20 @@ def test_light_verbs_import_nothing_heavy(arguments: list[str]) -> None:
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_where_no_recipes_are_list_says_where_they_are(cli: Callable[..., Any]) -> None:
+    outcome = cli("list", "recipes")
+    assert outcome.code == 0
+    assert outcome.out.startswith("there are no recipes in ")
+    assert "tsfm-adapt init" in outcome.out
+    assert json.loads(cli("list", "recipes", "--json").out) == []
+
+
+def test_doctor_shows_no_heading_without_entries(cli: Callable[..., Any]) -> None:
+    lines = cli("doctor").out.splitlines()
+    for heading, following in zip(lines, [*lines[1:], "end:"], strict=True):
+        assert heading.startswith(" ") or following.startswith(" "), heading
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

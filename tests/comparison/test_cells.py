@@ -159,3 +159,11 @@ def test_a_run_that_was_scored_alone_gets_its_verdict_when_it_is_evaluated(recip
     again = comparison.run(recipe, wanted, tmp_path, QUIET)
     assert again.folders == finished.folders
     assert len(ranking.rank(again.folders).rows) == 6
+
+
+def test_no_time_left_is_told_before_a_run_that_trains_is_done():
+    from tsfm_adapt.comparison.cells import _LONGER, _eta
+
+    assert _eta(10.0, 1, 3 * _LONGER) == ""
+    assert _eta(30.0, 1 + _LONGER, 2 * _LONGER) == ", about 57 s left"
+    assert _eta(100.0, _LONGER, 3 * _LONGER) == ", about 5 min left"

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tsfm_adapt.cli.options import Json, RecipeFile, Sets, print_json
+from tsfm_adapt.cli.words import counted
 
 if TYPE_CHECKING:
     from tsfm_adapt.recipe.schema import Recipe
+
+_LEFT_OUT = 10  # recordings that are named; their number says the rest
 
 
 def command(
@@ -35,9 +38,15 @@ def command(
     for channel in found.get("channels", ()):
         print(_described(channel))
     for split_name, counts in found.get("parts", {}).items():
-        print(f"{split_name}: {counts['windows']} windows of {counts['subjects']} subjects")
-    for id, reason in found.get("left_out", {}).items():
+        print(
+            f"{split_name}: {counted(counts['windows'], 'window')} of "
+            f"{counted(counts['subjects'], 'subject')}"
+        )
+    left_out = found.get("left_out", {})
+    for id, reason in list(left_out.items())[:_LEFT_OUT]:
         print(f"left out: {id}: {reason}")
+    if len(left_out) > _LEFT_OUT:
+        print(f"left out: {len(left_out) - _LEFT_OUT} more; --json lists all {len(left_out)}")
     if found:
         for line in found["audit"]["lines"]:
             print(line)
@@ -55,7 +64,7 @@ def _described(channel: Mapping[str, Any]) -> str:
     """`Temp: 'Temp rectal' at 1 Hz -> 100 Hz: sparse, a value in 1 of 100 samples`."""
     source = "" if channel["source"] == channel["name"] else f"'{channel['source']}' "
     rate_hz = channel["found_hz"]
-    found = f"at {_hertz(rate_hz)}" if rate_hz else "at the times written beside them"
+    found = f"at {_hertz(rate_hz)}" if rate_hz else "irregular (time-stamped)"
     return f"{channel['name']}: {source}{found} -> {_hertz(channel['rate_hz'])}: {channel['how']}"
 
 

@@ -22,22 +22,25 @@ def command(
         typer.Argument(metavar="RECIPE|RUN...", help="A recipe, YAML, or folders of runs."),
     ],
     backbones: Annotated[
-        str, typer.Option(help="Names, or name=checkpoint, with commas; default the recipe's.")
+        str, typer.Option(help="Comma-separated names, or name=checkpoint; default the recipe's.")
     ] = "",
     adapters: Annotated[
         str,
-        typer.Option(help="Names with commas, several at once with +; 'none' = none of them."),
+        typer.Option(
+            help="Comma-separated; join with + to combine; 'none' means unadapted. Default the "
+            "recipe's."
+        ),
     ] = "",
-    seeds: Annotated[str, typer.Option(help="Of training, with commas.")] = "",
+    seeds: Annotated[str, typer.Option(help="Of training, comma-separated.")] = "",
     sets: Sets = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where it goes; default runs/<recipe name>/compare.")
+        Path | None, typer.Option(help="The folder to write; default runs/<recipe name>/compare.")
     ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Runs at once, each a process; default one a core, at most 4, or 1 on a GPU.",
+            help="Runs at a time, each in a process; default one per core, at most 4; 1 on a GPU.",
         ),
     ] = None,
     smoke: Annotated[

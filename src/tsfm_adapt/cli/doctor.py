@@ -38,6 +38,8 @@ def command(as_json: Json = False) -> None:
         print_json(report)
     else:
         for title, entries in report.items():
+            if not entries:
+                continue
             print(f"{title}:")
             if title == "backbones":
                 _show_backbones(entries)

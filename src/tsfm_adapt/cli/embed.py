@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from tsfm_adapt.cli.options import Json, Quiet, Sets, print_json
+from tsfm_adapt.cli.words import counted
 
 
 class _Part(StrEnum):
@@ -54,6 +55,6 @@ def command(
         print_json({"embeddings": str(out), **asdict(found)})
     else:
         print(
-            f"{found.rows} vectors of {found.width} numbers, {found.windows} windows of "
-            f"{found.subjects} subjects: {out}"
+            f"{counted(found.rows, 'vector')} of {found.width} numbers, "
+            f"{counted(found.windows, 'window')} of {counted(found.subjects, 'subject')}: {out}"
         )

@@ -29,7 +29,8 @@ def command(
     ],
     out: Annotated[Path, typer.Option(help="The folder to write; must not exist.")],
     force: Annotated[
-        bool, typer.Option("--force", help="In spite of the scores or the licence.")
+        bool,
+        typer.Option("--force", help="Export even if the scores or the licence would block it."),
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -45,7 +46,7 @@ def command(
     for note in found.notes:
         print(note)
     for windows, difference in found.differences.items():
-        print(f"differs from the adapted model by at most {difference:.1e} of it on {windows}")
+        print(f"maximum relative difference from the adapted model on {windows}: {difference:.1e}")
     print("load it with:")
     for line in found.loading.splitlines():
         print(f"  {line}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tsfm_adapt.cli.options import Json, Quiet, print_json
+from tsfm_adapt.cli.words import counted
 
 if TYPE_CHECKING:
     from tsfm_adapt.proposal.channel_lines import ChannelLine
@@ -72,7 +73,7 @@ def command(
     if as_json:
         print_json(_report(survey, proposal) | {"recipe": str(out), "plot": str(picture)})
         return
-    print(f"{path}: {found.name}, {files} file{'s' if files != 1 else ''} ({', '.join(ends[:5])})")
+    print(f"{path}: {found.name}, {counted(files, 'file')} ({', '.join(ends[:5])})")
     for line in _shown(survey, proposal):
         print(line)
     print(f"picture: {picture}")
@@ -84,9 +85,9 @@ def _shown(survey: Survey, proposal: Proposal) -> list[str]:
     every = f"{len(survey.listed)}{' or more' if survey.more else ''}"
     lengths = f"{_time(min(survey.durations_s))} to {_time(max(survey.durations_s))}"
     lines = [
-        f"looked at {survey.looked} of {every} recordings; {survey.subjects} "
-        f"subject{'s' if survey.subjects != 1 else ''}; {lengths} long",
-        f"longest time with nothing measured: {_time(survey.longest_gap_s)}",
+        f"looked at {survey.looked} of {every} recordings; "
+        f"{counted(survey.subjects, 'subject')}; {lengths} long",
+        f"longest gap in all channels at once: {_time(survey.longest_gap_s)}",
         "",
     ]
     said = {line.name: line for line in proposal.channels}

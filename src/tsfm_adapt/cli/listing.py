@@ -51,6 +51,12 @@ def command(
     if as_json:
         print_json(entries)
         return
+    if what is What.recipes and not entries:
+        print(
+            f"there are no recipes in {Path('recipes').absolute()}: those of the project are in "
+            "its repository. `tsfm-adapt init FOLDER` writes one for your recordings."
+        )
+        return
     notes = [_note(entry) for entry in entries]
     if what is What.backbones:
         rows = [[*facts(e), note] for e, note in zip(entries, notes, strict=True)]

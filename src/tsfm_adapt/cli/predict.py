@@ -1,13 +1,19 @@
-"""`predict`: forecasts of new recordings."""
+"""`predict`: what a trained model says of new recordings."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tsfm_adapt.cli.options import Json, print_json
+from tsfm_adapt.cli.words import counted
+from tsfm_adapt.errors import RecipeError
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 def command(
@@ -15,13 +21,21 @@ def command(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="Recordings: file or folder.")],
     reader: Annotated[
         str | None,
-        typer.Option(help="How to read INPUT, YAML; default the recipe's reader."),
+        typer.Option(
+            metavar="YAML",
+            help="Settings of the reader of INPUT, such as '{name: csv, layout: wide, units: "
+            "{HR: bpm}}'; default the recipe's reader.",
+        ),
     ] = None,
     every_s: Annotated[
         float | None,
-        typer.Option("--every-s", help="A forecast every so many seconds; default the end only."),
+        typer.Option(
+            "--every-s",
+            help="Interval between forecast origins, in seconds (default: one forecast at the "
+            "end of each recording).",
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The Parquet file to write.")] = Path(
+    out: Annotated[Path, typer.Option(help="The table to write: .parquet or .csv.")] = Path(
         "predictions.parquet"
     ),
     raw: Annotated[
@@ -29,20 +43,46 @@ def command(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Forecast recordings that the run need not have seen, into a Parquet table."""
-    from tsfm_adapt.evaluation.tables import write
+    """Predict on new recordings: forecasts, filled gaps or class probabilities, as a table."""
+    write = _writer(out)
+
     from tsfm_adapt.recipe.trees import parse_mapping
     from tsfm_adapt.runs.run import predict
 
     settings = None if reader is None else parse_mapping(reader, "--reader")
     predictions = predict(model, source, settings, every_s, raw)
     write(out, predictions)
-    found = {
-        "predictions": str(out),
-        "rows": predictions.num_rows,
-        "subjects": len(predictions.column("subject").unique()),
-    }
+    rows, subjects = predictions.num_rows, len(predictions.column("subject").unique())
     if as_json:
-        print_json(found)
+        print_json({"predictions": str(out), "rows": rows, "subjects": subjects})
     else:
-        print(f"{found['rows']} rows of {found['subjects']} subjects: {out}")
+        print(f"{counted(rows, 'row')} of {counted(subjects, 'subject')}: {out}")
+
+
+def _writer(out: Path) -> Callable[[Path, pyarrow.Table], None]:
+    """What writes a table in the format that the file's name says.
+
+    Raises:
+        RecipeError: the name says no format that can be written.
+    """
+    from tsfm_adapt.evaluation.tables import write as write_parquet
+
+    writers = {".csv": _write_csv, ".parquet": write_parquet}
+    if out.suffix.lower() not in writers:
+        raise RecipeError(
+            f"--out: the name ends with one of {', '.join(writers)}, found '{out}'. Add one."
+        )
+    return writers[out.suffix.lower()]
+
+
+def _write_csv(path: Path, table: pyarrow.Table) -> None:
+    """Writes CSV with a header, all of it or nothing."""
+    import io
+
+    import pyarrow.csv
+
+    from tsfm_adapt._util import atomic
+
+    buffer = io.BytesIO()
+    pyarrow.csv.write_csv(table, buffer)
+    atomic.write_bytes(path, buffer.getvalue())

@@ -1,4 +1,4 @@
-"""`resume`: goes on where a run stopped."""
+"""`resume`: continues an interrupted run."""
 
 from __future__ import annotations
 

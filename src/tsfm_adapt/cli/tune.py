@@ -21,7 +21,7 @@ def command(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="STUDY", help="Go on with the study in this folder; no RECIPE."),
+        typer.Option(metavar="STUDY", help="Resume the study in this folder; no RECIPE."),
     ] = None,
     sets: Sets = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that try at once.")] = 1,

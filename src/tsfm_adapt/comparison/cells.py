@@ -122,9 +122,8 @@ def run(
                 done[cell.name] = path
             left_work -= _work(cell)
             spent_s = time.monotonic() - start_s
-            left_s = spent_s / (all_work - left_work) * left_work
             state = "done" if path is not None else f"failed: {failure.splitlines()[0]}"
-            eta = f", about {left_s / 60:.0f} min left" if number < len(todo) else ""
+            eta = _eta(spent_s, all_work - left_work, left_work) if number < len(todo) else ""
             progress.say(f"{number}/{len(todo)} {cell.name}: {state}{eta}")
     except (KeyboardInterrupt, Interrupted):
         raise Interrupted(
@@ -138,6 +137,14 @@ def run(
 def _work(cell: Cell) -> int:
     """How long a run takes, roughly, beside others; estimates of the time left depend on it."""
     return _LONGER if cell.recipe.adapts else 1
+
+
+def _eta(spent_s: float, done: int, left: int) -> str:
+    """How long the rest takes; nothing before a run that trains is done, which tells how long."""
+    if done < _LONGER:
+        return ""
+    left_s = spent_s / done * left
+    return f", about {left_s:.0f} s left" if left_s < 90 else f", about {left_s / 60:.0f} min left"
 
 
 Outcome = tuple[Path | None, str]  # the run's folder, or why there is none

@@ -118,5 +118,5 @@ def _window_why(window: Window, parts: Mapping[str, RecordingSet], rate_hz: floa
     fitting = sum(recording.samples >= needed for recording in every)
     return (
         f"{window.context} samples, {duration(window.context / rate_hz)}; {fitting} of "
-        f"{len(every)} pieces of recordings are as long as a window"
+        f"{len(every)} segments are long enough for one window"
     )
