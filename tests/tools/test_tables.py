@@ -56,7 +56,8 @@ def test_a_pair_that_is_refused_has_a_note(tables):
 
 
 def test_a_region_is_filled_whatever_it_holds_and_the_rest_is_left_alone(tables):
-    page = "a\n\n<!-- table: tasks -->\nold\n<!-- /table -->\n\nb\n<!-- table: tasks -->\n<!-- /table -->\n"
+    region = "<!-- table: tasks -->\n{}<!-- /table -->\n"
+    page = f"a\n\n{region.format('old')}\nb\n{region.format('')}"
     once = tables.fill(page, Path("p.md"))
     assert once.count("| `forecast` |") == 2
     assert "old" not in once

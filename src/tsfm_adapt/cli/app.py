@@ -13,6 +13,7 @@ from tsfm_adapt.cli import (
     export,
     init,
     listing,
+    new,
     predict,
     resume,
     schema,
@@ -42,3 +43,4 @@ app.command("embed")(embed.command)
 app.command("list")(listing.command)
 app.command("schema")(schema.command)
 app.command("doctor")(doctor.command)
+app.command("new")(new.command)
