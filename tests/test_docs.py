@@ -5,7 +5,6 @@ import re
 import shlex
 import subprocess
 import sys
-import types
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +13,6 @@ import pytest
 import typer.main
 import yaml
 
-from contracts.adapter import AdapterContract
 from tsfm_adapt.cli.app import app
 from tsfm_adapt.components import PACKAGES, built_in
 from tsfm_adapt.recipe.files import load
@@ -275,21 +273,3 @@ def test_yaml_that_is_shown_is_yaml(page):
     for language, text in blocks(page):
         if language == "yaml":
             yaml.safe_load(text)
-
-
-def shown_adapter():
-    """The adapter of the how-to, as its code stands there."""
-    module = types.ModuleType("token_shift")
-    text = next(
-        text
-        for language, text in blocks(ROOT / "docs/howto/adapter.md")
-        if language == "python" and "class TokenShift" in text
-    )
-    sys.modules[module.__name__] = module  # where pydantic looks for the names of annotations
-    exec(compile(text, "docs/howto/adapter.md", "exec"), module.__dict__)
-    return module
-
-
-class TestTheAdapterOfTheHowTo(AdapterContract):
-    config = shown_adapter().Config()
-    merges = False
