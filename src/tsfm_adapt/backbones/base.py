@@ -85,7 +85,7 @@ class _Plain:
 PLAIN: Through = _Plain()
 
 Role = Literal["attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out"]
-NativeTask = Literal["forecast", "impute"]
+NativeTask = str  # the name of a task, of this package or another
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tsfm_adapt.forecasts import Forecast
     from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
 
-HeadTask = Literal["classify", "forecast", "impute"]
+HeadTask = str  # the name of a task, of this package or another
 
 
 Pooling = Literal["auto", "mean", "last", "max"]  # of the tokens of a channel

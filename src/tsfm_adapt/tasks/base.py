@@ -99,9 +99,11 @@ class Task(ABC):
         window = self.window(rate_hz, "test")
         return Outputs(window.context, rate_hz, window.horizon)
 
-    def no_zero_shot(self, spec: BackboneSpec) -> str | None:  # noqa: ARG002
+    def no_zero_shot(self, spec: BackboneSpec) -> str | None:
         """Why the backbone without head and adapters cannot do the task; None = it can."""
-        return None
+        if self.name in spec.native_tasks:
+            return None
+        return f"{spec.name} has no head pretrained for task {self.name}"
 
     def reference_head(self, head: HeadConfig | None) -> Head | None:  # noqa: ARG002
         """The head of a frozen backbone that is scored where there is no zero-shot model.

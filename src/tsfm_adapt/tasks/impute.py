@@ -240,6 +240,10 @@ class Impute(Task):
 
         return of_target
 
+    def no_zero_shot(self, spec: BackboneSpec) -> str | None:
+        """None where the backbone reconstructs, or forecasts from both sides."""
+        return None if "forecast" in spec.native_tasks else super().no_zero_shot(spec)
+
     def predictor(self, model: AdaptedModel) -> Predictor:
         """Quantiles (B, C, Q, T) at the recipe's levels; what is visible is its own.
 
