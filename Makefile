@@ -74,11 +74,12 @@ check_python = $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit
 	$(pip_install) --editable '.[docs]'
 	@touch $@
 
-.venv/.test.stamp: pyproject.toml constraints.txt
+.venv/.test.stamp: pyproject.toml constraints.txt tests/plugin/pyproject.toml
 	$(environment)
 	@echo "Installing every extra into .venv: some minutes, 3 GB and more where torch brings CUDA"
 	$(pip_install) --editable '.[all,dev]'
 	$(pip_install) --no-deps momentfm
+	$(pip_install) --no-deps --editable tests/plugin
 	@touch $@
 
 # torch stays at its version unless one is given (make constraints TORCH=2.14.0); all else is the

@@ -23,7 +23,7 @@ from tsfm_adapt.backbones.base import (
     weights_sha256,
     with_channel_attention,
 )
-from tsfm_adapt.components import config_class, names
+from tsfm_adapt.components import built_in, config_class
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.heads import label_queries, linear, linear_forecast, reconstruction
 from tsfm_adapt.model import AdaptedModel, Outputs
@@ -207,13 +207,13 @@ def test_it_is_encoded_without_a_head_all_the_same(backbone):
 
 
 def test_lists_by_capability_are_parts_of_the_list_of_all():
-    everything = set(names("backbone"))
+    everything = set(built_in("backbone"))
     assert set(pretrained_for("impute")) < everything
     assert set(exportable_as_graph()) < set(pretrained_for("forecast")) <= everything
     assert set(with_channel_attention()) < everything
 
 
-@pytest.mark.parametrize("name", names("backbone"))
+@pytest.mark.parametrize("name", built_in("backbone"))
 def test_lists_by_capability_agree_with_the_classes(name):
     pytest.importorskip("uni2ts" if name.startswith("moirai") else "torch")
     built = config_class("backbone", name)(checkpoint=TINY).build()

@@ -12,7 +12,7 @@ from tsfm_adapt.cli.app import app
 from tsfm_adapt.components import PACKAGES
 from tsfm_adapt.errors import EnvironmentProblem, RecipeError
 
-KINDS = tuple(kind for kind in PACKAGES if kind != "task")
+KINDS = tuple(PACKAGES)
 NAMES = {kind: f"some_{kind}" for kind in KINDS}
 
 FILLED = {  # what somebody writes in the places that are marked

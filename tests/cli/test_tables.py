@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tsfm_adapt.cli import tables
-from tsfm_adapt.components import component, names
+from tsfm_adapt.components import built_in, component, names
 
 TITLES, ROWS = ("name", "size"), [["a", "1,000"], ["longer [name]", "2"]]
 
@@ -42,7 +42,7 @@ def test_a_table_is_drawn_on_a_terminal_only(
 def test_list_says_what_every_backbone_is_and_may_be_used_for(cli: Callable[..., Any]) -> None:
     listed = {entry["name"]: entry for entry in json.loads(cli("list", "backbones", "--json").out)}
     assert set(listed) == set(names("backbone"))
-    for entry in listed.values():
+    for entry in (listed[name] for name in built_in("backbone")):
         assert entry["parameters"] > 0
         assert 0 < entry["size_mb"] < 10
         assert entry["max_context"] > 0

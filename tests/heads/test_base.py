@@ -2,7 +2,7 @@
 
 import pytest
 
-from tsfm_adapt.components import config_class, names
+from tsfm_adapt.components import built_in, config_class
 from tsfm_adapt.heads import label_queries, linear, linear_forecast, probe, reconstruction
 
 # Settings that change what `features` gives, and settings that come behind it.
@@ -50,6 +50,6 @@ def test_heads_that_read_different_things_have_different_keys():
     different = [linear_forecast.Config(), reconstruction.Config(), linear.Config()]
     different += [label_queries.Config()]
     assert {type(config) for config in different} | {probe.Config} == {
-        config_class("head", name) for name in names("head")
+        config_class("head", name) for name in built_in("head")
     }
     assert len({config.build().cache_key for config in different}) == len(different)

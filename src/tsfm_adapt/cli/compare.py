@@ -132,14 +132,14 @@ def _numbers(text: str) -> list[int]:
 
 def _line(row: dict[str, Any], metric: str) -> str:
     if row["failure"]:
-        return f"{row['name']:<40}failed: {row['failure'].splitlines()[0]}"
+        return f"{row['name']:<40} failed: {row['failure'].splitlines()[0]}"
     score = row["overall"][metric]
     shown = "-" if score is None else f"{score:.3f}"
     against = row["vs_reference"]
     if against is None:
-        return f"{row['name']:<40}{metric} {shown}"
+        return f"{row['name']:<40} {metric} {shown}"
     interval = ""
     if against["low"] is not None:
         interval = f" [{against['low']:+.1f}, {against['high']:+.1f}]"
     gain = f"{against['difference']:+.1f}{interval} against {against['name']}"
-    return f"{row['name']:<40}{metric} {shown}  {gain}: {against['verdict']}"
+    return f"{row['name']:<40} {metric} {shown}  {gain}: {against['verdict']}"

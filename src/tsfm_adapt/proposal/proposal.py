@@ -12,7 +12,7 @@ from itertools import takewhile
 
 import numpy as np
 
-from tsfm_adapt.components import config_class, names
+from tsfm_adapt.components import configs
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.proposal.channel_lines import ChannelLine, line_of
 from tsfm_adapt.proposal.clock import clock, gap
@@ -120,8 +120,7 @@ def propose(survey: Survey, reader: ReaderConfig, task: str | None = None) -> Pr
 
 def proposable() -> dict[str, type[TaskConfig]]:
     """The tasks that `init` can write a recipe for, by name."""
-    configs: dict[str, type[TaskConfig]] = {n: config_class("task", n) for n in names("task")}
-    return {name: config for name, config in configs.items() if config.can_be_proposed()}
+    return {name: own for name, own in configs("task").items() if own.can_be_proposed()}
 
 
 def _default(configs: Mapping[str, type[TaskConfig]], of_labels: bool) -> str:

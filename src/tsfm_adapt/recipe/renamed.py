@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tsfm_adapt._util.renamed import warn_renamed
-from tsfm_adapt.components import config_class, names
+from tsfm_adapt.components import configs
 
 if TYPE_CHECKING:
     from tsfm_adapt.adapters.base import AdapterConfig
@@ -44,9 +44,7 @@ def _entry(entry: Any) -> Any:
 def _config(section: Any) -> type[AdapterConfig] | None:
     """The schema of an adapter's section; None = it is none."""
     name = section.get("name") if isinstance(section, dict) else None
-    if name not in names("adapter"):
-        return None
-    found: type[AdapterConfig] = config_class("adapter", name)
+    found: type[AdapterConfig] | None = configs("adapter").get(str(name))
     return found
 
 

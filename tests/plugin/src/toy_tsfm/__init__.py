@@ -1,0 +1,1 @@
+"""Toy components: one of each kind, found through the entry points of pyproject.toml."""
