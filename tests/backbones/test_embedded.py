@@ -1,6 +1,7 @@
 """What every checkpoint that comes with the package must be."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,8 @@ def test_it_is_small_ours_and_the_default(name):
 
 def test_the_page_of_components_names_them_all():
     page = (ROOT / "docs/reference/components.md").read_text(encoding="utf-8")
-    (sentence,) = re.findall(r"`embedded` \(small weights of our own[^.]*\.", page)
-    assert NAMES == sorted(config for config in built_in("backbone"))
-    assert "all nine" in sentence
+    sizes = re.findall(r"^\| `(\w+)` \| .*? \| [\d.]+ million \|", page, re.MULTILINE)
+    assert sizes == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -94,7 +94,7 @@ def test_windows_are_exactly_those_of_the_protocol(protocol):
         protocol.published["context"],
         protocol.published["horizon"],
     )
-    assert protocol.channels == tuple(protocol.published.channels)
+    assert protocol.channels == tuple(protocol.published["channels"])
 
 
 def test_scales_are_those_of_the_fit_part(protocol):

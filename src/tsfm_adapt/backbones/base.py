@@ -12,8 +12,9 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from tsfm_adapt._util.frozen import Frozen
 from tsfm_adapt.components import constants, names, require
 from tsfm_adapt.errors import RecipeError
 
@@ -271,10 +272,9 @@ def require_reconstructor(backbone: Encoder, purpose: str) -> Reconstructor:
     return backbone
 
 
-class BackboneConfig(BaseModel, ABC):
+class BackboneConfig(Frozen, ABC):
     """The recipe's `backbone`: which model and which weights."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     name: str
     checkpoint: str = Field(
         default="embedded",

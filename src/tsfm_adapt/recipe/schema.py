@@ -11,8 +11,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from tsfm_adapt._util.frozen import Frozen
 from tsfm_adapt.adapters.base import AdapterConfig
 from tsfm_adapt.backbones.base import BackboneConfig
 from tsfm_adapt.components import Kind, configs
@@ -60,10 +61,8 @@ else:
     Task = _any_of("task")
 
 
-class Section(BaseModel):
+class Section(Frozen):
     """A section of the recipe: frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Channel(Section):

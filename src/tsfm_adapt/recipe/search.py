@@ -11,7 +11,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from tsfm_adapt._util.frozen import Frozen
 
 # The value of a parameter in Optuna: a number, or the plain form of a choice.
 Raw = str | int | float | bool | None
@@ -33,11 +35,7 @@ _REFUSED = {
 }
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Option(_Frozen):
+class Option(Frozen):
     """One of several values, with a nested space of its own."""
 
     value: Any = Field(description="what the path is set to")
@@ -46,7 +44,7 @@ class Option(_Frozen):
     )
 
 
-class Variable(_Frozen):
+class Variable(Frozen):
     """The values that one path of the recipe may take: a range, choices, or options.
 
     A range of whole numbers gives whole numbers: `{low: 2, high: 16}`.
@@ -163,7 +161,7 @@ class Variable(_Frozen):
         return round((self.high - self.low) / (self.step or 1)) + 1
 
 
-class Search(_Frozen):
+class Search(Frozen):
     """Hyperparameter search; read by `tune`, ignored by `train`."""
 
     trials: int = Field(default=30, ge=1, description="finished, pruned or failed")

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import JsonValue
 
+from tsfm_adapt._util.frozen import Frozen
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.evaluation.base import Predictor, Scoring
 from tsfm_adapt.evaluation.scores import Scores
@@ -247,10 +248,9 @@ LORA_ON_CHRONOS2: Mapping[str, JsonValue] = {
 }
 
 
-class TaskConfig(BaseModel, ABC):
+class TaskConfig(Frozen, ABC):
     """The recipe's `task`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     name: str
 
     # What `init` asks; a task that can be proposed sets `contexts` and writes `proposed`.

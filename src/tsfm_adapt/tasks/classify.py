@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
+from tsfm_adapt._util.frozen import Frozen
 from tsfm_adapt.evaluation.base import Predictor
 from tsfm_adapt.evaluation.class_errors import ClassMetric
 from tsfm_adapt.evaluation.class_scoring import ClassScoring
@@ -47,11 +48,7 @@ if TYPE_CHECKING:
 Value = str | int | float
 
 
-class _Labels(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class OfRecording(_Labels):
+class OfRecording(Frozen):
     """`labels: {of: recording}`: every window has the class of its recording."""
 
     of: Literal["recording"] = "recording"
@@ -67,7 +64,7 @@ class OfRecording(_Labels):
         return RecordingLabel(self.label, self.classes, tuple(map(str, self.classes)))
 
 
-class OfRecordings(_Labels):
+class OfRecordings(Frozen):
     """`labels: {of: any}`: any of several labels of the recording, each 0 or 1, may hold."""
 
     of: Literal["any"] = "any"
@@ -78,7 +75,7 @@ class OfRecordings(_Labels):
         return RecordingLabels(self.labels)
 
 
-class OfFuture(_Labels):
+class OfFuture(Frozen):
     """`labels: {of: future}`: does a marked span begin soon after the window?"""
 
     of: Literal["future"] = "future"
@@ -94,7 +91,7 @@ class OfFuture(_Labels):
         return FutureSpans(self.spans, within, classes)
 
 
-class OfEvent(_Labels):
+class OfEvent(Frozen):
     """`labels: {of: event}`: a window around every marked event, with the event's class."""
 
     of: Literal["event"] = "event"

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from tsfm_adapt._util.durations import duration
+from tsfm_adapt._util.frozen import Frozen
 from tsfm_adapt.errors import RecipeError, closest
 from tsfm_adapt.evaluation.alarms import Event
 from tsfm_adapt.evaluation.base import Predictor
 from tsfm_adapt.evaluation.forecast_scoring import ForecastScoring
 from tsfm_adapt.evaluation.scores import Scores
+from tsfm_adapt.forecasts import QuantileLevels
 from tsfm_adapt.signals.windows import Windows, WindowSpec
 from tsfm_adapt.tasks.base import (
     LORA_ON_CHRONOS2,
@@ -39,10 +41,9 @@ if TYPE_CHECKING:
     from tsfm_adapt.signals.windows import WindowArrays
 
 
-class Crossing(BaseModel):
+class Crossing(Frozen):
     """An entry of `events`: a channel beyond a limit, to be warned of."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     channel: str = Field(description="one of data.channels")
     below: float | None = Field(default=None, description="the limit, in the channel's unit")
     above: float | None = Field(default=None, description="the limit, in the channel's unit")
@@ -74,7 +75,7 @@ class Config(TaskConfig):
     min_context: int = Field(
         default=1, ge=1, description="measured context values a scored channel needs"
     )
-    quantiles: tuple[float, ...] = Field(default=(0.1, 0.5, 0.9), min_length=1)
+    quantiles: QuantileLevels = Field(default=(0.1, 0.5, 0.9), min_length=1)
     events: dict[str, Crossing] = Field(
         default={}, description="name: what to warn of; scored as alarms, beside the forecasts"
     )
@@ -84,10 +85,6 @@ class Config(TaskConfig):
 
     @model_validator(mode="after")
     def _ordered(self) -> Config:
-        if any(not 0 < q < 1 for q in self.quantiles) or 0.5 not in self.quantiles:
-            raise ValueError("quantiles lie between 0 and 1 and include 0.5, the point forecast")
-        if list(self.quantiles) != sorted(set(self.quantiles)):
-            raise ValueError("quantiles increase and do not repeat")
         if any(not 0 < horizon <= self.horizon_s for horizon in self.horizons_s):
             raise ValueError(f"horizons_s lie within horizon_s = {self.horizon_s:g}")
         most = 86400 / self.horizon_s  # false alarms within a horizon are one

@@ -7,14 +7,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
+from tsfm_adapt._util.frozen import Frozen
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.evaluation.base import Predictor
 from tsfm_adapt.evaluation.gap_scoring import GapScoring
 from tsfm_adapt.evaluation.scores import Scores
+from tsfm_adapt.forecasts import QuantileLevels
 from tsfm_adapt.signals.missingness import HiddenWindows, Missingness, Pattern
 from tsfm_adapt.signals.windows import Windows, WindowSpec
+from tsfm_adapt.tasks._whole_recording import whole_recording
 from tsfm_adapt.tasks.base import (
     LORA_ON_CHRONOS2,
     Proposed,
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
     from tsfm_adapt.forecasts import Forecast
     from tsfm_adapt.model import AdaptedModel, Estimate
     from tsfm_adapt.signals.recording import (
-        BoolArray,
         FloatArray,
         IntArray,
         Recording,
@@ -63,10 +65,9 @@ _OF_LENGTH = ("block", "subsequence", "patch")
 _LEARNED_GAPS = 2
 
 
-class Hiding(BaseModel):
+class Hiding(Frozen):
     """An entry of `missingness`: what is hidden on purpose, on top of the real gaps."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     pattern: Pattern = Field(
         description="point: single values; block: stretches of all channels at once; subsequence: "
         "stretches of each channel; channel: whole channels; patch: whole patches"
@@ -113,14 +114,10 @@ class Config(TaskConfig):
         description="visible values a scored channel needs in its window; 0 scores channels that "
         "are hidden whole",
     )
-    quantiles: tuple[float, ...] = Field(default=(0.1, 0.5, 0.9), min_length=1)
+    quantiles: QuantileLevels = Field(default=(0.1, 0.5, 0.9), min_length=1)
 
     @model_validator(mode="after")
     def _sensible(self) -> Config:
-        if any(not 0 < q < 1 for q in self.quantiles) or 0.5 not in self.quantiles:
-            raise ValueError("quantiles lie between 0 and 1 and include 0.5, the point estimate")
-        if list(self.quantiles) != sorted(set(self.quantiles)):
-            raise ValueError("quantiles increase and do not repeat")
         if self.min_context > 0 and any(h.pattern == "channel" for h in self.missingness):
             raise ValueError(
                 "missingness: a channel that is hidden whole shows no value, so that none of it "
@@ -137,7 +134,7 @@ class Config(TaskConfig):
 
     @classmethod
     def geometries(cls, lengths: IntArray, contexts: Sequence[int]) -> list[tuple[int, int]]:  # noqa: ARG003
-        """Windows of every usual length."""
+        """Windows of every usual length, without a horizon."""
         return [(context, 0) for context in contexts]
 
     @classmethod
@@ -335,7 +332,16 @@ class Impute(Task):
         rate_hz = recordings.recordings[0].rate_hz
         context = self.window(rate_hz, "test").context
         whole = [r for r in recordings if r.samples >= context]
-        estimates = [self._of_recording(predictor, r, context, batch_size) for r in whole]
+        estimates = [
+            whole_recording(
+                predictor,
+                recording,
+                context=context,
+                min_context=self.config.min_context,
+                batch_size=batch_size,
+            )
+            for recording in whole
+        ]
         return filled(whole, estimates, self.levels, units)
 
     def examples(
@@ -358,33 +364,6 @@ class Impute(Task):
         from tsfm_adapt.plots.calibration import calibration_curve
 
         return {"calibration": calibration_curve(predictions, title)}
-
-    def _of_recording(
-        self, predictor: Predictor, recording: Recording, context: int, batch_size: int
-    ) -> FloatArray:
-        """Quantiles (C, Q, T) of a whole recording; NaN where a window shows too little."""
-        every = Windows([recording], WindowSpec(context, 0, 1, self.config.min_context))
-        step = max(1, context // 2)
-        starts = np.unique([*range(0, len(every), step), len(every) - 1])
-        windows = every.take(starts)
-        channels = len(recording.channels)
-        quantiles = np.full(
-            (channels, len(self.levels), recording.samples), np.nan, dtype=np.float32
-        )
-        best = np.zeros((channels, recording.samples))
-        sides = np.minimum(np.arange(context), np.arange(context)[::-1]) + 1.0  # (T,)
-        for index in windows.batches(batch_size):
-            arrays = windows.gather(index)
-            predicted = predictor.predict(arrays, context)
-            estimated = np.isfinite(predicted).all((2, 3))  # (B, C)
-            founded = estimated & (arrays.observed.sum(-1) >= self.config.min_context)
-            for row, start in enumerate(starts[index]):
-                at = slice(start, start + context)
-                centrality = sides * founded[row][:, None]  # (C, T)
-                better: BoolArray = centrality > best[:, at]
-                best[:, at] = np.where(better, centrality, best[:, at])
-                quantiles[..., at] = np.where(better[:, None], predicted[row], quantiles[..., at])
-        return quantiles
 
     def _filled(self, model: AdaptedModel, batch: Batch, wanted: Tensor) -> Forecast:
         """The estimate of a window's samples from those that are observed."""

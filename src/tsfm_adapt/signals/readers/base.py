@@ -8,13 +8,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
-
+from tsfm_adapt._util.frozen import Frozen
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.recording import Events, Recording
 
 
-class ReaderConfig(BaseModel, ABC):
+class ReaderConfig(Frozen, ABC):
     """The recipe's `data.reader`: how to find recordings of one format.
 
     `read` yields recordings in a reproducible order, values and units as the file states them,
@@ -22,7 +21,6 @@ class ReaderConfig(BaseModel, ABC):
     it cannot read, and never yields a partial recording instead.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     name: str
     general: ClassVar[bool] = False  # claims what may well be a more special format, like tables
 

@@ -1,0 +1,151 @@
+"""A run's model and what it is compared with, as predictors on the same windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tsfm_adapt._util.progress import Progress
+from tsfm_adapt.evaluation.base import Errors, Predicted, Predictor, Scale, Scoring
+from tsfm_adapt.evaluation.scores import Role
+from tsfm_adapt.model import AdaptedModel, device_for
+from tsfm_adapt.recipe.parts import PreparedData, scale_of
+from tsfm_adapt.recipe.schema import Recipe
+from tsfm_adapt.signals.recording import FloatArray
+from tsfm_adapt.signals.windows import Windows
+from tsfm_adapt.tasks.base import Task, samples
+from tsfm_adapt.training.building import reference, unadapted
+from tsfm_adapt.training.feature_cache import remembered
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all models of a run are scored on, and by."""
+
+    recipe: Recipe
+    prepared: PreparedData
+    task: Task
+    scoring: Scoring[Any]  # Any: the task knows what it keeps
+    scale: Scale
+    smoke: bool
+
+    @staticmethod
+    def of(recipe: Recipe, prepared: PreparedData, smoke: bool) -> Bench:
+        """That of a recipe's prepared data."""
+        task = recipe.task.build()
+        scoring = task.scoring(recipe.data.rate_hz)
+        return Bench(recipe, prepared, task, scoring, scale_of(recipe, prepared), smoke)
+
+    @property
+    def val(self) -> Windows:
+        """The validation windows."""
+        return self.prepared.windows["val"]
+
+    @property
+    def test(self) -> Windows:
+        """The test windows."""
+        return self.prepared.windows["test"]
+
+    @property
+    def batch_size(self) -> int:
+        """Windows at once."""
+        return self.recipe.evaluate.batch_size
+
+
+@dataclass(frozen=True)
+class Rated:
+    """A predictor, and the windows with the features that it alone reads."""
+
+    name: str
+    role: Role
+    predictor: Predictor
+    val: Windows
+    test: Windows
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A model's predictions for windows, and their errors."""
+
+    predictions: FloatArray  # (N, ...) in the order of the windows
+    errors: Errors
+
+
+def recorded(
+    rated: Rated, windows: Windows, bench: Bench, tick: Callable[[int], None]
+) -> Recorded:
+    """Predicts windows and keeps the predictions beside their errors."""
+    scoring, values = bench.scoring, []
+
+    def batches() -> Iterator[Predicted]:
+        for batch in scoring.predicted(rated.predictor, windows, bench.batch_size, tick):
+            values.append(batch.values)
+            yield batch
+
+    errors = scoring.rated(batches(), rated.predictor, windows)
+    return Recorded(np.concatenate(values), errors)
+
+
+def rivals(
+    bench: Bench, model: AdaptedModel, progress: Progress, without_baselines: bool
+) -> tuple[Rated, dict[str, Rated]]:
+    """The model, and what it is compared with, by name.
+
+    Args:
+        bench: of the run.
+        model: adapted, or the zero-shot model of a recipe that adapts nothing.
+        progress: where progress is shown.
+        without_baselines: the model alone.
+    """
+    recipe = bench.recipe
+    role = Role.ADAPTED if recipe.adapts else Role.ZERO_SHOT
+    main = _rated(bench, role, model, recipe, progress)
+    if without_baselines:
+        return main, {}
+    plain, others = unadapted(recipe), {}
+    head = bench.task.reference_head(recipe.head)
+    if head is not None:
+        probe = reference(recipe, bench.prepared, head, progress)
+        others[Role.FROZEN_PROBE] = _rated(bench, Role.FROZEN_PROBE, probe, plain, progress)
+    if recipe.adapts and bench.task.no_zero_shot(model.backbone.spec) is None:
+        zero_shot = AdaptedModel(recipe.backbone.build())
+        others[Role.ZERO_SHOT] = _rated(bench, Role.ZERO_SHOT, zero_shot, plain, progress)
+    return main, {str(name): own for name, own in others.items()} | baselines(bench, progress)
+
+
+def _rated(
+    bench: Bench, role: Role, model: AdaptedModel, recipe: Recipe, progress: Progress
+) -> Rated:
+    """A network's predictor with fallback and thresholds; its name is its role."""
+    device = device_for(bench.recipe.train.accelerator)
+    predictor = bench.task.predictor(model.to(device))
+    predictor = bench.task.with_fallback(predictor, bench.prepared.fit)
+    val = remembered(model, recipe, bench.val, progress)
+    return Rated(
+        name=str(role),
+        role=role,
+        predictor=bench.task.with_thresholds(predictor, val, bench.batch_size),
+        val=val,
+        test=remembered(model, recipe, bench.test, progress),
+    )
+
+
+def baselines(bench: Bench, progress: Progress) -> dict[str, Rated]:
+    """The simple models, fitted."""
+    rate_hz, season_s = bench.recipe.data.rate_hz, bench.recipe.evaluate.season_s
+    season = None if season_s is None else samples(season_s, rate_hz, "season_s")
+    with progress.step("fitting baselines"):
+        fitted = bench.task.baselines(bench.prepared.fit, rate_hz, season)
+        return {
+            name: Rated(
+                name=name,
+                role=Role.BASELINE,
+                predictor=bench.task.with_thresholds(own, bench.val, bench.batch_size),
+                val=bench.val,
+                test=bench.test,
+            )
+            for name, own in fitted.items()
+        }
