@@ -158,7 +158,9 @@ class Head(ABC):
         Here every setting but the learning rate; a head that knows better has a shorter key, so
         that others that read the same can use what was computed for it.
         """
-        return f"{type(self).__name__} {self.config.model_dump_json(exclude={'lr'})}"
+        kind = type(self)
+        settings = self.config.model_dump_json(exclude={"lr"})
+        return f"{kind.__module__}.{kind.__qualname__} {settings}"
 
     @property
     def shared(self) -> str | None:

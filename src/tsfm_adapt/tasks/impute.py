@@ -58,11 +58,8 @@ _NEEDED: Mapping[Route, tuple[str, ...]] = {
     "auto": ("impute", "forecast"),
 }
 
-# The patterns whose pieces have a length of their own; the others take none.
-_OF_LENGTH = ("block", "subsequence", "patch")
-
-# Every gap costs two forecasts, so a window in training is asked for so many of its gaps.
-_LEARNED_GAPS = 2
+_OF_LENGTH = ("block", "subsequence", "patch")  # patterns whose pieces have a length
+_LEARNED_GAPS = 2  # that a window in training is asked for, since each costs two forecasts
 
 
 class Hiding(Frozen):
