@@ -156,20 +156,7 @@ def _scores(
             pairs=int((~scored).sum()),
             recordings=dict(prepared.left_out),
         ),
-        protocol=Protocol(
-            split=recipe.data.split.model_dump(mode="json"),
-            stride_s=windows.spec.stride / recipe.data.rate_hz,
-            windows_by_split={split_name: len(w) for split_name, w in prepared.windows.items()},
-            recordings_by_split={
-                split_name: len(r) for split_name, r in prepared.recordings.items()
-            },
-            subjects_by_split={
-                split_name: prepared.subjects(split_name) for split_name in prepared.recordings
-            },
-            origins_sha256=windows.origins_sha256(),
-            fitted_on="train and val: MASE scale, baselines; train: the adapter; "
-            "val: calibration of prediction intervals",
-        ),
+        protocol=_protocol(bench),
         audit=AuditSummary.model_validate(prepared.audit.summary()),
         **dict(summary),
         reasons=dict(reasons or {}),
@@ -178,6 +165,21 @@ def _scores(
         verdict=verdict,
         sentences=tuple(sentences),
         costs=costs or Costs(),
+    )
+
+
+def _protocol(bench: Bench) -> Protocol:
+    """How the data were split, and which windows were scored."""
+    prepared, windows = bench.prepared, bench.test
+    return Protocol(
+        split=bench.recipe.data.split.model_dump(mode="json"),
+        stride_s=windows.spec.stride / bench.recipe.data.rate_hz,
+        windows_by_split={name: len(of) for name, of in prepared.windows.items()},
+        recordings_by_split={name: len(of) for name, of in prepared.recordings.items()},
+        subjects_by_split={name: prepared.subjects(name) for name in prepared.recordings},
+        origins_sha256=windows.origins_sha256(),
+        fitted_on="train and val: MASE scale, baselines; train: the adapter; "
+        "val: calibration of prediction intervals",
     )
 
 
