@@ -40,7 +40,7 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 @dataclass(frozen=True)
-class Cell:
+class Condition:
     """One run of an experiment."""
 
     name: str  # of its result file
@@ -58,7 +58,7 @@ class Cell:
 
 
 def finish(
-    cells: Sequence[Cell], results: Path, work: Callable[[Cell], Mapping[str, Any]]
+    cells: Sequence[Condition], results: Path, work: Callable[[Condition], Mapping[str, Any]]
 ) -> list[str]:
     """Does the work of every cell that has no result yet, and says how long the rest may take.
 
@@ -88,7 +88,7 @@ def finish(
     return failed
 
 
-def score(cells: Iterable[Cell], results: Path, folder: Path) -> list[str]:
+def score(cells: Iterable[Condition], results: Path, folder: Path) -> list[str]:
     """Trains and scores cells with all that a run of the product writes; see `finish`.
 
     Args:
@@ -101,7 +101,7 @@ def score(cells: Iterable[Cell], results: Path, folder: Path) -> list[str]:
     )
 
 
-def validate(cells: Iterable[Cell], path: Path, bench: Bench) -> dict[str, Any]:
+def validate(cells: Iterable[Condition], path: Path, bench: Bench) -> dict[str, Any]:
     """The lowest validation loss of every cell; the test set is never looked at.
 
     Args:
@@ -217,7 +217,7 @@ class Bench:
             "training": went,
         }
 
-    def of_cell(self, cell: Cell) -> dict[str, Any]:
+    def of_cell(self, cell: Condition) -> dict[str, Any]:
         """The scores of its model; of the simple models where it is called `...-baselines`."""
         recipe = cell.load()
         return self.baselines(recipe) if cell.name.endswith("-baselines") else self.scores(recipe)
@@ -335,16 +335,9 @@ def _result(scores: Scores) -> dict[str, Any]:
     return tree
 
 
-def _run(cell: Cell, folder: Path) -> Run:
-    recipe = cell.load()
-    begun = sorted(path.parent for path in folder.glob("*/*/recipe.yaml"))
-    for earlier in map(Run, begun):
-        if earlier.recipe == recipe:
-            if not (earlier.folder / "scores.json").exists():
-                lifecycle.resume(earlier, Progress())
-            return earlier
+def _run(cell: Condition, folder: Path) -> Run:
     forget_peak_memory()
-    return lifecycle.train(recipe, folder, Progress())
+    return lifecycle.completed(cell.load(), folder, Progress())
 
 
 def _keep(errors: Any, path: Path) -> None:

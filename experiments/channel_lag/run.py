@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from exchange import Sources, exchange, put_back, shuffled, write  # noqa: E402
-from grid import Bench, Cell, averaged, finish, read, table  # noqa: E402
+from grid import Bench, Condition, averaged, finish, read, table  # noqa: E402
 
 TINY = "--tiny" in sys.argv
 RUNS = Path("runs/channel_lag_tiny" if TINY else "runs/channel_lag")
@@ -127,7 +127,7 @@ class Point:
         seed = f"-{self.seed}" if self.variant != "none" else ""
         return f"{self.data}-{self.backbone}-{self.variant}{seed}"
 
-    def cell(self) -> Cell:
+    def cell(self) -> Condition:
         """The recipe's changes."""
         variant = (VARIANTS | LONGER)[self.variant]
         reader = {
@@ -148,7 +148,7 @@ class Point:
             "adapters": list(variant.adapters),
             "train.steps": 4 if TINY else variant.steps,
         }
-        return Cell(self.name, "vitals_forecast", changes | (SMALL if TINY else BUDGET))
+        return Condition(self.name, "vitals_forecast", changes | (SMALL if TINY else BUDGET))
 
 
 def points(variants: dict[str, Variant]) -> Iterator[Point]:

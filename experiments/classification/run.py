@@ -22,7 +22,7 @@ from tsfm_adapt.evaluation.class_scoring import compare_classes
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from grid import Bench, Cell, finish, read, table  # noqa: E402
+from grid import Bench, Condition, finish, read, table  # noqa: E402
 
 RESULTS = HERE / "results"
 BENCH = Bench(Path("runs/classification"))
@@ -61,11 +61,11 @@ METHODS = {
 }
 
 
-def cells() -> dict[str, Cell]:
+def cells() -> dict[str, Condition]:
     """By name; of each recipe the baselines first, then probes."""
     found = {}
     for recipe, reads in RECIPES.items():
-        found[f"{recipe}-baselines"] = Cell(f"{recipe}-baselines", recipe, {})
+        found[f"{recipe}-baselines"] = Condition(f"{recipe}-baselines", recipe, {})
         for name, method in METHODS.items():
             for backbone in PROBED if name == "probe" else FAMILIES:
                 if name == "channel_mixer" and recipe == "ecg5000":
@@ -79,7 +79,7 @@ def cells() -> dict[str, Cell]:
                 if method.rate is not None:
                     changes |= BUDGET | {"train.lr": method.rate}
                 cell = f"{recipe}-{backbone}-{name}"
-                found[cell] = Cell(cell, recipe, changes)
+                found[cell] = Condition(cell, recipe, changes)
     return found
 
 

@@ -18,7 +18,7 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from grid import Bench, Cell, interval, mase, read, score, table, validate  # noqa: E402
+from grid import Bench, Condition, interval, mase, read, score, table, validate  # noqa: E402
 
 RESULTS = HERE / "results"
 RECIPES = ("glucose_forecast", "icu_minute_forecast", "icu_hourly_forecast")
@@ -27,7 +27,7 @@ ATTENTION = ["attn.q", "attn.k", "attn.v", "attn.out"]
 EVERYWHERE = [*ATTENTION, "mlp.in", "mlp.out"]
 
 
-def candidates(recipe: str, backbone: str) -> Iterator[tuple[str, Cell]]:
+def candidates(recipe: str, backbone: str) -> Iterator[tuple[str, Condition]]:
     """(method, cell) of everything that is tried on the validation part; most on glucose."""
     thorough = recipe == "glucose_forecast"
     for rate in (1e-3, 3e-3, 1e-2) if thorough else (1e-3, 3e-3):
@@ -49,14 +49,14 @@ def _cell(
     adapter: dict[str, Any],
     rate: float,
     steps: int = 300,
-) -> Cell:
+) -> Condition:
     changes = {
         "backbone.name": backbone,
         "adapters": [adapter],
         "train.lr": rate,
         "train.steps": steps,
     }
-    return Cell(f"{recipe}-{backbone}-{label}", recipe, changes)
+    return Condition(f"{recipe}-{backbone}-{label}", recipe, changes)
 
 
 def choose() -> dict[str, Any]:
@@ -66,7 +66,7 @@ def choose() -> dict[str, Any]:
     return validate(cells, RESULTS / "validation.json", bench)
 
 
-def winners() -> Iterator[Cell]:
+def winners() -> Iterator[Condition]:
     """The candidate of each method with the lowest validation loss."""
     losses = json.loads((RESULTS / "validation.json").read_text())
     for recipe in RECIPES:
@@ -75,7 +75,7 @@ def winners() -> Iterator[Cell]:
             for method in ("lora", "full"):
                 cells = [cell for kind, cell in tried if kind == method]
                 best = min(cells, key=lambda cell: losses[cell.name]["loss"])
-                yield Cell(f"{recipe}-{backbone}-{method}", recipe, best.changes)
+                yield Condition(f"{recipe}-{backbone}-{method}", recipe, best.changes)
 
 
 def results_table() -> str:

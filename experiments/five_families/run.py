@@ -14,7 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from grid import Cell, interval, mase, read, score, table  # noqa: E402
+from grid import Condition, interval, mase, read, score, table  # noqa: E402
 
 RESULTS = HERE / "results"
 RECIPES = ("glucose_forecast", "icu_hourly_forecast")
@@ -31,10 +31,10 @@ LORA = {
 }
 
 
-def cells() -> list[Cell]:
+def cells() -> list[Condition]:
     """One cell a backbone and protocol; the zero-shot model is scored beside each."""
     return [
-        Cell(
+        Condition(
             f"{recipe}-{backbone}",
             recipe,
             {
@@ -83,7 +83,7 @@ def report() -> None:
     _draw(found)
 
 
-def _draw(found: list[tuple[Cell, dict]]) -> None:
+def _draw(found: list[tuple[Condition, dict]]) -> None:
     """MASE over the whole horizon: zero-shot to LoRA, and the baselines as lines."""
     import matplotlib
 

@@ -21,7 +21,7 @@ from tsfm_adapt.evaluation.forecast_scoring import compare_forecasts
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from grid import Bench, Cell, finish, interval, read, table  # noqa: E402
+from grid import Bench, Condition, finish, interval, read, table  # noqa: E402
 
 RUNS = Path("runs/imputation")
 RESULTS = HERE / "results"
@@ -84,15 +84,15 @@ WAYS = (
 )
 
 
-def cells() -> dict[str, Cell]:
+def cells() -> dict[str, Condition]:
     """By name; of each recipe the baselines first."""
     found = {}
     for recipe in RECIPES:
-        found[f"{recipe}-baselines"] = Cell(f"{recipe}-baselines", recipe, {"adapters": []})
+        found[f"{recipe}-baselines"] = Condition(f"{recipe}-baselines", recipe, {"adapters": []})
         for way in WAYS:
             if recipe == RECIPES[0] or way.backbone not in ONLY_MINUTE:
                 name = f"{recipe}-{way.name}"
-                found[name] = Cell(name, recipe, way.changes())
+                found[name] = Condition(name, recipe, way.changes())
     return found
 
 

@@ -28,7 +28,7 @@ from tsfm_adapt.evaluation.forecast_scoring import compare_forecasts
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from grid import Bench, Cell, averaged, finish, interval, read, table, validate  # noqa: E402
+from grid import Bench, Condition, averaged, finish, interval, read, table, validate  # noqa: E402
 
 TINY = "--tiny" in sys.argv
 RUNS = Path("runs/peft_on_vitals_tiny" if TINY else "runs/peft_on_vitals")
@@ -95,7 +95,7 @@ class Point:
         stem = f"{self.recipe.removesuffix('_forecast')}-{self.backbone}-{self.method}"
         return stem if self.seed is None else f"{stem}-{self.seed}"
 
-    def cell(self, rate: float | None = None) -> Cell:
+    def cell(self, rate: float | None = None) -> Condition:
         """The cell at a learning rate; None = no training."""
         changes: dict[str, Any] = {"backbone": {"name": self.backbone}, "adapters": []}
         changes |= SMALL if TINY else BUDGET
@@ -106,7 +106,7 @@ class Point:
         if self.seed is not None:
             changes["seed"] = self.seed
         name = self.name if rate is None else f"{self.name}-{rate:g}"
-        return Cell(name, self.recipe, changes)
+        return Condition(name, self.recipe, changes)
 
 
 def points() -> Iterator[Point]:
@@ -167,7 +167,7 @@ def _seconds_of_a_step(point: Point, rate: float) -> float:
         brief = {"train.steps": steps, "train.validate_every": steps, "train.val_windows": 8}
         with tempfile.TemporaryDirectory() as folder:
             bench = Bench(Path(folder), BENCH.known_parts)
-            changed = Cell(cell.name, cell.recipe, {**cell.changes, **brief})
+            changed = Condition(cell.name, cell.recipe, {**cell.changes, **brief})
             spent.append(bench.train(changed.load())[1].train_seconds)
     return (spent[1] - spent[0]) / more
 

@@ -82,7 +82,7 @@ def test_finished_runs_are_not_computed_again(recipe, compared, monkeypatch):
         trained.append(recipe.backbone.name)
         raise TsfmAdaptError("not now")
 
-    monkeypatch.setattr(comparison, "train", train)
+    monkeypatch.setattr(lifecycle, "train", train)
     monkeypatch.setattr(comparison, "score_baselines", lambda *_: pytest.fail("scored again"))
     again = comparison.run(recipe, wanted, folder, QUIET)
     assert again.folders == finished.folders

@@ -26,7 +26,7 @@ SMALL = {
 
 
 def cell(name="small", **changes):
-    return grid.Cell(name, "vitals_forecast", SMALL | changes)
+    return grid.Condition(name, "vitals_forecast", SMALL | changes)
 
 
 def test_finished_cells_are_not_run_again_and_failed_ones_are(tmp_path, capsys):

@@ -24,8 +24,7 @@ from tsfm_adapt.errors import Interrupted, RecipeError, TsfmAdaptError, closest
 from tsfm_adapt.recipe.files import dumps, loads
 from tsfm_adapt.recipe.parts import PreparedData, prepare
 from tsfm_adapt.recipe.schema import Recipe
-from tsfm_adapt.runs.lifecycle import SMOKE, resume, train
-from tsfm_adapt.runs.run import Run
+from tsfm_adapt.runs.lifecycle import SMOKE, begun, completed
 from tsfm_adapt.runs.scoring import score_baselines
 from tsfm_adapt.signals.windows import Windows
 from tsfm_adapt.training.checkpoints import forget_peak_memory
@@ -103,10 +102,10 @@ def run(
     Raises:
         Interrupted: by Ctrl-C; what is finished stays.
     """
-    bench = _Bench(dumps(_with_fixed_split(recipe)), folder, smoke)
+    comparison = _Comparison(dumps(_with_fixed_split(recipe)), folder, smoke)
     if smoke:
         wanted = [Cell(cell.name, cell.recipe.override(SMOKE)) for cell in wanted]
-    done = {cell.name: path for cell in wanted if (path := bench.finished(cell))}
+    done = {cell.name: path for cell in wanted if (path := comparison.finished(cell))}
     todo = [cell for cell in wanted if cell.name not in done]
     if done:
         progress.say(f"{len(done)} of {len(wanted)} runs were finished before")
@@ -114,8 +113,10 @@ def run(
     start_s = time.monotonic()
     all_work = left_work = sum(map(_work, todo))
     try:
-        baselines = bench.baselines(progress)
-        for number, (cell, path, failure) in enumerate(_worked(bench, todo, jobs, progress), 1):
+        baselines = comparison.baselines(progress)
+        for number, (cell, path, failure) in enumerate(
+            _worked(comparison, todo, jobs, progress), 1
+        ):
             if path is None:
                 failures[cell.name] = failure
             else:
@@ -151,25 +152,25 @@ Outcome = tuple[Path | None, str]  # the run's folder, or why there is none
 
 
 def _worked(
-    bench: _Bench, todo: Sequence[Cell], jobs: int, progress: Progress
+    comparison: _Comparison, todo: Sequence[Cell], jobs: int, progress: Progress
 ) -> Iterator[tuple[Cell, Path | None, str]]:
     """Cells as they get done: one by one, or in processes that share the cores."""
     if jobs == 1 or len(todo) < 2:
         for cell in todo:
             progress.say(f"== {cell.name}")
-            yield cell, *bench.outcome(cell, progress)
+            yield cell, *comparison.outcome(cell, progress)
         return
     progress.say(f"{len(todo)} runs, {jobs} at once; each gives a line when it is done")
-    for cell, outcome in each(partial(_quietly, bench), todo, jobs):
+    for cell, outcome in each(partial(_quietly, comparison), todo, jobs):
         yield cell, *outcome
 
 
-def _quietly(bench: _Bench, cell: Cell) -> Outcome:
-    return bench.outcome(cell, Progress(quiet=True))
+def _quietly(comparison: _Comparison, cell: Cell) -> Outcome:
+    return comparison.outcome(cell, Progress(quiet=True))
 
 
 @dataclass(frozen=True)
-class _Bench:
+class _Comparison:
     """Where the runs of a comparison are; a copy of it works in another process."""
 
     shared: str  # the recipe whose data, split and windows all have, as YAML
@@ -181,13 +182,9 @@ class _Bench:
         try:
             forget_peak_memory()
             prepared = _prepared(self.shared, self.smoke)
-            begun = self._begun(cell)
-            if begun is not None:
-                return resume(begun, progress, prepared).folder, ""
-            place = self._place(cell)
-            run = train(
+            run = completed(
                 cell.recipe,
-                place,
+                self._place(cell),
                 progress,
                 smoke=self.smoke,
                 without_baselines=True,
@@ -201,8 +198,8 @@ class _Bench:
 
     def finished(self, cell: Cell) -> Path | None:
         """The cell's run folder, where it is scored."""
-        run = self._begun(cell)
-        return run.folder if run and (run.folder / "scores.json").is_file() else None
+        run = begun(cell.recipe, self._place(cell))
+        return run.folder if run is not None and run.scored else None
 
     def baselines(self, progress: Progress) -> Path:
         """The folder of the simple models' scores, computed at need."""
@@ -215,12 +212,6 @@ class _Bench:
             atomic.write_text(folder / "recipe.yaml", self.shared)
             atomic.write_text(folder / "scores.json", scores.text())
         return folder
-
-    def _begun(self, cell: Cell) -> Run | None:
-        """The cell's latest run, finished or not."""
-        begun = sorted(path.parent for path in self._place(cell).glob("*/*/recipe.yaml"))
-        found = [run for run in map(Run, begun) if run.recipe == cell.recipe]
-        return found[-1] if found else None
 
     def _place(self, cell: Cell) -> Path:
         return self.folder / "cells" / re.sub(r"[^A-Za-z0-9._+-]", "_", cell.name)

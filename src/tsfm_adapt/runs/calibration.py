@@ -12,32 +12,32 @@ from tsfm_adapt.evaluation.base import Predicted
 from tsfm_adapt.evaluation.conformal import MIN_SUBJECTS, Conformal, pairs
 from tsfm_adapt.evaluation.forecast_errors import ForecastErrors, summarise
 from tsfm_adapt.evaluation.scores import CalibrationScores
-from tsfm_adapt.runs.rivals import Bench, Rated, Recorded, recorded
+from tsfm_adapt.runs.rivals import Rated, Recorded, ScoringContext, recorded
 
 _WINDOWS = 512  # of validation, evenly spaced
 _SCORES = ("coverage80", "width80", "wql", "crps_scaled")
 
 
 def calibrated(
-    bench: Bench, main: Rated, on_test: Recorded, progress: Progress
+    context: ScoringContext, main: Rated, on_test: Recorded, progress: Progress
 ) -> tuple[Conformal | None, CalibrationScores]:
     """The calibration, fitted on validation windows, and what scores.json holds of it."""
     windows = main.val.evenly_spaced(_WINDOWS)
     subjects = len(np.unique(windows.subjects))
     about = CalibrationScores(split="val", windows=len(windows), subjects=subjects)
-    if reason := _too_few(bench, len(windows), subjects):
+    if reason := _too_few(context, len(windows), subjects):
         return None, about.model_copy(update={"reason": reason})
     with progress.work("calibrate", len(windows)) as meter:
-        on_val = recorded(main, windows, bench, meter.advance)
+        on_val = recorded(main, windows, context, meter.advance)
     assert isinstance(on_val.errors, ForecastErrors)  # only quantiles have pairs of levels
     conformal = conformal_fit.fit(
         quantiles=on_val.predictions,
-        levels=bench.task.levels,
+        levels=context.task.levels,
         target=on_val.errors.target,
         scored=on_val.errors.scored,
         subjects=on_val.errors.subjects,
     )
-    channels = bench.scale.channels
+    channels = context.scale.channels
     problems = dict(zip(channels, conformal.problems, strict=True))
     about = about.model_copy(
         update={
@@ -49,12 +49,13 @@ def calibrated(
         name, why = next(iter(about.not_calibrated.items()))
         reason = f"no channel can be calibrated; {name}: {why}"
         return None, about.model_copy(update={"reason": reason})
-    return conformal, _with_coverage(about, bench, main, on_test, conformal)
+    return conformal, _with_coverage(about, context, main, on_test, conformal)
 
 
-def _too_few(bench: Bench, windows: int, subjects: int) -> str | None:
+def _too_few(context: ScoringContext, windows: int, subjects: int) -> str | None:
     """Why validation is too small to calibrate on; None where it is not."""
-    others = bench.recipe.data.split.by != "time"  # by time, the subjects of val are those of test
+    # Split by time, the subjects of val are those of test.
+    others = context.recipe.data.split.by != "time"
     if windows and (not others or subjects >= MIN_SUBJECTS):
         return None
     needed = f"{MIN_SUBJECTS} are needed" if others else "windows are needed"
@@ -73,7 +74,7 @@ def _factors(conformal: Conformal, channels: Sequence[str]) -> dict[str, dict[st
 
 def _with_coverage(
     about: CalibrationScores,
-    bench: Bench,
+    context: ScoringContext,
     main: Rated,
     on_test: Recorded,
     conformal: Conformal,
@@ -81,11 +82,11 @@ def _with_coverage(
     """With the coverage and width of the calibrated intervals on the test windows."""
     batches = (
         Predicted(main.test.gather(index), conformal(on_test.predictions[index]))
-        for index in main.test.batches(bench.batch_size)
+        for index in main.test.batches(context.batch_size)
     )
-    errors = bench.scoring.rated(batches, main.predictor, main.test)
+    errors = context.scoring.rated(batches, main.predictor, main.test)
     assert isinstance(errors, ForecastErrors)
-    scale = bench.scale
+    scale = context.scale
     scores = summarise(errors, scale.channels, scale.units, scale.mase)
     return about.model_copy(
         update={

@@ -79,6 +79,44 @@ def resume(run: Run, progress: Progress, prepared: PreparedData | None = None) -
     return _finish(run, recipe, prepared, model, progress)
 
 
+def begun(recipe: Recipe, runs: Path) -> Run | None:
+    """The latest run of this very recipe below a folder, scored or not; None without one."""
+    folders = sorted(path.parent for path in runs.glob("*/*/recipe.yaml"))
+    return next((run for run in map(Run, reversed(folders)) if run.recipe == recipe), None)
+
+
+def completed(
+    recipe: Recipe,
+    runs: Path,
+    progress: Progress,
+    *,
+    smoke: bool = False,
+    without_baselines: bool = False,
+    prepared: PreparedData | None = None,
+) -> Run:
+    """The scored run of a recipe below a folder: the one that is there, resumed, or a new one.
+
+    Args:
+        recipe: as its run will have it; see `SMOKE`.
+        runs: as for `train`, and so the others.
+        progress: where progress is shown.
+        smoke: of a new run.
+        without_baselines: of a new run.
+        prepared: the recipe's recordings and windows, where they are known; None = read at need.
+    """
+    run = begun(recipe, runs)
+    if run is None:
+        return train(
+            recipe,
+            runs,
+            progress,
+            smoke=smoke,
+            without_baselines=without_baselines,
+            prepared=prepared,
+        )
+    return run if run.scored else resume(run, progress, prepared)
+
+
 def evaluate(run: Run, progress: Progress) -> Scores:
     """Scores the run's best checkpoint beside its rivals, and writes scores.json and the bundle.
 

@@ -22,7 +22,7 @@ from tsfm_adapt.training.feature_cache import remembered
 
 
 @dataclass(frozen=True)
-class Bench:
+class ScoringContext:
     """What all models of a run are scored on, and by."""
 
     recipe: Recipe
@@ -33,11 +33,11 @@ class Bench:
     smoke: bool
 
     @staticmethod
-    def of(recipe: Recipe, prepared: PreparedData, smoke: bool) -> Bench:
+    def of(recipe: Recipe, prepared: PreparedData, smoke: bool) -> ScoringContext:
         """That of a recipe's prepared data."""
         task = recipe.task.build()
         scoring = task.scoring(recipe.data.rate_hz)
-        return Bench(recipe, prepared, task, scoring, scale_of(recipe, prepared), smoke)
+        return ScoringContext(recipe, prepared, task, scoring, scale_of(recipe, prepared), smoke)
 
     @property
     def val(self) -> Windows:
@@ -75,13 +75,13 @@ class Recorded:
 
 
 def recorded(
-    rated: Rated, windows: Windows, bench: Bench, tick: Callable[[int], None]
+    rated: Rated, windows: Windows, context: ScoringContext, tick: Callable[[int], None]
 ) -> Recorded:
     """Predicts windows and keeps the predictions beside their errors."""
-    scoring, values = bench.scoring, []
+    scoring, values = context.scoring, []
 
     def batches() -> Iterator[Predicted]:
-        for batch in scoring.predicted(rated.predictor, windows, bench.batch_size, tick):
+        for batch in scoring.predicted(rated.predictor, windows, context.batch_size, tick):
             values.append(batch.values)
             yield batch
 
@@ -90,62 +90,62 @@ def recorded(
 
 
 def rivals(
-    bench: Bench, model: AdaptedModel, progress: Progress, without_baselines: bool
+    context: ScoringContext, model: AdaptedModel, progress: Progress, without_baselines: bool
 ) -> tuple[Rated, dict[str, Rated]]:
     """The model, and what it is compared with, by name.
 
     Args:
-        bench: of the run.
+        context: of the run.
         model: adapted, or the zero-shot model of a recipe that adapts nothing.
         progress: where progress is shown.
         without_baselines: the model alone.
     """
-    recipe = bench.recipe
+    recipe = context.recipe
     role = Role.ADAPTED if recipe.adapts else Role.ZERO_SHOT
-    main = _rated(bench, role, model, recipe, progress)
+    main = _rated(context, role, model, recipe, progress)
     if without_baselines:
         return main, {}
     plain, others = unadapted(recipe), {}
-    head = bench.task.reference_head(recipe.head)
+    head = context.task.reference_head(recipe.head)
     if head is not None:
-        probe = reference(recipe, bench.prepared, head, progress)
-        others[Role.FROZEN_PROBE] = _rated(bench, Role.FROZEN_PROBE, probe, plain, progress)
-    if recipe.adapts and bench.task.no_zero_shot(model.backbone.spec) is None:
+        probe = reference(recipe, context.prepared, head, progress)
+        others[Role.FROZEN_PROBE] = _rated(context, Role.FROZEN_PROBE, probe, plain, progress)
+    if recipe.adapts and context.task.no_zero_shot(model.backbone.spec) is None:
         zero_shot = AdaptedModel(recipe.backbone.build())
-        others[Role.ZERO_SHOT] = _rated(bench, Role.ZERO_SHOT, zero_shot, plain, progress)
-    return main, {str(name): own for name, own in others.items()} | baselines(bench, progress)
+        others[Role.ZERO_SHOT] = _rated(context, Role.ZERO_SHOT, zero_shot, plain, progress)
+    return main, {str(name): own for name, own in others.items()} | baselines(context, progress)
 
 
 def _rated(
-    bench: Bench, role: Role, model: AdaptedModel, recipe: Recipe, progress: Progress
+    context: ScoringContext, role: Role, model: AdaptedModel, recipe: Recipe, progress: Progress
 ) -> Rated:
     """A network's predictor with fallback and thresholds; its name is its role."""
-    device = device_for(bench.recipe.train.accelerator)
-    predictor = bench.task.predictor(model.to(device))
-    predictor = bench.task.with_fallback(predictor, bench.prepared.fit)
-    val = remembered(model, recipe, bench.val, progress)
+    device = device_for(context.recipe.train.accelerator)
+    predictor = context.task.predictor(model.to(device))
+    predictor = context.task.with_fallback(predictor, context.prepared.fit)
+    val = remembered(model, recipe, context.val, progress)
     return Rated(
         name=str(role),
         role=role,
-        predictor=bench.task.with_thresholds(predictor, val, bench.batch_size),
+        predictor=context.task.with_thresholds(predictor, val, context.batch_size),
         val=val,
-        test=remembered(model, recipe, bench.test, progress),
+        test=remembered(model, recipe, context.test, progress),
     )
 
 
-def baselines(bench: Bench, progress: Progress) -> dict[str, Rated]:
+def baselines(context: ScoringContext, progress: Progress) -> dict[str, Rated]:
     """The simple models, fitted."""
-    rate_hz, season_s = bench.recipe.data.rate_hz, bench.recipe.evaluate.season_s
+    rate_hz, season_s = context.recipe.data.rate_hz, context.recipe.evaluate.season_s
     season = None if season_s is None else samples(season_s, rate_hz, "season_s")
     with progress.step("fitting baselines"):
-        fitted = bench.task.baselines(bench.prepared.fit, rate_hz, season)
+        fitted = context.task.baselines(context.prepared.fit, rate_hz, season)
         return {
             name: Rated(
                 name=name,
                 role=Role.BASELINE,
-                predictor=bench.task.with_thresholds(own, bench.val, bench.batch_size),
-                val=bench.val,
-                test=bench.test,
+                predictor=context.task.with_thresholds(own, context.val, context.batch_size),
+                val=context.val,
+                test=context.test,
             )
             for name, own in fitted.items()
         }

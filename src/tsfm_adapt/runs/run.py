@@ -71,6 +71,11 @@ class Run:
             raise DataError(f"'{self.folder}' is not scored yet. Run: tsfm-adapt evaluate RUN")
         return read_scores(path)
 
+    @property
+    def scored(self) -> bool:
+        """Whether it has scores."""
+        return (self.folder / "scores.json").is_file()
+
     def model(self) -> AdaptedModel:
         """The trained model, in eval mode, on the CPU; see `load`."""
         return load(self.folder)[0]

@@ -29,7 +29,7 @@ from tsfm_adapt.model import AdaptedModel
 from tsfm_adapt.recipe.parts import PreparedData
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.runs.calibration import calibrated
-from tsfm_adapt.runs.rivals import Bench, Rated, baselines, recorded, rivals
+from tsfm_adapt.runs.rivals import Rated, ScoringContext, baselines, recorded, rivals
 from tsfm_adapt.tasks.base import Task
 
 
@@ -56,33 +56,33 @@ def score(
         smoke: the run was cut down, so that there is no verdict.
         without_baselines: zero-shot and baselines are scored elsewhere; no verdict.
     """
-    bench = Bench.of(recipe, prepared, smoke)
-    main, others = rivals(bench, model, progress, without_baselines)
+    context = ScoringContext.of(recipe, prepared, smoke)
+    main, others = rivals(context, model, progress, without_baselines)
     roles = {name: own.role for name, own in {main.name: main, **others}.items()}
-    with progress.work("score", len(bench.test) * len(roles)) as meter:
-        on_test = recorded(main, main.test, bench, meter.advance)
-        errors = {main.name: on_test.errors} | _errors(bench, others, meter.advance)
+    with progress.work("score", len(context.test) * len(roles)) as meter:
+        on_test = recorded(main, main.test, context, meter.advance)
+        errors = {main.name: on_test.errors} | _errors(context, others, meter.advance)
     result = None
     if recipe.adapts and not smoke and not without_baselines:
-        block = bench.scoring.block(bench.test)
-        result = verdict(bench.scoring, errors, roles, bench.scale, block, recipe.seed)
+        block = context.scoring.block(context.test)
+        result = verdict(context.scoring, errors, roles, context.scale, block, recipe.seed)
     conformal, calibration = None, None
-    if recipe.adapts and recipe.evaluate.conformal and pairs(bench.task.levels):
-        conformal, calibration = calibrated(bench, main, on_test, progress)
+    if recipe.adapts and recipe.evaluate.conformal and pairs(context.task.levels):
+        conformal, calibration = calibrated(context, main, on_test, progress)
     model.to("cpu")
     scores = _scores(
-        bench,
+        context,
         errors,
         roles,
-        reasons=_not_scored(bench.task, model),
+        reasons=_not_scored(context.task, model),
         calibration=calibration,
         verdict=result,
-        sentences=_sentences(bench, model, result, without_baselines),
+        sentences=_sentences(context, model, result, without_baselines),
         costs=_costs(model, folder),
     )
-    rows = bench.task.table(bench.test, on_test.predictions, bench.scale.units)
+    rows = context.task.table(context.test, on_test.predictions, context.scale.units)
     write(folder / "predictions" / "test.parquet", rows)
-    _keep(bench, errors, folder)
+    _keep(context, errors, folder)
     return scores, conformal
 
 
@@ -90,32 +90,32 @@ def score_baselines(
     recipe: Recipe, prepared: PreparedData, folder: Path, progress: Progress, smoke: bool
 ) -> Scores:
     """The baselines' scores, once for all models that are scored without them; see `score`."""
-    bench = Bench.of(recipe, prepared, smoke)
-    fitted = baselines(bench, progress)
-    with progress.work("score", len(bench.test) * len(fitted)) as meter:
-        errors = _errors(bench, fitted, meter.advance)
-    _keep(bench, errors, folder)
-    return _scores(bench, errors, dict.fromkeys(errors, Role.BASELINE))
+    context = ScoringContext.of(recipe, prepared, smoke)
+    fitted = baselines(context, progress)
+    with progress.work("score", len(context.test) * len(fitted)) as meter:
+        errors = _errors(context, fitted, meter.advance)
+    _keep(context, errors, folder)
+    return _scores(context, errors, dict.fromkeys(errors, Role.BASELINE))
 
 
 def _errors(
-    bench: Bench, models: Mapping[str, Rated], tick: Callable[[int], None]
+    context: ScoringContext, models: Mapping[str, Rated], tick: Callable[[int], None]
 ) -> dict[str, Errors]:
     """The errors of models on their test windows."""
     return {
-        name: bench.scoring.errors(rated.predictor, rated.test, bench.batch_size, tick)
+        name: context.scoring.errors(rated.predictor, rated.test, context.batch_size, tick)
         for name, rated in models.items()
     }
 
 
-def _keep(bench: Bench, errors: Mapping[str, Errors], folder: Path) -> None:
-    models = {name: bench.scoring.kept(each) for name, each in errors.items()}
-    kept = paired.Paired(bench.scale.mase, bench.scoring.block(bench.test), models)
+def _keep(context: ScoringContext, errors: Mapping[str, Errors], folder: Path) -> None:
+    models = {name: context.scoring.kept(each) for name, each in errors.items()}
+    kept = paired.Paired(context.scale.mase, context.scoring.block(context.test), models)
     paired.write(folder / "predictions" / "paired.npz", kept)
 
 
 def _scores(
-    bench: Bench,
+    context: ScoringContext,
     errors: Mapping[str, Errors],
     roles: Mapping[str, Role],
     *,
@@ -128,7 +128,7 @@ def _scores(
     """The content of scores.json: what was scored, what was not, and the scores.
 
     Args:
-        bench: of the run.
+        context: of the run.
         errors: by model; of the first it is counted what is left out, which is the same for all.
         roles: of the models.
         reasons: why models were not scored.
@@ -137,17 +137,18 @@ def _scores(
         sentences: below the table.
         costs: of the trained model.
     """
-    recipe, prepared, windows = bench.recipe, bench.prepared, bench.test
+    recipe, prepared, windows = context.recipe, context.prepared, context.test
     scored = next(iter(errors.values())).scored.any(-1)  # (W, C)
-    summary = bench.scoring.summary(errors, bench.scale).with_roles(roles)
+    scoring = context.scoring
+    summary = scoring.summary(errors, context.scale).with_roles(roles)
     grouping, seed = recipe.evaluate.grouping, recipe.seed
     return Scores(
         split="test",
         task=recipe.task.name,
-        metric=bench.scoring.metric.name,
-        better=bench.scoring.metric.better,
+        metric=context.scoring.metric.name,
+        better=context.scoring.metric.better,
         checkpoint="best" if recipe.adapts else None,
-        smoke=bench.smoke,
+        smoke=context.smoke,
         synthetic=recipe.data.reader.synthetic,
         windows=len(windows),
         subjects=len(np.unique(windows.subjects)),
@@ -156,11 +157,11 @@ def _scores(
             pairs=int((~scored).sum()),
             recordings=dict(prepared.left_out),
         ),
-        protocol=_protocol(bench),
+        protocol=_protocol(context),
         audit=AuditSummary.model_validate(prepared.audit.summary()),
         **dict(summary),
         reasons=dict(reasons or {}),
-        subgroups=by_subgroup(bench.scoring, errors, roles, windows, bench.scale, grouping, seed),
+        subgroups=by_subgroup(scoring, errors, roles, windows, context.scale, grouping, seed),
         calibration=calibration,
         verdict=verdict,
         sentences=tuple(sentences),
@@ -168,12 +169,12 @@ def _scores(
     )
 
 
-def _protocol(bench: Bench) -> Protocol:
+def _protocol(context: ScoringContext) -> Protocol:
     """How the data were split, and which windows were scored."""
-    prepared, windows = bench.prepared, bench.test
+    prepared, windows = context.prepared, context.test
     return Protocol(
-        split=bench.recipe.data.split.model_dump(mode="json"),
-        stride_s=windows.spec.stride / bench.recipe.data.rate_hz,
+        split=context.recipe.data.split.model_dump(mode="json"),
+        stride_s=windows.spec.stride / context.recipe.data.rate_hz,
         windows_by_split={name: len(of) for name, of in prepared.windows.items()},
         recordings_by_split={name: len(of) for name, of in prepared.recordings.items()},
         subjects_by_split={name: prepared.subjects(name) for name in prepared.recordings},
@@ -190,17 +191,17 @@ def _not_scored(task: Task, model: AdaptedModel) -> dict[str, str]:
 
 
 def _sentences(
-    bench: Bench, model: AdaptedModel, verdict: Verdict | None, without_baselines: bool
+    context: ScoringContext, model: AdaptedModel, verdict: Verdict | None, without_baselines: bool
 ) -> list[str]:
     """What a user reads below the table of scores."""
     warning = [RANDOM] if model.backbone.spec.random_weights else []
     if verdict is not None:
         return [*warning, sentence(verdict)]
-    if bench.smoke:
+    if context.smoke:
         return [*warning, "smoke run: everything fits; the scores mean nothing"]
     if without_baselines:
         return [*warning, "scored without baselines: they were scored elsewhere; no verdict"]
-    name = bench.recipe.backbone.name
+    name = context.recipe.backbone.name
     return [*warning, f"zero-shot {name}: nothing was adapted, so there is no verdict"]
 
 

@@ -314,9 +314,7 @@ def _refit(study: StudyFolder, recipe: Recipe, progress: Progress) -> Run:
         progress.say("training the best recipe, to be scored on test")
         return train(recipe, folder, progress, smoke=study.smoke)
     run = Run(begun[-1].parent)
-    if (run.folder / "scores.json").is_file():
-        return run
-    return resume(run, progress)
+    return run if run.scored else resume(run, progress)
 
 
 def _seconds(trial: FrozenTrial) -> float | None:
