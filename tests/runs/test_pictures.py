@@ -1,14 +1,10 @@
-import warnings
-
 import numpy as np
-import pyarrow
 import pytest
 from matplotlib.image import imread
 
 from tsfm_adapt.evaluation.forecast_errors import forecast_errors, summarise
 from tsfm_adapt.evaluation.scores import Role, Scores
 from tsfm_adapt.evaluation.tables import hidden, table, write
-from tsfm_adapt.plots.calibration import calibration, calibration_curve
 from tsfm_adapt.plots.gaps import gaps
 from tsfm_adapt.runs.pictures import draw
 from tsfm_adapt.signals.missingness import HiddenWindows, Missingness
@@ -45,29 +41,6 @@ def predicted(windows):
     arrays = windows.gather(np.arange(len(windows)))
     band = np.array([-1.0, 0.0, 1.0])[:, None] * np.arange(1, 11)
     return (arrays.values[..., -1:, None] + band).astype(np.float32), arrays
-
-
-def test_a_calibration_without_estimates_is_drawn_empty():
-    none = pyarrow.array([None], pyarrow.float32())
-    rows = pyarrow.table({"channel": ["HR"], "q0.5": none, "measured": [1.0]})
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert calibration_curve(rows, "nothing").axes[0].get_legend() is None
-
-
-def test_calibration_counts_the_measured_values_below_each_quantile():
-    rows = pyarrow.table(
-        {
-            "channel": ["HR"] * 4 + ["RESP"] * 2,
-            "q0.1": [0.0, 0.0, 0.0, 0.0, None, 1.0],
-            "q0.9": [2.0, 2.0, 2.0, 2.0, None, 3.0],
-            "measured": [-1.0, 1.0, 3.0, None, 1.0, 2.0],
-        }
-    )
-    assert calibration(rows) == {
-        "HR": [(0.1, pytest.approx(1 / 3)), (0.9, pytest.approx(2 / 3))],
-        "RESP": [(0.1, 0.0), (0.9, 1.0)],
-    }
 
 
 def test_a_channel_that_the_context_never_shows_has_no_forecast(windows):

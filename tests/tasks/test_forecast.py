@@ -7,10 +7,9 @@ from pydantic import ValidationError
 from contracts.small_run import model, windows
 from contracts.task import RATE_HZ, TaskContract
 from tsfm_adapt.errors import RecipeError
-from tsfm_adapt.evaluation.base import Predictor, Scale, counted
+from tsfm_adapt.evaluation.base import Predictor, Scale
 from tsfm_adapt.signals.windows import WindowSpec
 from tsfm_adapt.tasks import forecast
-from tsfm_adapt.tasks.base import samples
 
 
 def config(**changes):
@@ -40,24 +39,6 @@ def test_windows_are_counted_in_samples_and_strided_apart_from_training():
     assert task.window(RATE_HZ, "test") == WindowSpec(32, 12, 12, 1)
     strided = config(stride_s=300, min_context=4).build()
     assert strided.window(RATE_HZ, "val") == WindowSpec(32, 12, 5, 4)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "rate_hz", "count"),
-    [(3600, 1 / 60, 60), (0.5, 250, 125), (38400, 1 / 300, 128), (10, 0.1, 1), (1.0003, 1, 1)],
-)
-def test_seconds_become_samples(seconds, rate_hz, count):
-    assert samples(seconds, rate_hz, "context_s") == count
-
-
-@pytest.mark.parametrize(
-    ("seconds", "rate_hz"), [(90, 1 / 60), (0.001, 1), (1.002, 1), (29, 1 / 60)]
-)
-def test_seconds_that_are_no_whole_samples_are_refused_with_the_multiple(seconds, rate_hz):
-    with pytest.raises(RecipeError) as told:
-        samples(seconds, rate_hz, "stride_s")
-    assert str(told.value).startswith(f"task.stride_s: {seconds:g} s at data.rate_hz {rate_hz:g}")
-    assert f"Use a multiple of {1 / rate_hz:g} s" in str(told.value)
 
 
 @pytest.mark.parametrize(
@@ -169,22 +150,6 @@ def test_a_shorter_horizon_pools_the_steps_up_to_it():
     assert maes["300"] == pytest.approx(3, rel=0.1)  # gaps take a few targets away
     assert maes["720"] == pytest.approx(6.5, rel=0.1)
     assert scores["models"]["model"]["channels"]["HR"]["mae"] == maes["720"]
-
-
-def test_a_pair_counts_where_its_context_and_its_target_are_measured():
-    arrays = windows(stride=7).gather(range(6))
-    arrays.observed[:] = True
-    arrays.target_observed[:] = True
-    arrays.observed[0, 0, 3:] = False  # three values left
-    arrays.observed[1, 1] = False
-    arrays.target_observed[2, 0] = False
-    arrays.target_observed[3, 1, 1:] = False
-    expected = np.ones((6, 2), dtype=bool)
-    expected[1, 1] = expected[2, 0] = False
-    np.testing.assert_array_equal(counted(arrays, 1), expected)
-    np.testing.assert_array_equal(counted(arrays, 3), expected)
-    expected[0, 0] = False
-    np.testing.assert_array_equal(counted(arrays, 4), expected)
 
 
 def test_contexts_with_too_few_values_are_not_scored():

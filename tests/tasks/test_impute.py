@@ -6,6 +6,7 @@ import torch
 from pydantic import ValidationError
 
 from contracts.batch import roughened
+from contracts.hiding import BLOCKS, POINTS, config
 from contracts.small_run import model, settings, windows
 from contracts.task import RATE_HZ, TaskContract
 from tsfm_adapt._util.progress import Progress
@@ -13,20 +14,12 @@ from tsfm_adapt.adapters import lora
 from tsfm_adapt.backbones.moment import Moment
 from tsfm_adapt.batches import collate
 from tsfm_adapt.errors import RecipeError
-from tsfm_adapt.evaluation.base import Predictor, Scale
+from tsfm_adapt.evaluation.base import Predictor
 from tsfm_adapt.model import AdaptedModel
 from tsfm_adapt.signals.missingness import Missingness
 from tsfm_adapt.signals.recording import Recording, RecordingSet
 from tsfm_adapt.signals.windows import WindowSpec
-from tsfm_adapt.tasks import impute
 from tsfm_adapt.tasks.forecast import Config as Forecast
-
-BLOCKS = {"pattern": "block", "rate": 0.25, "lengths_s": (60, 240)}
-POINTS = {"pattern": "point", "rate": 0.2}
-
-
-def config(**changes):
-    return impute.Config(**{"context_s": 1920, "stride_s": 420, "missingness": [BLOCKS]} | changes)
 
 
 def moment(adapters=None):
@@ -204,48 +197,6 @@ def test_training_lowers_the_loss(build, tmp_path):
     parts = [task.windows(windows(seed=s).recordings, RATE_HZ, "test") for s in (0, 1)]
     fitted = fit(adapted, *parts, settings(steps=16), 11, tmp_path, Progress(quiet=True))
     assert fitted.best_step > 0
-
-
-def scored(predict, task, levels=(0.5,)):
-    some = task.windows(windows().recordings, RATE_HZ, "test")
-    errors = task.scoring(RATE_HZ).errors(Predictor(predict, levels), some, 8, lambda _: None)
-    scale = Scale(("HR", "MAP"), ("bpm", "mmHg"), np.array([0.5, 2.0]))
-    return task.scoring(RATE_HZ).summary({"model": errors}, scale).model_dump(
-        exclude_unset=True
-    ), errors
-
-
-def test_the_truth_scores_zero_and_an_error_of_one_its_scale():
-    task = config(missingness=[BLOCKS, POINTS], mask_seeds=2).build()
-    exact, _ = scored(lambda arrays, steps: arrays.target[:, :, None], task)
-    assert exact["models"]["model"]["overall"]["mase"] == 0
-    off, errors = scored(lambda arrays, steps: arrays.target[:, :, None] + 1, task)
-    scores = off["models"]["model"]
-    assert scores["channels"]["HR"]["mae"] == pytest.approx(1, rel=1e-5)
-    assert scores["overall"]["mase"] == pytest.approx(1.25, rel=1e-5)
-    hidden = errors.target[:, 0][errors.scored[:, 0]]
-    assert scores["channels"]["HR"]["mre"] == pytest.approx(1 / hidden.mean(), rel=1e-4)
-    assert "by_step" not in scores
-    assert "dtw" not in scores["overall"]
-    assert off["missingness"]["seeds"] == 2
-
-
-def test_gaps_are_scored_apart_by_pattern_and_length():
-    """An error of one in windows of each kind of mask, numbered from 1."""
-    task = config(missingness=[BLOCKS, POINTS], mask_seeds=2).build()
-
-    def by_mask(arrays, steps):
-        return (arrays.target + (arrays.mask // 2 + 1)[:, None, None])[:, :, None]
-
-    summary, _ = scored(by_mask, task)
-    maes = {
-        name: models["model"]["channels"]["HR"]["mae"] for name, models in summary["gaps"].items()
-    }
-    assert maes == {
-        "block_60": pytest.approx(1, rel=1e-4),
-        "block_240": pytest.approx(2, rel=1e-4),
-        "point": pytest.approx(3, rel=1e-4),
-    }
 
 
 def test_every_model_is_scored_on_the_same_values():

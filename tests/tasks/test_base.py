@@ -1,10 +1,12 @@
-"""Where forecasts of new recordings begin."""
+"""Where forecasts of new recordings begin, and how seconds become samples."""
 
 import numpy as np
 import pytest
 
+from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.evaluation.base import Predictor
 from tsfm_adapt.signals.recording import Recording, RecordingSet
+from tsfm_adapt.tasks.base import samples
 from tsfm_adapt.tasks.forecast import Config
 
 
@@ -29,3 +31,21 @@ def test_forecasts_are_counted_back_from_the_end_of_each_recording(every_s):
         if (samples - end) % (every_s or 10**9) == 0
     ]
     assert found == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rate_hz", "count"),
+    [(3600, 1 / 60, 60), (0.5, 250, 125), (38400, 1 / 300, 128), (10, 0.1, 1), (1.0003, 1, 1)],
+)
+def test_seconds_become_samples(seconds, rate_hz, count):
+    assert samples(seconds, rate_hz, "context_s") == count
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rate_hz"), [(90, 1 / 60), (0.001, 1), (1.002, 1), (29, 1 / 60)]
+)
+def test_seconds_that_are_no_whole_samples_are_refused_with_the_multiple(seconds, rate_hz):
+    with pytest.raises(RecipeError) as told:
+        samples(seconds, rate_hz, "stride_s")
+    assert str(told.value).startswith(f"task.stride_s: {seconds:g} s at data.rate_hz {rate_hz:g}")
+    assert f"Use a multiple of {1 / rate_hz:g} s" in str(told.value)
