@@ -1,0 +1,73 @@
+"""`predict`: a table of forecasts for recordings that the model never saw."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+
+@pytest.mark.parametrize("inner", ["", "bundle"])
+def test_predict_writes_a_row_a_channel_and_step_for_recordings_it_never_saw(
+    cli: Callable[..., Any], trained: Path, tmp_path: Path, inner: str
+) -> None:
+    new = tmp_path / "new.csv"
+    rows = "\n".join(f"stranger,{60 * t},{70 + t % 5},{15 + t % 2}" for t in range(40))
+    new.write_text(f"patient,time,HR,RESP\n{rows}\n")
+    outcome = cli("predict", trained / inner, new, "--out", "out.parquet")
+    assert outcome.code == 0, outcome.err
+    written = pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pydict()
+    assert set(written["subject"]) == {"stranger"}
+    assert written["channel"] == ["HR"] * 8 + ["RESP"] * 8
+    assert written["time_s"] == [60.0 * (40 + step) for step in range(8)] * 2
+    assert {"q0.1", "q0.5", "q0.9"} <= written.keys()
+
+
+def test_predict_writes_what_the_name_of_the_file_says(
+    cli: Callable[..., Any], trained: Path, table: Path, tmp_path: Path
+) -> None:
+    one = tmp_path / "one.csv"
+    rows = "\n".join(f"only,{60 * t},{70 + t % 5},{15 + t % 2}" for t in range(40))
+    one.write_text(f"patient,time,HR,RESP\n{rows}\n")
+    outcome = cli("predict", trained, one, "--out", "fc.CSV")
+    assert outcome.out == "16 rows of 1 subject: fc.CSV\n"
+    assert cli("predict", trained, one, "--out", "fc.parquet").code == 0
+    as_csv = pyarrow.csv.read_csv(tmp_path / "fc.CSV").to_pydict()
+    assert as_csv["channel"] == ["HR"] * 8 + ["RESP"] * 8
+    as_parquet = pyarrow.parquet.read_table(tmp_path / "fc.parquet").to_pydict()
+    assert as_csv["q0.5"] == pytest.approx(as_parquet["q0.5"])
+    assert list(as_csv) == list(as_parquet)
+
+
+@pytest.mark.parametrize("name", ["fc.xlsx", "fc", "parquet"])
+def test_predict_refuses_a_name_that_says_no_format_before_it_works(
+    cli: Callable[..., Any], name: str
+) -> None:
+    outcome = cli("predict", "no_such_run", "no_such_file", "--out", name)
+    assert outcome.code == 2
+    assert f"--out: the name ends with one of .csv, .parquet, found '{name}'" in outcome.err
+
+
+def test_predict_can_forecast_along_a_recording(
+    cli: Callable[..., Any], trained: Path, table: Path, tmp_path: Path
+) -> None:
+    outcome = cli("predict", trained, table, "--every-s", "1200", "--json")
+    assert outcome.code == 0, outcome.err
+    found = json.loads(outcome.out)
+    # contexts of 32 end at samples 40, 60, 80, 100 and 120 of 8 subjects
+    assert found["rows"] == 8 * 5 * 2 * 8
+    assert found["subjects"] == 8
+
+
+def test_predict_says_how_short_the_recordings_are(
+    cli: Callable[..., Any], trained: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "short.csv").write_text("patient,time,HR,RESP\na,0,70,15\na,60,71,15\n")
+    outcome = cli("predict", trained, "short.csv")
+    assert outcome.code == 3
+    assert "32 samples" in outcome.err
