@@ -143,16 +143,6 @@ def test_a_gap_holds_the_last_measured_value_and_a_latent_is_observed_where_any_
     assert not seen.values[1, 2].any()  # never measured: the mean of train
 
 
-def test_what_fills_a_gap_was_measured_before_it():
-    batch, units = batch_of(missing=0.4), (torch.zeros(3), torch.ones(3))
-    batch.observed[..., 0] = True
-    later = replace(batch, values=batch.values.clone())
-    later.values[..., 25:] += 100.0
-    before, after = standardised(batch, *units), standardised(later, *units)
-    assert torch.equal(before[..., :25], after[..., :25])
-    assert torch.equal(before[batch.observed], batch.values[batch.observed])
-
-
 def test_a_constant_context_is_passed_on_as_a_constant_one():
     adapter, batch = fitted(), batch_of()
     batch.values[:] = torch.tensor([80.0, 120.0, 36.6])[:, None]

@@ -8,14 +8,13 @@ from contracts.adapter import SETTING, AdapterContract, quantiles, train
 from contracts.batch import assert_near, outputs, random_batch, roughened, select
 from contracts.through import entering
 from tsfm_adapt.adapters import prompt
-from tsfm_adapt.adapters._prompts import token_observed, token_sizes
+from tsfm_adapt.adapters._prompts import token_sizes
 from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.backbones.chronos_bolt import ChronosBolt
 from tsfm_adapt.backbones.lag_llama import LagLlama
 from tsfm_adapt.backbones.moment import Moment
 from tsfm_adapt.backbones.timesfm import TimesFM
-from tsfm_adapt.backbones.timesfm3 import TimesFM3
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.model import AdaptedModel
 
@@ -91,17 +90,6 @@ def test_each_layer_has_prompts_in_units_of_its_own_tokens():
     for layer in (0, 1):
         expected = sizes[layer] * prompts_of(model)[layer]
         assert torch.equal(model.prefix(small_batch(), layer, torch.zeros(2, 3, 5, 32)), expected)
-
-
-@pytest.mark.parametrize(
-    "backbone_class", [Chronos2, ChronosBolt, Moment, TimesFM, TimesFM3, LagLlama]
-)
-@pytest.mark.parametrize("samples", [1, 70, 1200])
-def test_which_tokens_were_observed_is_known_before_they_are_encoded(backbone_class, samples):
-    backbone, batch = backbone_class.tiny(), random_batch(samples=samples)
-    encoded = backbone.encode(batch)
-    observed = token_observed(backbone, batch, encoded.tokens.shape[2])
-    assert torch.equal(observed, encoded.token_observed)
 
 
 # Channels
