@@ -3,8 +3,6 @@
 from tsfm_adapt.tasks import impute
 
 BLOCKS = {"pattern": "block", "rate": 0.25, "lengths_s": (60, 240)}
-
-
 POINTS = {"pattern": "point", "rate": 0.2}
 
 

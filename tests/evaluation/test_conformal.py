@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 from tsfm_adapt.evaluation.conformal import MIN_WINDOWS, Conformal, fit, pairs
 
 LEVELS = (0.05, 0.1, 0.5, 0.9, 0.95)
-
-
 NORMAL = np.array([-1.645, -1.2816, 0.0, 1.2816, 1.645])
 
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from contracts.batch import assert_near, roughened
+from contracts.batch import roughened
 from contracts.fitted import card
 from contracts.head import ClassHeadContract, classified, labelled_batch, logits, stepped, tiny
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.heads import label_queries, linear
-from tsfm_adapt.heads._nets.attention import LabelQueries, SharedBlock
+from tsfm_adapt.heads._nets.attention import LabelQueries
 from tsfm_adapt.runs import bundle
 
 
@@ -112,53 +112,3 @@ def test_it_reads_what_a_linear_head_with_attention_reads():
 def network_of_two_channels():
     sizes = {"channels": 2, "width": 8, "classes": 3, "probes": 2, "heads": 2}
     return LabelQueries(**sizes, dropout=0.0, scale=1.0)
-
-
-def test_a_class_is_the_mean_of_its_queries():
-    network = LabelQueries(
-        channels=2, width=8, classes=3, probes=2, heads=2, dropout=0.0, scale=1.0
-    )
-    flagged = torch.cat([torch.randn(4, 2, 5, 8), torch.ones(4, 2, 5, 1)], dim=-1)
-    expected = network(flagged)
-    assert expected.shape == (4, 3)
-    with torch.no_grad():
-        network.queries.copy_(network.queries.flip(1))
-    assert_near(network(flagged), expected)
-    with torch.no_grad():
-        network.queries.copy_(network.queries.flip(0))
-    assert_near(network(flagged), expected.flip(1))
-
-
-def test_channels_count_by_their_embeddings_and_tokens_by_themselves():
-    """The same embeddings make channels, and tokens in them, a set without an order."""
-    network = LabelQueries(
-        channels=2, width=8, classes=3, probes=2, heads=2, dropout=0.0, scale=1.0
-    )
-    flagged = torch.cat([torch.randn(4, 2, 5, 8), torch.ones(4, 2, 5, 1)], dim=-1)
-    flagged[0, 1, 2:, -1] = 0
-    swapped = flagged.flip(1, 2)
-    assert (network(swapped) - network(flagged)).abs().max() > 1e-3
-    with torch.no_grad():
-        network.channel.copy_(network.channel[:1].expand(2, -1))
-    assert_near(network(swapped), network(flagged))
-
-
-def test_the_block_is_attention_of_many_heads():
-    block = SharedBlock(8, 2, 0.0)
-    torch_attention = torch.nn.MultiheadAttention(8, 2, batch_first=True)
-    with torch.no_grad():
-        torch_attention.in_proj_weight.copy_(
-            torch.cat([block.query.weight, block.key.weight, block.value.weight])
-        )
-        torch_attention.in_proj_bias.copy_(
-            torch.cat([block.query.bias, torch.randn(8), block.value.bias])
-        )
-        torch_attention.out_proj.load_state_dict(block.out.state_dict())
-    queries, tokens = torch.randn(3, 8), torch.randn(2, 5, 8)
-    seen = torch.rand(2, 5) < 0.7
-    seen[:, 0] = True
-    normal = block.norm_token(tokens)
-    asked = block.norm_query(queries).expand(2, -1, -1)
-    mixed = queries + torch_attention(asked, normal, normal, key_padding_mask=~seen)[0]
-    expected = block.leave(block.enter(block.norm(mixed)).relu()).squeeze(-1)
-    assert_near(block(queries, tokens, seen), expected)
