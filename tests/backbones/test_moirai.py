@@ -3,9 +3,6 @@ import re
 from typing import ClassVar
 
 import pytest
-
-pytest.importorskip("uni2ts", reason="needs the extra moirai")
-
 import torch
 from safetensors.torch import load_file
 
@@ -30,6 +27,9 @@ from tsfm_adapt.backbones.moirai import LEVELS as KNOWN
 from tsfm_adapt.backbones.moirai import Config, Moirai
 from tsfm_adapt.errors import EnvironmentProblem, RecipeError
 from tsfm_adapt.model import AdaptedModel
+
+pytest.importorskip("uni2ts", reason="needs the extra moirai")
+
 
 EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
 NARROW = re.compile(r"model\.param_proj\.proj\.components\.1\.loc\.(weight|bias)")
@@ -243,42 +243,3 @@ def test_without_the_extra_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(components.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EnvironmentProblem, match=r"pip install 'tsfm-adapt\[moirai\]'"):
         Config(checkpoint="nowhere").build()
-
-
-def test_gradients_of_quantiles_are_those_of_finite_differences():
-    """Of every parameter of every component but the counts, whose quantiles stand still."""
-    from torch.distributions import Categorical, LogNormal, Normal, StudentT
-    from uni2ts.distribution.mixture import Mixture
-
-    from tsfm_adapt.backbones._nets.mixture import quantiles
-
-    levels = torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)
-
-    def found(logits, df, loc, scale, narrow, mean, spread):
-        components = [
-            StudentT(df, loc, scale),
-            Normal(narrow, torch.full_like(narrow, 0.5)),
-            LogNormal(mean, spread),
-        ]
-        return quantiles(Mixture(Categorical(logits=logits), components), levels)
-
-    given = ([[0.3, -0.2, 0.1]], [4.0], [-0.5], [1.2], [0.8], [0.1], [0.6])
-    parameters = [torch.tensor(each, dtype=torch.float64, requires_grad=True) for each in given]
-    assert torch.autograd.gradcheck(found, parameters, eps=1e-4, atol=1e-4, rtol=1e-3)
-
-
-def test_a_quantile_on_a_count_is_the_count_and_has_no_gradient():
-    from torch.distributions import Categorical
-    from uni2ts.distribution.mixture import Mixture
-    from uni2ts.distribution.negative_binomial import NegativeBinomial
-
-    from tsfm_adapt.backbones._nets.mixture import quantiles
-
-    total = torch.tensor([3.0], requires_grad=True)
-    counts = NegativeBinomial(total_count=total, logits=torch.tensor([0.5]))
-    mixture = Mixture(Categorical(logits=torch.zeros(1, 1)), [counts])
-    found = quantiles(mixture, torch.tensor([0.1, 0.5, 0.9]))
-    torch.manual_seed(0)
-    drawn = counts.sample((20000,)).quantile(torch.tensor([0.1, 0.5, 0.9]), dim=0)
-    assert torch.allclose(found, drawn, atol=1e-4)
-    assert not torch.autograd.grad(found.sum(), total)[0].any()

@@ -14,7 +14,6 @@ from contracts.forecaster import ForecasterContract
 from contracts.reconstructor import ReconstructorContract
 from contracts.through import Acting
 from tsfm_adapt.adapters import full, lora
-from tsfm_adapt.backbones._nets import moment as nets
 from tsfm_adapt.backbones.moment import Config, Moment
 from tsfm_adapt.model import AdaptedModel
 
@@ -117,13 +116,6 @@ class TestMoment(ForecasterContract, ReconstructorContract):
         expected = (filled.values.flatten(0, 1) - known.mean(-1, keepdim=True)) / deviation
         torch.testing.assert_close(patches.flatten(1), expected, rtol=1e-4, atol=1e-4)
         assert visible.all()
-
-
-def test_gaps_before_the_first_measured_value_take_the_next_one():
-    values = torch.tensor([[9.0, 9.0, 1.0, 9.0, 2.0, 9.0], [9.0] * 6])
-    observed = torch.tensor([[False, False, True, False, True, False], [False] * 6])
-    expected = torch.tensor([[1.0, 1.0, 1.0, 1.0, 2.0, 2.0], [0.0] * 6])
-    assert torch.equal(nets.carried(values, observed), expected)
 
 
 class TestLora(AdapterContract):

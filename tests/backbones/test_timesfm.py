@@ -1,4 +1,4 @@
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -216,23 +216,3 @@ class TestCheckpoint(CheckpointContract):
         copied(folder, tmp_path)
         (tmp_path / "config.json").write_text(settings)
         self.refused(tmp_path)
-
-
-def test_without_sizes_it_is_the_published_model(monkeypatch, tmp_path):
-    """Upstream's own config.json holds the arguments of its constructor only."""
-    from timesfm.timesfm_2p5.timesfm_2p5_torch import TimesFM_2p5_200M_torch_module
-
-    from tsfm_adapt.backbones import timesfm
-
-    (tmp_path / "config.json").write_text('{"torch_compile": true}')
-    monkeypatch.setattr(timesfm, "fetch", lambda source, name, revision: tmp_path / name)
-    published = Config(checkpoint="google/timesfm-2.5-200m-pytorch").build(weights=False)
-    spec = published.spec
-    assert (spec.width, spec.layers, spec.max_context) == (1280, 20, 16384)
-    assert spec.licence == "apache-2.0"
-    with torch.device("meta"):
-        upstream = TimesFM_2p5_200M_torch_module()
-    assert {n: t.shape for n, t in published.model.state_dict().items()} == {
-        n: t.shape for n, t in upstream.state_dict().items()
-    }
-    assert asdict(published.model.config) == asdict(upstream.config)
