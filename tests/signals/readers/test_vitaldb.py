@@ -9,14 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.reader import ReaderContract, channel_of, stretches
+from contracts.vital_file import START_S, numbers, read, vitaldb, ward, write
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, clean
 from tsfm_adapt.signals.readers.vitaldb import Config
 from tsfm_adapt.signals.recording import Span
-
-vitaldb = pytest.importorskip("vitaldb", reason="the extra 'vitaldb' is not installed")
-
-START_S = 1_600_000_000.0
 
 
 @pytest.fixture(autouse=True)
@@ -27,45 +24,6 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
-
-
-def numbers(times, values):
-    return [{"dt": START_S + t, "val": float(v)} for t, v in zip(times, values, strict=True)]
-
-
-def wave(*packets):
-    """Packets of (seconds, samples)."""
-    return [
-        {"dt": START_S + t, "val": np.asarray(samples, dtype=np.float32)} for t, samples in packets
-    ]
-
-
-def write(path, tracks=None, packed=True, gaps=None):
-    """`tracks` is {name: (records, rate in Hz, unit)}."""
-    path.parent.mkdir(exist_ok=True, parents=True)
-    file = vitaldb.VitalFile()
-    for name, (records, rate_hz, unit) in (tracks or ward()).items():
-        file.add_track(name, records, rate_hz, unit)
-        if name in (gaps or {}):
-            track = file.trks[name]
-            track.fmt, track.gain, track.offset = gaps[name]
-    times = [r["dt"] for t in file.trks.values() for r in t.recs]
-    file.dtstart, file.dtend = min(times), max(times) + 1
-    assert file.to_vital(str(path), packed=packed)
-    return path
-
-
-def ward(shift=0.0):
-    return {
-        "Solar8000/HR": (numbers([0.25 + shift, 2 + shift, 2.5 + shift], [60, 61, 62]), 0, "/min"),
-        "Solar8000/BT": (numbers([5.0 + shift], [36.5]), 0, "C"),
-        "SNUADC/ECG_II": (wave((0.5 + shift, range(8)), (4.5 + shift, range(8))), 4, "mV"),
-        "SNUADC/ART": (wave((1.0 + shift, range(10))), 2, "mmHg"),
-    }
-
-
-def read(root, channels=(), **fields):
-    return list(Config(root=str(root), **fields).read(channels))
 
 
 class TestVitalContract(ReaderContract):
@@ -155,49 +113,6 @@ def test_events_of_the_recorder_are_marks(tmp_path):
     for item in read(tmp_path):
         assert item.spans == (Span(1.5, 1.5, "incision"),)
         assert "EVENT" not in item.channels
-
-
-def test_stored_integers_are_scaled_and_gaps_of_packed_files_are_missing(tmp_path):
-    packets = [
-        {"dt": START_S + t, "val": np.array(samples, dtype=np.int16)}
-        for t, samples in [(0, [0, 100]), (4, [200, 300])]
-    ]
-    tracks = {"SNUADC/ECG_II": (packets, 1, "mV")}
-    path = write(tmp_path / "1.vital", tracks, gaps={"SNUADC/ECG_II": (5, 0.01, -1.0)})
-    (recording,) = read(path)
-    np.testing.assert_allclose(
-        recording.values[0], [-1, 0, np.nan, np.nan, 1, 2], rtol=0, atol=1e-6
-    )
-
-
-def test_codes_for_no_value_are_missing(tmp_path):
-    tracks = {
-        "SNUADC/ART": (wave((0, [80, 5e9, np.inf, np.nan, 81])), 1, "mmHg"),
-        "Solar8000/HR": (numbers([0, 1, 2], [60, np.nan, np.inf]), 0, "/min"),
-    }
-    events, recording = read(write(tmp_path / "1.vital", tracks))
-    np.testing.assert_array_equal(recording.values[0], [80, np.nan, np.nan, np.nan, 81])
-    assert events.value.tolist() == [60.0]
-
-
-@settings(deadline=None, max_examples=25)
-@given(
-    rate_hz=st.sampled_from([1.0, 62.5, 100.0, 500.0]),
-    jitter=st.lists(st.floats(-0.4, 0.4), min_size=1, max_size=6),
-)
-def test_a_packet_moves_by_half_a_sample_at_most(tmp_path_factory, rate_hz, jitter):
-    folder = tmp_path_factory.mktemp("wave")
-    gap = 10 / rate_hz
-    packets = [
-        (1 + number * gap + late / rate_hz, number * 3 + np.arange(3))
-        for number, late in enumerate(jitter)
-    ]
-    (recording,) = read(write(folder / "1.vital", {"A/W": (wave(*packets), rate_hz, "mV")}, False))
-    at = np.flatnonzero(np.isfinite(recording.values[0]))
-    np.testing.assert_array_equal(recording.values[0, at], np.arange(3 * len(jitter)))
-    expected = np.concatenate([t * rate_hz + np.arange(3) for t, _ in packets])
-    origin = float(recording.start.astype(np.int64)) - START_S
-    assert np.abs(at - (expected - origin * rate_hz)).max() <= 0.5 + 1e-3
 
 
 class TestBadInput:
