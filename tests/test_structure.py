@@ -22,6 +22,11 @@ LONG_FUNCTIONS = {
     "tsfm_adapt.runs.model_card:model_card",
 }
 
+# Source files without a test file of their own, and why; at most 10.
+WITHOUT_TEST = {
+    "adapters/_nets/affine.py": "holds tensors, computes nothing: tests/adapters/test_affine.py",
+}
+
 
 @pytest.fixture(scope="module")
 def source():
@@ -56,6 +61,34 @@ def test_no_function_is_longer_than_60_lines_and_the_list_of_those_that_are_shri
 def test_few_modules_stand_outside_a_room_and_the_rooms_are_few():
     assert len(measures.flat_modules(CHECKOUT)) <= 9
     assert len(measures.rooms(CHECKOUT)) <= 18
+
+
+def test_every_module_has_a_test_file_of_its_name_but_those_with_a_reason():
+    missing = set(measures.without_test(CHECKOUT))
+    assert missing - WITHOUT_TEST.keys() == set(), "room/x.py is tested in tests/room/test_x.py"
+    assert WITHOUT_TEST.keys() - missing == set(), "take them out of WITHOUT_TEST"
+    assert len(WITHOUT_TEST) <= 10
+
+
+@pytest.mark.parametrize(
+    ("module", "test"),
+    [
+        ("room/x.py", "room/test_x.py"),
+        ("room/_x.py", "room/test_x.py"),
+        ("room/_x.py", "room/test__x.py"),
+        ("room/_nets/x.py", "room/_nets/test_x.py"),
+        ("_room/_nets/x.py", "room/nets/test_x.py"),
+    ],
+)
+def test_a_test_file_has_the_folder_and_the_name_of_its_module(tmp_path, module, test):
+    source, folder = tmp_path / "src" / "tsfm_adapt" / module, tmp_path / "tests"
+    for path in (source, source.parent / "__init__.py", folder / "test_x.py"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert measures.without_test(tmp_path) == [module]
+    (folder / test).parent.mkdir(parents=True)
+    (folder / test).touch()
+    assert measures.without_test(tmp_path) == []
 
 
 def test_every_kind_of_import_counts():
