@@ -90,7 +90,7 @@ def test_it_states_base_licence_data_scores_and_calibration(recipe):
         "base_model": "amazon/chronos-2",
         "license": "apache-2.0",
     }
-    for said in (
+    for stated in (
         "Not a medical device",
         "```python\nimport this\n```",
         "HR (bpm), SpO2 (%)",
@@ -103,32 +103,32 @@ def test_it_states_base_licence_data_scores_and_calibration(recipe):
         "| last_value | 1.0000 | - |",
         "against zero-shot: MASE 8.1 % lower.",
         "95 % bootstrap over the subjects",
-        "adapted: 74% of what was measured",
-        "zero_shot: 66% of what was measured",
+        "adapted: 74% of the measured values",
+        "zero_shot: 66% of the measured values",
         "`apache-2.0`, that of the base weights",
     ):
-        assert said in body, said
-    for unsaid in ("SYNTHETIC", "simulated", "commercial", "Never shown", "only.", "random"):
-        assert unsaid not in body, unsaid
+        assert stated in body, stated
+    for absent in ("SYNTHETIC", "simulated", "commercial", "No comparison", "only.", "random"):
+        assert absent not in body, absent
 
 
 @pytest.mark.parametrize(
-    ("card", "changes", "said"),
+    ("card", "changes", "text"),
     [
         ({"synthetic": True}, {}, "SYNTHETIC: simulated signals, no patient is behind them"),
         ({"synthetic": True}, {}, "says nothing about patients"),
         ({"licence": "cc-by-nc-4.0"}, {}, "NOT for commercial use"),
         ({"licence": "unknown"}, {}, "Unknown: the weights `amazon/chronos-2` come without"),
         ({"checkpoint": "tiny"}, {}, "The base weights are random"),
-        ({}, {"subjects": 3}, "Judged on 3 subjects only"),
-        ({}, {"subjects": 1}, "Judged on 1 subject only"),
+        ({}, {"subjects": 3}, "Tested on 3 subjects only"),
+        ({}, {"subjects": 1}, "Tested on 1 subject only"),
         ({}, {"smoke": True, "verdict": None}, "A smoke run"),
-        ({}, {"verdict": None}, "Never shown to be better"),
+        ({}, {"verdict": None}, "No comparison has shown it to be better"),
         ({"horizon": 0}, {}, "no horizon"),
     ],
 )
-def test_it_says_what_limits_the_model(recipe, card, changes, said):
-    assert said in model_card(replace(CARD, **card), recipe, scores(**changes), "")
+def test_it_says_what_limits_the_model(recipe, card, changes, text):
+    assert text in model_card(replace(CARD, **card), recipe, scores(**changes), "")
 
 
 def test_classes_have_their_own_scores_and_calibration(recipe):

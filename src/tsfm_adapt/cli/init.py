@@ -37,19 +37,58 @@ def command(
     """Look at recordings, draw when they are measured, and write a recipe that runs."""
     from tsfm_adapt._util import atomic
     from tsfm_adapt._util.progress import Progress
-    from tsfm_adapt.errors import RecipeError, closest
     from tsfm_adapt.proposal.formats import files_below, recognised
     from tsfm_adapt.proposal.picture import png
-    from tsfm_adapt.proposal.proposal import proposable, propose
+    from tsfm_adapt.proposal.proposal import propose
     from tsfm_adapt.proposal.recipe_text import text
     from tsfm_adapt.proposal.survey import look
+
+    _check_task(task)
+    picture = plot or out.parent / f"{out.stem or 'recipe'}.png"
+    _check_files(out, picture, force)
+    progress = Progress(quiet=quiet or as_json)
+    config = recognised(path, reader)
+    with progress.step(f"looking at recordings ({config.name})"):
+        survey = look(config)
+        proposal = propose(survey, config, task)
+    recipe = text(proposal, path, out)
+    atomic.write_bytes(picture, png(survey, path.name or str(path)))
+    atomic.write_text(out, recipe)
+    files, ends = files_below(path)
+    if as_json:
+        print_json(_report(survey, proposal) | {"recipe": str(out), "plot": str(picture)})
+        return
+    print(f"{path}: {config.name}, {counted(files, 'file')} ({', '.join(ends[:5])})")
+    for line in _shown(survey, proposal):
+        print(line)
+    print(f"picture: {picture}")
+    print(f"recipe: {out}   (try: tsfm-adapt train {out} --smoke)")
+
+
+def _check_task(task: str | None) -> None:
+    """Stops where `init` can propose no recipe for a task.
+
+    Raises:
+        RecipeError: with the names of those that it can.
+    """
+    from tsfm_adapt.errors import RecipeError, closest
+    from tsfm_adapt.proposal.proposal import proposable
 
     if task is not None and task not in proposable():
         raise RecipeError(
             f"--task: init proposes no recipe for '{task}'.{closest(task, tuple(proposable()))} "
             f"Known: {', '.join(proposable())}."
         )
-    picture = plot or out.parent / f"{out.stem or 'recipe'}.png"
+
+
+def _check_files(out: Path, picture: Path, force: bool) -> None:
+    """Stops where recipe or picture cannot be written to their files.
+
+    Raises:
+        RecipeError: both are one file, one is a folder, or one exists and `force` is False.
+    """
+    from tsfm_adapt.errors import RecipeError
+
     for file in (out, picture):
         if file.is_dir() or out == picture:
             raise RecipeError(
@@ -61,27 +100,10 @@ def command(
                 f"init overwrites nothing: '{file}' exists. Give another --out or --plot, or "
                 "--force."
             )
-    progress = Progress(quiet=quiet or as_json)
-    found = recognised(path, reader)
-    with progress.step(f"looking at recordings ({found.name})"):
-        survey = look(found)
-        proposal = propose(survey, found, task)
-    recipe = text(proposal, path, out)
-    atomic.write_bytes(picture, png(survey, path.name or str(path)))
-    atomic.write_text(out, recipe)
-    files, ends = files_below(path)
-    if as_json:
-        print_json(_report(survey, proposal) | {"recipe": str(out), "plot": str(picture)})
-        return
-    print(f"{path}: {found.name}, {counted(files, 'file')} ({', '.join(ends[:5])})")
-    for line in _shown(survey, proposal):
-        print(line)
-    print(f"picture: {picture}")
-    print(f"recipe: {out}   (try: tsfm-adapt train {out} --smoke)")
 
 
 def _shown(survey: Survey, proposal: Proposal) -> list[str]:
-    """What was seen, for a person."""
+    """The survey and the proposal as lines of text."""
     every = f"{len(survey.listed)}{' or more' if survey.more else ''}"
     lengths = f"{_time(min(survey.durations_s))} to {_time(max(survey.durations_s))}"
     lines = [
@@ -90,11 +112,11 @@ def _shown(survey: Survey, proposal: Proposal) -> list[str]:
         f"longest gap in all channels at once: {_time(survey.longest_gap_s)}",
         "",
     ]
-    said = {line.name: line for line in proposal.channels}
+    lines_of = {line.name: line for line in proposal.channels}
     width = min(24, max(len(_short(channel.name)) for channel in survey.channels))
     for channel in survey.channels:
         units = "/".join(_short(unit) for unit in channel.units)
-        remarks = "; ".join(_remarks(channel, said[channel.name]))
+        remarks = "; ".join(_remarks(channel, lines_of[channel.name]))
         lines.append(
             f"  {_short(channel.name):<{width}}  {units:<9} {_rate(channel):>12}  "
             f"{channel.quantiles[1]:>9.4g} .. {channel.quantiles[3]:<9.4g} {remarks}".rstrip()
@@ -111,7 +133,7 @@ def _shown(survey: Survey, proposal: Proposal) -> list[str]:
 
 
 def _remarks(channel: Channel, line: ChannelLine) -> list[str]:
-    """What is odd about a channel."""
+    """Remarks on a channel: missing and impossible values, flat stretches, why it is left out."""
     from tsfm_adapt.proposal.wording import readings, share_measured
 
     remarks = []
@@ -136,8 +158,8 @@ def _remarks(channel: Channel, line: ChannelLine) -> list[str]:
 
 
 def _report(survey: Survey, proposal: Proposal) -> dict[str, Any]:
-    """What was seen, for a program."""
-    said = {line.name: line for line in proposal.channels}
+    """The survey and the proposal as one JSON document."""
+    lines_of = {line.name: line for line in proposal.channels}
     return {
         "reader": proposal.reader.model_dump(mode="json"),
         "recordings": {
@@ -163,8 +185,8 @@ def _report(survey: Survey, proposal: Proposal) -> dict[str, Any]:
                 "median": channel.median if channel.measured else None,
                 "longest_flat_s": channel.longest_flat_s,
                 "longest_gap_s": channel.longest_gap_s,
-                "kept": not said[channel.name].left_out,
-                "remarks": _remarks(channel, said[channel.name]),
+                "kept": not lines_of[channel.name].left_out,
+                "remarks": _remarks(channel, lines_of[channel.name]),
             }
             for channel in survey.channels
         },

@@ -1,4 +1,4 @@
-"""Ways to split and to window that leave windows in every part."""
+"""Split and window length of a proposed recipe, such that every split has windows."""
 
 from __future__ import annotations
 
@@ -28,16 +28,26 @@ class Window:
     horizon: int  # 0 = none
 
 
-Found = tuple[Window, str, Mapping[str, str | float], str]
+@dataclass(frozen=True)
+class Layout:
+    """Window and split of a proposed recipe, each with its reason."""
+
+    window: Window
+    window_why: str
+    split: Mapping[str, str | float]  # the fields of `data.split`
+    split_why: str
 
 
 def laid_out(
     recordings: RecordingSet, survey: Survey, task: type[TaskConfig], rate_hz: float
-) -> tuple[Found, list[str]]:
-    """Split and window that leave windows in every part, and channels that train never has.
+) -> tuple[Layout, list[str]]:
+    """Chooses the best split and the longest window that leave windows in every split.
+
+    Returns:
+        The layout, and the channels without a measured value in the training split.
 
     Raises:
-        DataError: there are none.
+        DataError: no split holds the shortest window.
     """
     problem = ""
     for sizes, split_why in _splits(recordings, survey):
@@ -56,13 +66,13 @@ def laid_out(
                 names = recordings.recordings[0].channels
                 unmeasured = [n for n, m in zip(names, measured, strict=True) if not m]
                 why = _window_why(window, parts, rate_hz)
-                return (window, why, sizes, split_why), unmeasured
+                return Layout(window, why, sizes, split_why), unmeasured
     longest = max(recordings, key=lambda recording: recording.samples)
     raise DataError(
         f"The shortest window, {_CONTEXTS[-1]} + {_CONTEXTS[-1] // 4} samples at {rate_hz:g} Hz, "
-        f"lies in every part: of {len(recordings)} recordings the longest, {longest.id}, has "
-        f"{longest.samples} samples.{problem} Give longer recordings; if these are arrays, check "
-        "that their last axis is time."
+        f"has to fit into every split: of {len(recordings)} recordings the longest, {longest.id}, "
+        f"has {longest.samples} samples.{problem} Give longer recordings; if these are arrays, "
+        "check that their last axis is time."
     )
 
 
@@ -100,7 +110,7 @@ def _windows(recordings: RecordingSet, task: type[TaskConfig]) -> list[Window]:
 
 
 def _holds(parts: Mapping[str, RecordingSet], window: Window, strict: bool) -> bool:
-    """Whether every part has windows; strictly, some, and in most of the time recorded."""
+    """True if every split has a window; strictly: 4 windows, and 80 % of the recorded time."""
     needed = window.context + window.horizon
     step = window.horizon or window.context
     fitting = {part: [r for r in of if r.samples >= needed] for part, of in parts.items()}

@@ -1,7 +1,7 @@
 """Values for a recipe, each with what was seen that speaks for it.
 
 Everything is proposed from the recordings looked at. Channels are cleaned and split by the code
-that a run uses, so that a window which is proposed lies in every part.
+that a run uses, so that every split has windows of the length that is proposed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tsfm_adapt.components import configs
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.proposal.channel_lines import ChannelLine, line_of
 from tsfm_adapt.proposal.clock import clock, gap
-from tsfm_adapt.proposal.layout import FEW, Window, laid_out
+from tsfm_adapt.proposal.layout import FEW, Layout, Window, laid_out
 from tsfm_adapt.proposal.survey import Survey
 from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, clean
 from tsfm_adapt.signals.duplicates import duplicated
@@ -65,8 +65,8 @@ def propose(survey: Survey, reader: ReaderConfig, task: str | None = None) -> Pr
             class, otherwise to forecast.
 
     Raises:
-        DataError: no part of the recordings is long enough for the shortest window, or no label
-            could be a class.
+        DataError: no recording is long enough for the shortest window, or no label could be a
+            class.
     """
     configs = proposable()
     label, classes = _label(survey, task is not None and configs[task].of_labels)
@@ -74,20 +74,11 @@ def propose(survey: Survey, reader: ReaderConfig, task: str | None = None) -> Pr
     config = configs[chosen]
     rate_hz, rate_why, alike = clock(survey, of_trials=config.of_labels and survey.trials)
     max_gap_s, gap_why = gap(survey, rate_hz)
-    lines = [line_of(channel, survey, alike) for channel in survey.channels]
-    while True:  # ends: every round leaves a channel out
-        recordings = _cleaned(reader, survey, lines, rate_hz, max_gap_s)
-        sparse = _sparse(recordings)
-        if not sparse:
-            found, unmeasured = laid_out(recordings, survey, config, rate_hz)
-            if not unmeasured:
-                break
-            sparse = dict.fromkeys(unmeasured, "no measured value in what would be the train part")
-        lines = [
-            replace(line, left_out=True, why=sparse[line.name]) if line.name in sparse else line
-            for line in lines
-        ]
-    window, window_why, sizes, split_why = found
+    every_line = [line_of(channel, survey, alike) for channel in survey.channels]
+    lines, recordings, layout = _settled(
+        every_line, reader, survey, config, rate_hz=rate_hz, max_gap_s=max_gap_s
+    )
+    window, sizes = layout.window, layout.split
     sighting = Sighting(
         rate_hz=rate_hz,
         context=window.context,
@@ -108,14 +99,44 @@ def propose(survey: Survey, reader: ReaderConfig, task: str | None = None) -> Pr
         max_gap_s=max_gap_s,
         gap_why=gap_why,
         split=sizes,
-        split_why=split_why,
+        split_why=layout.split_why,
         window=window,
-        window_why=window_why,
+        window_why=layout.window_why,
         notes=tuple(
             _notes(survey, reader, None if config.of_labels else label, lines, recordings, sizes)
         ),
         recordings=recordings,
     )
+
+
+def _settled(
+    lines: list[ChannelLine],
+    reader: ReaderConfig,
+    survey: Survey,
+    task: type[TaskConfig],
+    *,
+    rate_hz: float,
+    max_gap_s: float | None,
+) -> tuple[list[ChannelLine], RecordingSet, Layout]:
+    """Leaves out channels until all that stay are measured in the training split.
+
+    Returns:
+        The lines, the cleaned recordings of the channels that stay, and how they are laid out.
+    """
+    while True:  # ends: every round leaves a channel out
+        recordings = _cleaned(reader, survey, lines, rate_hz, max_gap_s)
+        sparse = _sparse(recordings)
+        if not sparse:
+            layout, unmeasured = laid_out(recordings, survey, task, rate_hz)
+            if not unmeasured:
+                return lines, recordings, layout
+            sparse = dict.fromkeys(
+                unmeasured, "no measured value in what would be the training split"
+            )
+        lines = [
+            replace(line, left_out=True, why=sparse[line.name]) if line.name in sparse else line
+            for line in lines
+        ]
 
 
 def proposable() -> dict[str, type[TaskConfig]]:
@@ -131,13 +152,15 @@ def _default(configs: Mapping[str, type[TaskConfig]], of_labels: bool) -> str:
 
 def _label(survey: Survey, needed: bool) -> tuple[str | None, tuple[str | int | float, ...]]:
     """The label with the fewest values among those that could be a class."""
-    found: dict[str, tuple[str | int | float, ...]] = {}
+    classes: dict[str, tuple[str | int | float, ...]] = {}
     for name in dict.fromkeys(name for item in survey.listed for name in item.labels):
         values = {item.labels[name] for item in survey.listed if name in item.labels}
         whole = all(isinstance(value, str) or float(value).is_integer() for value in values)
         if name != "part" and whole and 2 <= len(values) <= _CLASSES:
-            found[name] = tuple(sorted(values, key=lambda value: (isinstance(value, str), value)))
-    if not found:
+            classes[name] = tuple(
+                sorted(values, key=lambda value: (isinstance(value, str), value))
+            )
+    if not classes:
         if needed:
             known = sorted({name for item in survey.listed for name in item.labels})
             raise DataError(
@@ -147,14 +170,14 @@ def _label(survey: Survey, needed: bool) -> tuple[str | None, tuple[str | int | 
                 remedy="task=forecast",
             )
         return None, ()
-    name = min(found, key=lambda label: (label != "label", len(found[label])))
-    return name, found[name]
+    name = min(classes, key=lambda label: (label != "label", len(classes[label])))
+    return name, classes[name]
 
 
 def _task_why(
     configs: Mapping[str, type[TaskConfig]],
     chosen: str,
-    asked: str | None,
+    given: str | None,
     label: str | None,
     classes: Sequence[str | int | float],
     survey: Survey,
@@ -163,7 +186,7 @@ def _task_why(
     if configs[chosen].of_labels:
         seen = " so far" if survey.more else ""
         return f"each recording has the label '{label}', with {len(classes)} values{seen}"
-    if asked is not None:
+    if given is not None:
         return ""
     others = [n for n, c in configs.items() if n != chosen and c.of_labels == (label is not None)]
     with_label = f": recordings have the label '{label}'" if label is not None else ""
@@ -202,9 +225,9 @@ def _sparse(recordings: RecordingSet) -> dict[str, str]:
     share = np.asarray(measured) / max(sum(r.samples for r in recordings), 1)
     least = min(_SHARE, float(share.max()))
     return {
-        name: f"measured in {part:.1%} of the samples after cleaning"
-        for name, part in zip(first.channels, share.tolist(), strict=True)
-        if part < least
+        name: f"measured in {own:.1%} of the samples after cleaning"
+        for name, own in zip(first.channels, share.tolist(), strict=True)
+        if own < least
     }
 
 
@@ -216,7 +239,7 @@ def _notes(
     recordings: RecordingSet,
     sizes: Mapping[str, str | float],
 ) -> list[str]:
-    """What a user should know before any number is believed."""
+    """Notes on what limits the scores: few subjects, unknown subjects, assumed units, copies."""
     notes = []
     if survey.looked < len(survey.listed) or survey.more:
         every = f"{len(survey.listed)} or more" if survey.more else str(len(survey.listed))
@@ -231,7 +254,7 @@ def _notes(
     if not _names_subjects(reader) and len(survey.listed) > 1:
         notes.append(
             "each recording or file is taken as a subject of its own: if people have several, "
-            "say so to the reader, or parts will share them"
+            "say so to the reader, or splits will share them"
         )
     if "rate_hz" in reader.model_fields_set and type(reader).model_fields["rate_hz"].is_required():
         notes.append("the format states no rate: seconds are samples until rate_hz is corrected")
@@ -254,11 +277,11 @@ def _notes(
 
 def _copies(recordings: RecordingSet) -> list[str]:
     """Stretches that two subjects share: one file under two names, or one person."""
-    found = duplicated(recordings.recordings)
-    if not found:
+    copies = duplicated(recordings.recordings)
+    if not copies:
         return []
-    pairs = {tuple(sorted((copy.one.subject, copy.other.subject))) for copy in found}
-    copy = found[0]
+    pairs = {tuple(sorted((copy.one.subject, copy.other.subject))) for copy in copies}
+    copy = copies[0]
     return [
         f"{len(pairs)} pair{'s' if len(pairs) != 1 else ''} of subjects share stretches: the "
         f"longest is {copy.samples} values of {copy.channel} in {copy.one.id} and "

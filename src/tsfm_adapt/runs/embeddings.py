@@ -1,4 +1,4 @@
-"""What an encoder makes of a recipe's windows, as a table: one vector a window and channel."""
+"""Embeddings of a recipe's windows as a table: one vector per window and channel."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _OF_A_RUN = ("data", "task", "evaluate", "train.accelerator")  # what may differ
 
 @dataclass(frozen=True)
 class Embedded:
-    """What a table of embeddings holds."""
+    """The size of a table of embeddings."""
 
     rows: int
     windows: int
     subjects: int
-    width: int  # D, numbers a vector
+    width: int  # D, numbers per vector
 
 
 def embed(
@@ -51,25 +51,25 @@ def embed(
     sets: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Embedded:
-    """Writes the embeddings of windows as Parquet, all of it or nothing.
+    """Writes the embeddings of windows as Parquet, atomically.
 
     Columns subject, recording, part, origin_s (end of the context, seconds from the recording's
     start), time (the same as a date; null where the recording has none), channel, label (where
     windows have classes), and embedding, D float32; null where the window shows nothing of the
-    channel. The schema's metadata say what made them. Windows are laid out as in the test part;
-    those of a task that hides values are seen whole.
+    channel. The schema's metadata name backbone, checkpoint and pooling. Windows are laid out as
+    in the test set; a task that hides values hides none here.
 
     Args:
-        source: a run or bundle: its trained model; or a recipe: its backbone as it is.
+        source: a run or bundle: its trained model; or a recipe: its backbone, unadapted.
         out: the file to write.
-        part: of the recipe's split.
+        part: a split of the recipe, or all of them.
         pooling: of a channel's tokens.
         sets: overrides `key=value`; of a run those of data, task and evaluate.
         progress: where progress is shown; None = on standard error.
 
     Raises:
         RecipeError: the recipe is not readable or does not fit its backbone.
-        DataError: the run has no trained weights, or the parts no window.
+        DataError: the run has no trained weights, or the splits have no window.
         EnvironmentProblem: the file cannot be written.
     """
     progress = progress or Progress()
@@ -78,34 +78,48 @@ def embed(
         windows = _windows(recipe, SPLITS if part == "all" else (part,))
     number = sum(map(len, windows.values()))
     if number == 0:
-        raise DataError(f"embed: the {part} part has no window. Choose another --part.")
+        raise _no_window(part)
     spec = model.backbone.spec
     if spec.random_weights:
         progress.say(RANDOM)
     how = resolved(pooling, spec.causal)
-    some = next(iter(windows.values()))
-    about = {
-        "backbone": spec.name,
-        "checkpoint": spec.checkpoint,
-        "adapters": ", ".join(adapter.name for adapter in model.adapters),
-        "pooling": how,
-        "rate_hz": f"{recipe.data.rate_hz:.17g}",
-        "context_s": f"{some.spec.context / recipe.data.rate_hz:.17g}",
-        "synthetic": str(recipe.data.reader.synthetic).lower(),
-    }
+    metadata = _metadata(model, recipe, next(iter(windows.values())), how)
     rows, width, subjects, size = 0, 0, set(), recipe.evaluate.batch_size
     model.to(device_for(recipe.train.accelerator))
     with _writing(out) as write, progress.work("embed", number) as meter:
         for name, own in windows.items():
             for index in own.batches(size):
-                picked = own.take(index)
-                vectors, shown = _vectors(model, picked, how)
-                table = _table(picked, name, vectors, shown, _channels(model))
-                write(table.replace_schema_metadata(about))
+                batch = own.take(index)
+                vectors, shown = _vectors(model, batch, how)
+                table = _table(batch, name, vectors, shown, _channels(model))
+                write(table.replace_schema_metadata(metadata))
                 rows, width = rows + table.num_rows, vectors.shape[-1]
-                subjects |= {own.subject_names[s] for s in picked.subjects}
-                meter.advance(len(picked))
+                subjects |= {own.subject_names[s] for s in batch.subjects}
+                meter.advance(len(batch))
     return Embedded(rows, number, len(subjects), width)
+
+
+def _no_window(part: SplitName | Literal["all"]) -> DataError:
+    if part == "all":
+        return DataError("embed: no split has a window. Give longer recordings.")
+    message = f"embed: the {part} split has no window. Choose another split."
+    return DataError(message, remedy="part=all")
+
+
+def _metadata(
+    model: AdaptedModel, recipe: Recipe, windows: Windows, pooling: Pooling
+) -> dict[str, str]:
+    """The metadata of the table: what made the vectors, and of which windows."""
+    spec, rate_hz = model.backbone.spec, recipe.data.rate_hz
+    return {
+        "backbone": spec.name,
+        "checkpoint": spec.checkpoint,
+        "adapters": ", ".join(adapter.name for adapter in model.adapters),
+        "pooling": pooling,
+        "rate_hz": f"{rate_hz:.17g}",
+        "context_s": f"{windows.spec.context / rate_hz:.17g}",
+        "synthetic": str(recipe.data.reader.synthetic).lower(),
+    }
 
 
 def _opened(source: Path, sets: Sequence[str]) -> tuple[AdaptedModel, Recipe]:
@@ -114,8 +128,10 @@ def _opened(source: Path, sets: Sequence[str]) -> tuple[AdaptedModel, Recipe]:
         foreign = [entry for entry in sets if not entry.strip().startswith(_OF_A_RUN)]
         if foreign:
             raise RecipeError(
-                f"--set {foreign[0]}: a run's model is as it was trained; only "
-                f"{', '.join(_OF_A_RUN)} can differ. Give a recipe to embed with another backbone."
+                f"sets {foreign[0]}: a run's model is as it was trained; only "
+                f"{', '.join(_OF_A_RUN)} can differ. Give a recipe to embed with another "
+                "backbone.",
+                argument="sets",
             )
         model, trained = load_run(source)
         recipe = loads(dumps(trained), sets, source=str(source)) if sets else trained
@@ -132,14 +148,14 @@ def _opened(source: Path, sets: Sequence[str]) -> tuple[AdaptedModel, Recipe]:
 
 
 def _windows(recipe: Recipe, names: Sequence[SplitName]) -> dict[SplitName, Windows]:
-    """All windows of some parts, by the geometry of the test part."""
+    """All windows of some splits, laid out as in the test set."""
     task, prepared = recipe.task.build(), prepare(recipe)
-    found: dict[SplitName, Windows] = {}
+    windows: dict[SplitName, Windows] = {}
     for name in names:
         own = task.windows(prepared.recordings[name], recipe.data.rate_hz, "test")
         hides = isinstance(own, HiddenWindows)
-        found[name] = Windows(own.recordings, own.spec) if hides else own
-    return found
+        windows[name] = Windows(own.recordings, own.spec) if hides else own
+    return windows
 
 
 def _vectors(model: AdaptedModel, windows: Windows, how: Pooling) -> tuple[FloatArray, BoolArray]:
@@ -191,14 +207,14 @@ def _table(
     }
     if isinstance(windows, LabelledWindows):
         classes, holds = windows.labelling.classes, windows.classes_of
-        called = [
+        names_of = [
             [name for name, is_so in zip(classes, row, strict=True) if is_so] for row in holds
         ]
         if windows.labelling.multilabel:
             kind = pyarrow.list_(pyarrow.string())
-            columns["label"] = pyarrow.array([called[i] for i in each], kind)
+            columns["label"] = pyarrow.array([names_of[i] for i in each], kind)
         else:
-            columns["label"] = pyarrow.array([called[i][0] for i in each])
+            columns["label"] = pyarrow.array([names_of[i][0] for i in each])
     columns["embedding"] = pyarrow.ListArray.from_arrays(
         pyarrow.array(offsets, pyarrow.int32()),
         pyarrow.array(kept, pyarrow.float32()),

@@ -1,7 +1,6 @@
-"""The model card of an adapted model, written from what its run knows.
+"""The model card of an adapted model: use, data, scores, calibration, limits, licence.
 
-Mitchell et al., "Model Cards for Model Reporting", arXiv 1810.03993: what a model is, what it was
-trained and judged on, and where it says nothing.
+After Mitchell et al., "Model Cards for Model Reporting", arXiv 1810.03993.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from tsfm_adapt.evaluation.scores import CalibrationScores, Role, Scores
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.runs.bundle import Card
 
-# The columns of its table of scores.
+# The columns of the table of scores, beside the metric that ranks.
 _SHOWN = tuple(METRICS[n] for n in ("mase", "wql", "auroc", "auprc", "balanced_accuracy"))
 
 _INTERVALS = {
@@ -31,16 +30,30 @@ def model_card(
     loading: str,
     notes: Sequence[str] = (),
 ) -> str:
-    """README.md of a bundle or an export, Markdown.
+    """Writes README.md of a bundle or an export, as Markdown.
 
     Args:
-        card: what the model takes, gives and rests on.
-        recipe: that it was trained by.
+        card: channels, geometry, base weights and licence of the model.
+        recipe: the recipe that it was trained by.
         scores: of the run.
-        loading: Python that loads it.
-        notes: what a reader must know before anything else.
+        loading: Python that loads the model.
+        notes: warnings above everything else.
     """
-    warning = "".join(f"> **{note}**\n\n" for note in notes)
+    sections = (
+        _head(card, recipe, notes),
+        _use(card, recipe, scores, loading),
+        _data(card, recipe, scores),
+        _results(scores),
+        f"## Calibration\n\n{_calibration(scores)}",
+        f"## Limits\n\n{_limits(card, scores)}",
+        f"## Licence\n\n{_licence(card)}",
+    )
+    return "\n\n".join(section.strip() for section in sections) + "\n"
+
+
+def _head(card: Card, recipe: Recipe, notes: Sequence[str]) -> str:
+    """The front matter, the title, what the model is, and the warnings."""
+    warnings = "".join(f"> **{note}**\n\n" for note in notes)
     return f"""---
 library_name: tsfm-adapt
 base_model: {card.checkpoint}
@@ -52,7 +65,12 @@ license: {card.licence}
 
 **Research software. Not a medical device: not for diagnosis, treatment or monitoring.**
 
-{warning}## Use
+{warnings}"""
+
+
+def _use(card: Card, recipe: Recipe, scores: Scores, loading: str) -> str:
+    """How to load the model, and what it takes."""
+    return f"""## Use
 
 ```python
 {loading}
@@ -61,33 +79,30 @@ license: {card.licence}
 - Channels, in this order: {_channels(card)}
 - {_rate(card)}; context {card.context} samples, {_reach(card)}
 - Missing values stay missing: NaN, never 0 and never filled in beforehand
-- Adapters: {_parts(recipe)}; {_trained(scores)}
+- Adapters: {_components(recipe)}; {_trained(scores)}
 - Base weights: sha256 `{card.base_sha256}`
+"""
 
-## Data
 
-Reader `{recipe.data.reader.name}`, split by {recipe.data.split.by}. {_made(card)}
+def _data(card: Card, recipe: Recipe, scores: Scores) -> str:
+    """Where the recordings are from, and how many each split has."""
+    return f"""## Data
+
+Reader `{recipe.data.reader.name}`, split by {recipe.data.split.by}. {_origin(card)}
 
 | split | subjects | recordings | windows |
 |---|---|---|---|
-{_parts_table(scores)}
-## Scores
+{_split_table(scores)}"""
 
-On the test set, which nothing was fitted or chosen on.
+
+def _results(scores: Scores) -> str:
+    """The models beside each other, and the verdict."""
+    return f"""## Scores
+
+On the test set; no model was fitted or chosen on it.
 
 {_scores_table(scores)}
 {" ".join(f"{sentence}." for sentence in scores.sentences)}{_interval(scores)}
-
-## Calibration
-
-{_calibration(scores)}
-
-## Limits
-
-{_limits(card, scores)}
-## Licence
-
-{_licence(card)}
 """
 
 
@@ -112,7 +127,7 @@ def _reach(card: Card) -> str:
     return f"horizon {card.horizon} samples, quantiles {levels}"
 
 
-def _parts(recipe: Recipe) -> str:
+def _components(recipe: Recipe) -> str:
     adapters = ", ".join(adapter.name for adapter in recipe.adapters) or "none"
     return adapters if recipe.head is None else f"{adapters}; head {recipe.head.name}"
 
@@ -124,13 +139,13 @@ def _trained(scores: Scores) -> str:
     return f"trained parameters {trainable:,} of {total:,}"
 
 
-def _made(card: Card) -> str:
+def _origin(card: Card) -> str:
     if card.synthetic:
         return "SYNTHETIC: simulated signals, no patient is behind them."
     return "See `recipe.yaml` of the run for cleaning and units."
 
 
-def _parts_table(scores: Scores) -> str:
+def _split_table(scores: Scores) -> str:
     protocol = scores.protocol
     columns = (
         protocol.subjects_by_split,
@@ -168,16 +183,17 @@ def _calibration(scores: Scores) -> str:
             continue
         if (coverage := own.overall.get("coverage80")) is not None:
             lines.append(
-                f"- {name}: {coverage:.0%} of what was measured lies in the central 80 % interval"
+                f"- {name}: {coverage:.0%} of the measured values lie in the 80 % prediction "
+                "interval"
             )
         if (error := own.overall.get("ece")) is not None:
             lines.append(f"- {name}: expected calibration error {error:.3f}")
     lines += _conformal(scores.calibration)
-    return "\n".join(lines) or "Not measured: the predictions are points."
+    return "\n".join(lines) or "Not measured: the model predicts single values, without intervals."
 
 
 def _conformal(calibration: CalibrationScores | None) -> list[str]:
-    """What `predict` makes of the prediction intervals."""
+    """The coverage of the calibrated prediction intervals, or why there are none."""
     if calibration is None:
         return []
     if calibration.reason is not None:
@@ -187,28 +203,28 @@ def _conformal(calibration: CalibrationScores | None) -> list[str]:
     return [
         f"- adapted, calibrated: {coverage:.0%}. `predict` gives these intervals, conformalised "
         f"on {calibration.windows} windows of {calibration.subjects} validation subjects; "
-        "nominal on average over subjects like them, not for each patient. `--raw` leaves them"
+        "the coverage is nominal on average over subjects like them, not for each patient. "
+        "`predict` with `raw` gives the model's own intervals"
     ]
 
 
 def _limits(card: Card, scores: Scores) -> str:
     subjects = scores.subjects
     limits = [
-        "Judged on one data set. Other populations, wards, devices and sampling rates are "
-        "untested; where they differ, expect worse.",
-        "Forecasts of a channel are for its unit and range above; nothing checks at use that they "
-        "are kept.",
+        "Tested on one data set. Expect worse scores on other populations, wards, devices "
+        "and sampling rates.",
+        "The model expects each channel in the unit above; values are not checked against it.",
     ]
     if card.synthetic:
-        limits.insert(0, "Trained and judged on simulated signals: says nothing about patients.")
+        limits.insert(0, "Trained and tested on simulated signals: says nothing about patients.")
     if card.checkpoint == TINY:
         limits.insert(0, "The base weights are random, for tests only: the scores mean nothing.")
     if subjects < 8:  # below it the interval is no bootstrap
-        limits.append(f"Judged on {subjects} subject{'s' * (subjects != 1)} only.")
+        limits.append(f"Tested on {subjects} subject{'s' * (subjects != 1)} only.")
     if scores.smoke:
         limits.append("A smoke run: a few steps on a few windows; the scores mean nothing.")
     if scores.verdict is None:
-        limits.append("Never shown to be better than what it was compared with.")
+        limits.append("No comparison has shown it to be better than another model.")
     return "".join(f"- {limit}\n" for limit in limits)
 
 
@@ -216,7 +232,7 @@ def _licence(card: Card) -> str:
     if card.licence == "unknown":
         return (
             f"Unknown: the weights `{card.checkpoint}` come without a licence that could be read. "
-            "Find out before use; adapted weights are bound by that of their base."
+            "Find it out before use: the licence of base weights binds adapted weights too."
         )
     text = f"`{card.licence}`, that of the base weights `{card.checkpoint}`"
     return f"{text}: NOT for commercial use." if card.non_commercial else f"{text}."

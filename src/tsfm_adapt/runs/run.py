@@ -1,4 +1,4 @@
-"""A run: one folder that holds a recipe, what came of it, and all that is needed to go on.
+"""A run: one folder with a recipe, its checkpoints, scores, predictions and bundle.
 
 recipe.yaml  env.json  metrics.jsonl  tensorboard/  checkpoints/{last,best}.ckpt
 scores.json  predictions/{test.parquet,paired.npz}  plots/  bundle/
@@ -88,18 +88,18 @@ class Run:
         every_s: float | None = None,
         raw: bool = False,
     ) -> pandas.DataFrame:
-        """What the trained model says of recordings that it need not have seen.
+        """Predicts on new recordings, with the trained model.
 
         Args:
             source: a file or folder in the format of the recipe's reader; or recordings with the
                 recipe's channels, units and rate, as `prepare` gives them.
-            reader: another reader's settings, where the format of files differs.
-            every_s: one forecast every so many seconds; None = one, from each recording's end.
-            raw: the model's own quantiles, where the run could calibrate them.
+            reader: settings of another reader, where the format of the files differs.
+            every_s: interval between forecast origins, s; None = one forecast, at the end.
+            raw: the model's own quantiles, without calibration.
 
         Returns:
-            What `table` of `evaluation.tables` gives for forecasts, `filled` for filled gaps,
-            `labelled` for classes.
+            The table that `table` of `evaluation.tables` gives for forecasts, `filled` for filled
+            gaps, `labelled` for classes.
 
         Raises:
             DataError: no recording is as long as the context, or the channels are others.
@@ -135,7 +135,7 @@ def load(folder: Path) -> tuple[AdaptedModel, Recipe]:
 
 
 def calibration(folder: Path) -> Conformal | None:
-    """The calibration of the bands of a run or bundle; None where there is none."""
+    """The calibration of the prediction intervals of a run or bundle; None = not calibrated."""
     inner = bundle_in(folder)
     return None if inner is None else bundle.calibration(inner)
 
@@ -147,17 +147,18 @@ def predict(
     every_s: float | None,
     raw: bool = False,
 ) -> pyarrow.Table:
-    """What a run's model says of recordings that it need not have seen.
+    """Predicts on the recordings of a file or folder, with a run's trained model.
 
     Args:
         folder: a run or a bundle.
         source: a file or folder with recordings, in the format of the recipe's reader.
-        reader: another reader's settings, where the format differs.
-        every_s: one forecast every so many seconds; None = one, from each recording's end.
-        raw: the model's own quantiles, where the bundle could calibrate them.
+        reader: settings of another reader, where the format differs.
+        every_s: interval between forecast origins, s; None = one forecast, at the end.
+        raw: the model's own quantiles, without calibration.
 
     Returns:
-        The table of `predictions.table` for forecasts, of `predictions.filled` for filled gaps.
+        The table of `evaluation.tables`: `table` for forecasts, `filled` for filled gaps,
+        `labelled` for classes.
 
     Raises:
         DataError: no recording is as long as the model's context.
@@ -174,7 +175,7 @@ def predict_recordings(
     every_s: float | None,
     raw: bool = False,
 ) -> pyarrow.Table:
-    """`predict` of recordings in memory, on the clock and in the units of the run's recipe.
+    """Predicts on recordings in memory, at the rate and in the units of the run's recipe.
 
     Raises:
         DataError: their channels, units or rate are others, or none is as long as the context.
@@ -221,12 +222,17 @@ def _predicted(
 
 
 def _reading(recipe: Recipe, source: str, reader: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The override that makes a recipe read `source`."""
+    """The override of the recipe's reader that makes it read `source`.
+
+    Raises:
+        RecipeError: the recipe's reader reads no files, and no other is given.
+    """
     known = recipe.data.reader.model_dump(mode="json") if reader is None else dict(reader)
     if reader is None and "root" not in known:
         raise RecipeError(
             f"predict: the run was trained with reader '{known['name']}', which reads no files. "
-            "Say how to read INPUT, e.g. --reader '{name: csv, layout: wide, units: {HR: bpm}}'."
+            "Give the settings of a reader.",
+            remedy="reader={name: csv, layout: wide, units: {HR: bpm}}",
         )
     if reader is None:  # which of the training data were read, and from where
         known |= {key: None for key in ("records", "pn_dir") if key in known}

@@ -125,7 +125,7 @@ def _scores(
     sentences: Sequence[str] = (),
     costs: Costs | None = None,
 ) -> Scores:
-    """The content of scores.json: what was scored, what was not, and the scores.
+    """Assembles the content of scores.json.
 
     Args:
         context: of the run.
