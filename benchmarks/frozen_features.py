@@ -24,8 +24,8 @@ from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.recipe.files import loads
 from tsfm_adapt.recipe.parts import PreparedData, prepare
 from tsfm_adapt.recipe.schema import Recipe
-from tsfm_adapt.training.building import put_together
-from tsfm_adapt.training.feature_cache import remembered
+from tsfm_adapt.training.building import assembled
+from tsfm_adapt.training.feature_cache import with_cached_features
 from tsfm_adapt.training.loop import fit
 
 BAR = 20.0
@@ -86,12 +86,12 @@ def _seconds(recipe: Recipe, prepared: PreparedData, steps: int, keep: bool) -> 
     own = recipe.override({"train.steps": steps, "train.feature_cache": keep})
     progress = Progress(quiet=True)
     train = prepared.windows["train"]
-    model = put_together(own, prepared.deviation, prepared.shared_subjects, train)
+    model = assembled(own, prepared.deviation, prepared.shared_subjects, train)
     with tempfile.TemporaryDirectory() as folder:
         start_s = time.process_time()
         fit(
             model,
-            remembered(model, own, train, progress),
+            with_cached_features(model, own, train, progress),
             train.take([]),
             own.train.model_copy(update={"checkpoint_every": 1000}),
             own.seed,

@@ -84,7 +84,8 @@ def learned(parts, folder, progress=None, **changes):
     own, progress = recipe(**changes), progress or Said()
     model = build(own, parts, progress)
     train, val = (
-        features.remembered(model, own, parts.windows[part], progress) for part in ("train", "val")
+        features.with_cached_features(model, own, parts.windows[part], progress)
+        for part in ("train", "val")
     )
     training.fit(model, train, val, own.train, own.seed, folder, progress)
     return {name: tensor.detach().clone() for name, tensor in model.trainable().items()}
@@ -165,7 +166,7 @@ def test_every_window_gets_its_own_features_in_any_order(parts, kind, encoded):
     own = recipe()
     model = build(own, parts, Said())
     plain = kinds(parts)[kind]
-    some = features.remembered(model, own, plain, Said())
+    some = features.with_cached_features(model, own, plain, Said())
     assert type(some) is type(plain)
     with torch.inference_mode():
         expected = model.features(collate(plain.gather(np.arange(24)))).numpy()
@@ -262,16 +263,20 @@ def test_nothing_is_kept_where_something_before_the_head_trains(parts, place):
     own = recipe(adapters=[{"name": "lora", "rank": 2}])
     model = build(own, parts, Said())
     windows = parts.windows["val"]
-    assert features.remembered(model, own, windows, Said()) is windows
+    assert features.with_cached_features(model, own, windows, Said()) is windows
     assert not place.exists()
     off = recipe(**{"train.feature_cache": False})
-    assert features.remembered(build(off, parts, Said()), off, windows, Said()) is windows
+    assert (
+        features.with_cached_features(build(off, parts, Said()), off, windows, Said()) is windows
+    )
 
 
 def filled(parts, progress, **changes):
     """Windows with features, all of which were asked for once."""
     own = recipe(**changes)
-    some = features.remembered(build(own, parts, progress), own, parts.windows["val"], progress)
+    some = features.with_cached_features(
+        build(own, parts, progress), own, parts.windows["val"], progress
+    )
     return some, some.gather(np.arange(len(some))).features
 
 

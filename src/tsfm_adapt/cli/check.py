@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import JsonValue
 
 from tsfm_adapt.cli.options import Json, RecipeFile, Sets, print_json
 from tsfm_adapt.cli.words import counted
 
 if TYPE_CHECKING:
     from tsfm_adapt.recipe.schema import Recipe
+    from tsfm_adapt.signals.rates import ChannelRate
+    from tsfm_adapt.tasks.base import SplitName
 
 _LEFT_OUT = 10  # recordings that are named; their number says the rest
 
@@ -30,42 +32,65 @@ def command(
     from tsfm_adapt.recipe.files import dumps, load
 
     resolved = load(recipe, sets or ())
-    found = {} if schema_only else _counted(resolved)
+    counts = None if schema_only else _counts(resolved)
     if as_json:
-        print_json({"recipe": resolved.model_dump(mode="json"), **found})
+        known = {} if counts is None else asdict(counts)
+        print_json({"recipe": resolved.model_dump(mode="json"), **known})
         return
     print(dumps(resolved), end="")
-    for channel in found.get("channels", ()):
-        print(_described(channel))
-    for split_name, counts in found.get("parts", {}).items():
-        print(
-            f"{split_name}: {counted(counts['windows'], 'window')} of "
-            f"{counted(counts['subjects'], 'subject')}"
-        )
-    left_out = found.get("left_out", {})
-    for id, reason in list(left_out.items())[:_LEFT_OUT]:
-        print(f"left out: {id}: {reason}")
-    if len(left_out) > _LEFT_OUT:
-        print(f"left out: {len(left_out) - _LEFT_OUT} more; --json lists all {len(left_out)}")
-    if found:
-        for line in found["audit"]["lines"]:
+    if counts is not None:
+        for line in _lines(counts):
             print(line)
-        share = found["trainable_parameters"] / found["total_parameters"]
-        print(
-            f"trains {found['trainable_parameters']:,} of {found['total_parameters']:,} "
-            f"parameters ({share:.2%})"
-        )
     for line in resolved.search.lines() if resolved.search else ():
         print(line)
     print("ok")
 
 
-def _described(channel: Mapping[str, Any]) -> str:
+@dataclass(frozen=True)
+class _SplitCounts:
+    windows: int
+    subjects: int
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """What `check` finds out from recordings and backbone; the fields are those of `--json`."""
+
+    parts: dict[SplitName, _SplitCounts]  # by split
+    left_out: dict[str, str]  # recordings, each with its reason
+    audit: dict[str, JsonValue]
+    channels: list[ChannelRate]
+    trainable_parameters: int
+    total_parameters: int  # of backbone, adapters and head
+
+
+def _lines(counts: _Counts) -> list[str]:
+    """The counts as lines of text."""
+    lines = [_resampling(channel) for channel in counts.channels]
+    for split_name, own in counts.parts.items():
+        windows, subjects = counted(own.windows, "window"), counted(own.subjects, "subject")
+        lines.append(f"{split_name}: {windows} of {subjects}")
+    named = list(counts.left_out.items())[:_LEFT_OUT]
+    lines += [f"left out: {id}: {reason}" for id, reason in named]
+    if len(counts.left_out) > _LEFT_OUT:
+        more, every = len(counts.left_out) - _LEFT_OUT, len(counts.left_out)
+        lines.append(f"left out: {more} more; --json lists all {every}")
+    audited = counts.audit["lines"]
+    lines += [str(line) for line in audited] if isinstance(audited, list) else []
+    share = counts.trainable_parameters / counts.total_parameters
+    lines.append(
+        f"trains {counts.trainable_parameters:,} of {counts.total_parameters:,} parameters "
+        f"({share:.2%})"
+    )
+    return lines
+
+
+def _resampling(channel: ChannelRate) -> str:
     """`Temp: 'Temp rectal' at 1 Hz -> 100 Hz: sparse, a value in 1 of 100 samples`."""
-    source = "" if channel["source"] == channel["name"] else f"'{channel['source']}' "
-    rate_hz = channel["found_hz"]
-    found = f"at {_hertz(rate_hz)}" if rate_hz else "irregular (time-stamped)"
-    return f"{channel['name']}: {source}{found} -> {_hertz(channel['rate_hz'])}: {channel['how']}"
+    source = "" if channel.source == channel.name else f"'{channel.source}' "
+    rate_hz = channel.found_hz
+    before = f"at {_hertz(rate_hz)}" if rate_hz else "irregular (time-stamped)"
+    return f"{channel.name}: {source}{before} -> {_hertz(channel.rate_hz)}: {channel.how}"
 
 
 def _hertz(rate_hz: float) -> str:
@@ -74,30 +99,26 @@ def _hertz(rate_hz: float) -> str:
     return f"1/{seconds} Hz" if slow else f"{rate_hz:g} Hz"
 
 
-def _counted(recipe: Recipe) -> dict[str, Any]:
+def _counts(recipe: Recipe) -> _Counts:
     from tsfm_adapt.recipe.parts import SPLITS, prepare
 
     prepared = prepare(recipe)
 
-    from tsfm_adapt.training.building import put_together
+    from tsfm_adapt.training.building import assembled, parameter_counts
 
     # A head is laid out by what the encoder gives for a window, so that it needs the weights.
-    weights = recipe.head is not None
-    backbone = recipe.backbone.build(weights=weights)
-    total = sum(parameter.numel() for parameter in backbone.network.parameters())
+    backbone = recipe.backbone.build(weights=recipe.head is not None)
     shared, train = prepared.shared_subjects, prepared.windows["train"]
-    model = put_together(recipe, None, shared, train, backbone=backbone)
-    return {
-        "parts": {
-            split_name: {
-                "windows": len(prepared.windows[split_name]),
-                "subjects": prepared.subjects(split_name),
-            }
-            for split_name in SPLITS
+    model = assembled(recipe, None, shared, train, backbone=backbone)
+    trainable, total = parameter_counts(model)
+    return _Counts(
+        parts={
+            name: _SplitCounts(len(prepared.windows[name]), prepared.subjects(name))
+            for name in SPLITS
         },
-        "left_out": dict(prepared.left_out),
-        "audit": prepared.audit.summary(),
-        "channels": [asdict(channel) for channel in prepared.rates],
-        "trainable_parameters": sum(p.numel() for p in model.trainable().values()),
-        "total_parameters": total,
-    }
+        left_out=dict(prepared.left_out),
+        audit=prepared.audit.summary(),
+        channels=list(prepared.rates),
+        trainable_parameters=trainable,
+        total_parameters=total,
+    )

@@ -26,7 +26,7 @@ from tsfm_adapt.runs import bundle
 from tsfm_adapt.runs.model_card import model_card
 from tsfm_adapt.runs.run import Run
 from tsfm_adapt.training.building import build
-from tsfm_adapt.training.feature_cache import remembered
+from tsfm_adapt.training.feature_cache import with_cached_features
 
 # How torchrun, Lightning and srun number processes, in the order in which Lightning asks.
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
@@ -156,8 +156,8 @@ def _finish(
         try:
             loop.fit(
                 model,
-                remembered(model, recipe, prepared.windows["train"], progress),
-                remembered(model, recipe, prepared.windows["val"], progress),
+                with_cached_features(model, recipe, prepared.windows["train"], progress),
+                with_cached_features(model, recipe, prepared.windows["val"], progress),
                 recipe.train,
                 recipe.seed,
                 run.folder,

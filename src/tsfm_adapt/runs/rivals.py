@@ -18,7 +18,7 @@ from tsfm_adapt.signals.recording import FloatArray
 from tsfm_adapt.signals.windows import Windows
 from tsfm_adapt.tasks.base import Task, samples
 from tsfm_adapt.training.building import reference, unadapted
-from tsfm_adapt.training.feature_cache import remembered
+from tsfm_adapt.training.feature_cache import with_cached_features
 
 
 @dataclass(frozen=True)
@@ -123,13 +123,13 @@ def _rated(
     device = device_for(context.recipe.train.accelerator)
     predictor = context.task.predictor(model.to(device))
     predictor = context.task.with_fallback(predictor, context.prepared.fit)
-    val = remembered(model, recipe, context.val, progress)
+    val = with_cached_features(model, recipe, context.val, progress)
     return Rated(
         name=str(role),
         role=role,
         predictor=context.task.with_thresholds(predictor, val, context.batch_size),
         val=val,
-        test=remembered(model, recipe, context.test, progress),
+        test=with_cached_features(model, recipe, context.test, progress),
     )
 
 

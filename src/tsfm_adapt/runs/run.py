@@ -11,7 +11,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from tsfm_adapt.errors import DataError, RecipeError
 from tsfm_adapt.evaluation.conformal import Conformal
@@ -23,7 +25,7 @@ from tsfm_adapt.recipe.parts import cleaning_plan, read_clean
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.runs import bundle
 from tsfm_adapt.signals.recording import Recording, RecordingSet
-from tsfm_adapt.training.building import put_together
+from tsfm_adapt.training.building import assembled
 from tsfm_adapt.training.bundle_files import bundle_in
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ class Run:
         self,
         source: str | Path | Sequence[Recording] | RecordingSet,
         *,
-        reader: Mapping[str, Any] | None = None,
+        reader: Mapping[str, JsonValue] | None = None,
         every_s: float | None = None,
         raw: bool = False,
     ) -> pandas.DataFrame:
@@ -123,7 +125,7 @@ def load(folder: Path) -> tuple[AdaptedModel, Recipe]:
     if inner is not None:
         recipe = Run(inner).recipe
         subjects = bundle.read_card(inner).subjects
-        model = put_together(recipe, bundle.fitted(inner)["deviation"].numpy(), subjects)
+        model = assembled(recipe, bundle.fitted(inner)["deviation"].numpy(), subjects)
         bundle.restore(inner, model)
         return model, recipe
     recipe = Run(folder).recipe
@@ -131,7 +133,7 @@ def load(folder: Path) -> tuple[AdaptedModel, Recipe]:
         raise DataError(
             f"'{folder}' holds no trained weights yet. Run: tsfm-adapt resume {folder}"
         )
-    return put_together(recipe, None, ()), recipe
+    return assembled(recipe, None, ()), recipe
 
 
 def calibration(folder: Path) -> Conformal | None:
@@ -143,7 +145,7 @@ def calibration(folder: Path) -> Conformal | None:
 def predict(
     folder: Path,
     source: str,
-    reader: Mapping[str, Any] | None,
+    reader: Mapping[str, JsonValue] | None,
     every_s: float | None,
     raw: bool = False,
 ) -> pyarrow.Table:
@@ -221,7 +223,9 @@ def _predicted(
     return task.predict(predictor, recordings, units, recipe.evaluate.batch_size, every_s)
 
 
-def _reading(recipe: Recipe, source: str, reader: Mapping[str, Any] | None) -> dict[str, Any]:
+def _reading(
+    recipe: Recipe, source: str, reader: Mapping[str, JsonValue] | None
+) -> dict[str, JsonValue]:
     """The override of the recipe's reader that makes it read `source`.
 
     Raises:

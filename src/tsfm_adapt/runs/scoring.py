@@ -31,6 +31,7 @@ from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.runs.calibration import calibrated
 from tsfm_adapt.runs.rivals import Rated, ScoringContext, baselines, recorded, rivals
 from tsfm_adapt.tasks.base import Task
+from tsfm_adapt.training.building import parameter_counts
 
 
 def score(
@@ -210,9 +211,10 @@ def _costs(model: AdaptedModel, folder: Path) -> Costs:
     from tsfm_adapt.training import checkpoints
 
     fitted = checkpoints.how_it_went(folder)
+    trainable, total = parameter_counts(model)
     return Costs(
-        trainable_parameters=sum(p.numel() for p in model.trainable().values()),
-        total_parameters=sum(p.numel() for p in model.network.parameters()),
+        trainable_parameters=trainable,
+        total_parameters=total,
         best_step=fitted.best_step if fitted else None,
         train_seconds=fitted.train_seconds if fitted else 0.0,
         seconds_per_step=fitted.train_seconds / fitted.step if fitted else None,

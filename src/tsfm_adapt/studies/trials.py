@@ -11,7 +11,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from tsfm_adapt._util import atomic
 from tsfm_adapt._util.progress import Progress
@@ -23,7 +25,7 @@ from tsfm_adapt.recipe.parts import PreparedData, scale_of
 from tsfm_adapt.recipe.search import Search
 from tsfm_adapt.studies.tally import root
 from tsfm_adapt.training.building import build
-from tsfm_adapt.training.feature_cache import remembered
+from tsfm_adapt.training.feature_cache import with_cached_features
 
 if TYPE_CHECKING:
     import optuna
@@ -75,7 +77,7 @@ class Objective:
         recipe: Recipe,
         prepared: PreparedData,
         folder: Path,
-        always: Mapping[str, Any],
+        always: Mapping[str, JsonValue],
         progress: Progress,
     ) -> None:
         assert recipe.search is not None
@@ -117,7 +119,7 @@ class Objective:
             raise FailedTrial(reason)
         return value
 
-    def _value(self, trial: optuna.Trial, changes: Mapping[str, Any], folder: Path) -> float:
+    def _value(self, trial: optuna.Trial, changes: Mapping[str, JsonValue], folder: Path) -> float:
         from tsfm_adapt.training import checkpoints
         from tsfm_adapt.training import loop as training
 
@@ -131,8 +133,8 @@ class Objective:
             return self.score(recipe, model)
         fitted = training.fit(
             model,
-            train=remembered(model, recipe, self._prepared.windows["train"], quiet),
-            val=remembered(model, recipe, self._prepared.windows["val"], quiet),
+            train=with_cached_features(model, recipe, self._prepared.windows["train"], quiet),
+            val=with_cached_features(model, recipe, self._prepared.windows["val"], quiet),
             settings=recipe.train,
             seed=recipe.seed,
             folder=folder,
@@ -150,7 +152,7 @@ class Objective:
         was_training, device = model.training, next(model.parameters()).device
         model.to(device_for(recipe.train.accelerator)).eval()
         windows = prepared.windows["val"].evenly_spaced(recipe.train.val_windows)
-        val = remembered(model, recipe, windows, Progress(quiet=True))
+        val = with_cached_features(model, recipe, windows, Progress(quiet=True))
         size = recipe.evaluate.batch_size
         predictor = task.with_fallback(task.predictor(model), prepared.fit)
         predictor = task.with_thresholds(predictor, val, size)

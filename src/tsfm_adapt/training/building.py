@@ -18,7 +18,7 @@ from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
 from tsfm_adapt.signals.windows import Windows
 from tsfm_adapt.training.bundle_files import saved_head
-from tsfm_adapt.training.feature_cache import remembered
+from tsfm_adapt.training.feature_cache import with_cached_features
 
 # At most so many windows of train are read to fit a head, evenly spaced, and so many bytes kept.
 FITTED_ON = 20_000
@@ -28,14 +28,14 @@ FITTED_BYTES = 2e9
 def build(recipe: Recipe, prepared: PreparedData, progress: Progress) -> AdaptedModel:
     """Builds the untrained model of a recipe; random parts depend on the seed only."""
     train = prepared.windows["train"]
-    model = put_together(recipe, prepared.deviation, prepared.shared_subjects, train)
+    model = assembled(recipe, prepared.deviation, prepared.shared_subjects, train)
     spec = model.backbone.spec
     if spec.random_weights:
         progress.say(RANDOM)
     if spec.non_commercial:
         progress.say(f"weights '{spec.checkpoint}' are {spec.licence}: not for commercial use")
     model.fit(train)
-    _fit_remembered_head(model, recipe, train, progress)
+    _fit_head_on_cached_features(model, recipe, train, progress)
     return model
 
 
@@ -50,12 +50,12 @@ def reference(
     """A fitted head on the frozen backbone, for tasks that no backbone is pretrained for."""
     plain = unadapted(recipe)
     train = prepared.windows["train"]
-    model = put_together(plain, prepared.deviation, prepared.shared_subjects, train, head)
-    _fit_remembered_head(model, plain, train, progress)
+    model = assembled(plain, prepared.deviation, prepared.shared_subjects, train, head)
+    _fit_head_on_cached_features(model, plain, train, progress)
     return model
 
 
-def put_together(
+def assembled(
     recipe: Recipe,
     deviation: FloatArray | None,
     subjects: tuple[str, ...],
@@ -92,6 +92,12 @@ def put_together(
             outputs=None if head is None else task.outputs(rate_hz, train),
             head_rate=None if recipe.head is None else recipe.head.lr,
         )
+
+
+def parameter_counts(model: AdaptedModel) -> tuple[int, int]:
+    """Numbers of trainable and of all parameters, those of adapters and head included."""
+    every = sum(parameter.numel() for parameter in model.parameters())
+    return sum(parameter.numel() for parameter in model.trainable().values()), every
 
 
 def share(head: Head) -> None:
@@ -133,11 +139,11 @@ def fit_head(model: AdaptedModel, train: Windows, batch_size: int, progress: Pro
     model.head.fit(given)
 
 
-def _fit_remembered_head(
+def _fit_head_on_cached_features(
     model: AdaptedModel, recipe: Recipe, train: Windows, progress: Progress
 ) -> None:
     """Fits on the device that will train; the model is left on the processor."""
     model.to(device_for(recipe.train.accelerator))
-    known = remembered(model, recipe, train, progress)
-    fit_head(model, known, recipe.evaluate.batch_size, progress)
+    windows = with_cached_features(model, recipe, train, progress)
+    fit_head(model, windows, recipe.evaluate.batch_size, progress)
     model.to("cpu")

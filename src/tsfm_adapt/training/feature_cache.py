@@ -39,7 +39,9 @@ _VALUES, _CHECKS, _ABOUT = "features.npy", "checksums.npy", "meta.json"
 _W = TypeVar("_W", bound="Windows")
 
 
-def remembered(model: AdaptedModel, recipe: Recipe, windows: _W, progress: Progress) -> _W:
+def with_cached_features(
+    model: AdaptedModel, recipe: Recipe, windows: _W, progress: Progress
+) -> _W:
     """Wraps windows so that `gather` also returns cached head inputs.
 
     Returns them as they are where something before the head trains, or the recipe has
@@ -54,10 +56,10 @@ def remembered(model: AdaptedModel, recipe: Recipe, windows: _W, progress: Progr
     if not (recipe.train.feature_cache and model.frozen_before_head and len(windows)):
         return windows
     folder = cache_folder() / "features" / _key(model, recipe, windows)
-    return windows.with_features(_Remembered(model, folder, windows, progress))
+    return windows.with_features(_CachedFeatures(model, folder, windows, progress))
 
 
-class _Remembered:
+class _CachedFeatures:
     """Features (B, ...) of windows by their rows in the whole list: from the store, or computed.
 
     Whatever happens to the store, the features come: the run does not depend on it.
