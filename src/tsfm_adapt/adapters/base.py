@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from tsfm_adapt._util.frozen import Frozen
 from tsfm_adapt._util.renamed import warn_renamed, written
@@ -155,12 +155,12 @@ class AdapterConfig(Frozen, ABC):
         return key, value
 
     @classmethod
-    def present(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+    def present(cls, given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         """An entry of a recipe with the settings of earlier versions under their present names.
 
         Warns of each. A setting that has both names keeps them, and is refused as unknown.
         """
-        own: dict[str, Any] = {}
+        own: dict[str, JsonValue] = {}
         for key, value in given.items():
             name, present = cls.renamed(key, value)
             if name != key and name in given:

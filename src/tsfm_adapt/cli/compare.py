@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from tsfm_adapt.cli.options import Json, Quiet, Sets, print_json
 
 if TYPE_CHECKING:
     from tsfm_adapt._util.progress import Progress
+    from tsfm_adapt.comparison.ranking import Ranking, Row
 
 
 def command(
@@ -60,20 +61,22 @@ def command(
                 "compare: --backbones, --adapters, --seeds and --set belong to a recipe; folders "
                 "of runs are compared as they are. Leave them out."
             )
-        page, content = _runs(targets, out or Path("runs/compare"), progress)
+        page, ranked = _runs(targets, out or Path("runs/compare"), progress)
     elif len(targets) == 1:
         chosen = (_listed(backbones), _listed(adapters), _numbers(seeds))
-        page, content = _recipe(targets[0], chosen, sets or (), out, jobs, smoke, progress)
+        page, ranked = _recipe(targets[0], chosen, sets or (), out, jobs, smoke, progress)
     else:
         raise RecipeError(
             "compare: give one recipe, or folders of runs. Neither: "
             + ", ".join(str(path) for path in targets if not path.is_dir())
         )
     if as_json:
-        print_json({"report": str(page), "comparison": content})
+        from tsfm_adapt.comparison.report import plain
+
+        print_json({"report": str(page), "comparison": plain(ranked)})
         return
-    for row in content["rows"]:
-        print(_line(row, content["metric"]))
+    for row in ranked.rows:
+        print(_line(row, ranked.metric.name))
     print(f"report: {page}")
 
 
@@ -85,7 +88,7 @@ def _recipe(
     jobs: int | None,
     smoke: bool,
     progress: Progress,
-) -> tuple[Path, dict[str, Any]]:
+) -> tuple[Path, Ranking]:
     from tsfm_adapt.recipe.files import load
 
     recipe = load(path, sets, to_tune=False)
@@ -101,10 +104,10 @@ def _recipe(
     with progress.step("writing the report"):
         test = comparison.test_windows(recipe, smoke)
         page = report.write(folder, ranked, test, shlex.join(["tsfm-adapt", *sys.argv[1:]]))
-    return page, report.plain(ranked)
+    return page, ranked
 
 
-def _runs(folders: Sequence[Path], out: Path, progress: Progress) -> tuple[Path, dict[str, Any]]:
+def _runs(folders: Sequence[Path], out: Path, progress: Progress) -> tuple[Path, Ranking]:
     from tsfm_adapt.comparison import cells as comparison
     from tsfm_adapt.comparison import ranking, report
 
@@ -112,7 +115,7 @@ def _runs(folders: Sequence[Path], out: Path, progress: Progress) -> tuple[Path,
     with progress.step("writing the report"):
         test = comparison.test_windows(ranked.recipe, ranked.smoke)
         page = report.write(out, ranked, test, shlex.join(["tsfm-adapt", *sys.argv[1:]]))
-    return page, report.plain(ranked)
+    return page, ranked
 
 
 def _listed(text: str) -> list[str]:
@@ -130,16 +133,17 @@ def _numbers(text: str) -> list[int]:
         ) from None
 
 
-def _line(row: dict[str, Any], metric: str) -> str:
-    if row["failure"]:
-        return f"{row['name']:<40} failed: {row['failure'].splitlines()[0]}"
-    score = row["overall"][metric]
+def _line(row: Row, metric: str) -> str:
+    """A row of the ranking: its score, and the difference from its reference."""
+    if row.failure:
+        return f"{row.name:<40} failed: {row.failure.splitlines()[0]}"
+    score = row.overall[metric]
     shown = "-" if score is None else f"{score:.3f}"
-    against = row["vs_reference"]
+    against = row.vs_reference
     if against is None:
-        return f"{row['name']:<40} {metric} {shown}"
-    interval = ""
-    if against["low"] is not None:
-        interval = f" [{against['low']:+.1f}, {against['high']:+.1f}]"
-    gain = f"{against['difference']:+.1f}{interval} against {against['name']}"
-    return f"{row['name']:<40} {metric} {shown}  {gain}: {against['verdict']}"
+        return f"{row.name:<40} {metric} {shown}"
+    compared, interval = against.comparison, ""
+    if compared.low is not None and compared.high is not None:
+        interval = f" [{compared.low:+.1f}, {compared.high:+.1f}]"
+    gain = f"{compared.difference:+.1f}{interval} against {against.name}"
+    return f"{row.name:<40} {metric} {shown}  {gain}: {against.verdict}"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import typer
 
-from tsfm_adapt.cli.listing import FACTS, NUMBERS, backbones, facts
+from tsfm_adapt.cli.listing import FACTS, NUMBERS, BackboneEntry, backbones, facts
 from tsfm_adapt.cli.options import Json, print_json
 from tsfm_adapt.cli.tables import lines
 from tsfm_adapt.components import PACKAGES, component, names
@@ -33,38 +34,32 @@ _CORE = (
 
 def command(as_json: Json = False) -> None:
     """Show versions, devices, extras, caches and backbones; exit 4 on a problem."""
-    report = _report()
+    environment, entries = _environment(), backbones()
+    lacking = _lacking(environment["packages"])
     if as_json:
-        print_json(report)
+        known = {entry.name: asdict(entry) for entry in entries}
+        print_json({**environment, "backbones": known, **lacking})
     else:
-        for title, entries in report.items():
-            if not entries:
-                continue
-            print(f"{title}:")
-            if title == "backbones":
-                _show_backbones(entries)
-                continue
-            for name, state in entries.items():
-                print(f"  {name:<24}{state}")
-    if report["problems"]:
+        _show(environment)
+        print("backbones:")
+        _show_backbones(entries)
+        _show(lacking)
+    if lacking["problems"]:
         raise typer.Exit(4)
 
 
-def _report() -> dict[str, dict[str, Any]]:
-    versions = {name: _version(name) for name in _CORE}
-    unready = {
-        f"{kind} {name}": problem
-        for kind in PACKAGES
-        for name in names(kind)
-        if (problem := component(kind, name).problem) is not None
-    }
+_Section = Mapping[str, str | int | None]
+
+
+def _environment() -> dict[str, _Section]:
+    """System, packages, devices, settings and cache, each a section of names and states."""
     return {
         "system": {
             "python": sys.version.split()[0],
             "platform": platform.platform(),
             "processors": os.cpu_count(),
         },
-        "packages": versions,
+        "packages": {name: _version(name) for name in _CORE},
         "devices": _devices(),
         "settings": {
             "TSFM_ADAPT_DATA": _folder(os.environ.get("TSFM_ADAPT_DATA")),
@@ -72,10 +67,29 @@ def _report() -> dict[str, dict[str, Any]]:
             "Hub cache": _folder(os.environ.get("HF_HOME", "~/.cache/huggingface")),
         },
         "cache": _cache(),
-        "backbones": {entry["name"]: entry for entry in backbones()},
-        "not installed": unready,
-        "problems": {name: "missing" for name, found in versions.items() if found == "missing"},
     }
+
+
+def _lacking(versions: _Section) -> dict[str, _Section]:
+    """Components that are not ready, and missing packages."""
+    unready = {
+        f"{kind} {name}": problem
+        for kind in PACKAGES
+        for name in names(kind)
+        if (problem := component(kind, name).problem) is not None
+    }
+    missing = {name: "missing" for name, state in versions.items() if state == "missing"}
+    return {"not installed": unready, "problems": missing}
+
+
+def _show(sections: Mapping[str, _Section]) -> None:
+    """Prints sections that have entries."""
+    for title, entries in sections.items():
+        if not entries:
+            continue
+        print(f"{title}:")
+        for name, state in entries.items():
+            print(f"  {name:<24}{state}")
 
 
 def _version(package: str) -> str:
@@ -85,12 +99,12 @@ def _version(package: str) -> str:
         return "missing"
 
 
-def _devices() -> dict[str, Any]:
+def _devices() -> dict[str, str]:
     try:
         import torch
     except ImportError:
         return {}
-    devices: dict[str, Any] = {"cpu": f"{torch.get_num_threads()} threads"}
+    devices = {"cpu": f"{torch.get_num_threads()} threads"}
     for index in range(torch.cuda.device_count()):
         devices[f"cuda:{index}"] = torch.cuda.get_device_name(index)
     if torch.backends.mps.is_available():
@@ -98,8 +112,8 @@ def _devices() -> dict[str, Any]:
     return devices
 
 
-def _show_backbones(entries: dict[str, dict[str, Any]]) -> None:
-    rows = [[*facts(e), "ready" if e["ready"] else "NOT READY"] for e in entries.values()]
+def _show_backbones(entries: Sequence[BackboneEntry]) -> None:
+    rows = [[*facts(entry), "ready" if entry.ready else "NOT READY"] for entry in entries]
     for line in lines([*FACTS, "state"], rows, NUMBERS):
         print(f"  {line}")
 
@@ -107,8 +121,8 @@ def _show_backbones(entries: dict[str, dict[str, Any]]) -> None:
 def _cache() -> dict[str, str]:
     from tsfm_adapt._util.cache import cache_bytes, cache_folder
 
-    parts = ("features", "recordings")
-    return {p: f"{cache_folder() / p} ({cache_bytes(p) / 1e6:.1f} MB)" for p in parts}
+    folders = ("features", "recordings")
+    return {f: f"{cache_folder() / f} ({cache_bytes(f) / 1e6:.1f} MB)" for f in folders}
 
 
 def _folder(path: str | None) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import JsonValue
 
 from tsfm_adapt.cli.options import Json, Quiet, print_json
 from tsfm_adapt.cli.words import counted
@@ -157,7 +158,7 @@ def _remarks(channel: Channel, line: ChannelLine) -> list[str]:
     return remarks
 
 
-def _report(survey: Survey, proposal: Proposal) -> dict[str, Any]:
+def _report(survey: Survey, proposal: Proposal) -> dict[str, JsonValue]:
     """The survey and the proposal as one JSON document."""
     lines_of = {line.name: line for line in proposal.channels}
     return {
@@ -186,7 +187,7 @@ def _report(survey: Survey, proposal: Proposal) -> dict[str, Any]:
                 "longest_flat_s": channel.longest_flat_s,
                 "longest_gap_s": channel.longest_gap_s,
                 "kept": not lines_of[channel.name].left_out,
-                "remarks": _remarks(channel, lines_of[channel.name]),
+                "remarks": [*_remarks(channel, lines_of[channel.name])],
             }
             for channel in survey.channels
         },

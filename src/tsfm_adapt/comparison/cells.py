@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from tsfm_adapt._util import atomic
 from tsfm_adapt._util.progress import Progress
@@ -70,7 +71,7 @@ def cells(
     found = []
     for joined in sorted(dict.fromkeys(adapters) or (NONE, _joined(recipe)), key=NONE.__ne__):
         for entry in dict.fromkeys(backbones) or (recipe.backbone.name,):
-            changes = {
+            changes: dict[str, JsonValue] = {
                 "backbone": _backbone(recipe, entry),
                 "adapters": _adapters(recipe, joined),
             }
@@ -247,7 +248,7 @@ def _joined(recipe: Recipe) -> str:
     return "+".join(adapter.name for adapter in recipe.adapters) or NONE
 
 
-def _adapters(recipe: Recipe, joined: str) -> list[dict[str, Any]]:
+def _adapters(recipe: Recipe, joined: str) -> list[JsonValue]:
     """The recipe's list for names joined by +."""
     if joined == NONE:
         return []
@@ -263,7 +264,7 @@ def _adapters(recipe: Recipe, joined: str) -> list[dict[str, Any]]:
     return [own.get(name, {"name": name}) for name in listed]
 
 
-def _backbone(recipe: Recipe, entry: str) -> dict[str, Any]:
+def _backbone(recipe: Recipe, entry: str) -> dict[str, JsonValue]:
     """The recipe's section for a name or name=checkpoint."""
     name, _, checkpoint = entry.partition("=")
     if name not in names("backbone"):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.evaluation import paired
@@ -331,7 +331,7 @@ def _require_one_protocol(
     scores: Sequence[Scores],
     files: Sequence[paired.Paired],
 ) -> None:
-    def of(index: int) -> dict[str, Any]:
+    def of(index: int) -> dict[str, JsonValue]:
         recipe, own = recipes[index], scores[index]
         channels = cleaning_plan(recipe.data).channels
         return {

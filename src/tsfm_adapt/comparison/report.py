@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from tsfm_adapt._util import atomic
 from tsfm_adapt.comparison.plots import pictures
 from tsfm_adapt.comparison.ranking import Against, Ranking
@@ -89,10 +91,10 @@ def write(folder: Path, ranking: Ranking, test: Windows | None, command: str = "
     return folder / "report.html"
 
 
-def plain(ranking: Ranking) -> dict[str, Any]:
+def plain(ranking: Ranking) -> dict[str, JsonValue]:
     """The ranking as JSON holds it."""
 
-    def of(against: Against | None) -> dict[str, Any] | None:
+    def of(against: Against | None) -> dict[str, JsonValue] | None:
         if against is None:
             return None
         return {
@@ -119,8 +121,8 @@ def plain(ranking: Ranking) -> dict[str, Any]:
                 "checkpoint": row.checkpoint,
                 "adapters": row.adapters,
                 "seeds": row.seeds,
-                "overall": row.overall,
-                "channels": row.scores.channels if row.scores else None,
+                "overall": {**row.overall},
+                "channels": _by_name(row.scores),
                 "costs": row.costs.model_dump(exclude_none=True),
                 "vs_reference": of(row.vs_reference),
                 "vs_baseline": of(row.vs_baseline),
@@ -130,6 +132,12 @@ def plain(ranking: Ranking) -> dict[str, Any]:
             for row in ranking.rows
         ],
     }
+
+
+def _by_name(scores: ModelScores | None) -> JsonValue:
+    if scores is None or scores.channels is None:
+        return None
+    return {channel: {**own} for channel, own in scores.channels.items()}
 
 
 def _csv(ranking: Ranking) -> str:

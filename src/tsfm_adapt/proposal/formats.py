@@ -124,7 +124,7 @@ def _asked(path: Path, asked: str) -> ReaderConfig:
     component("reader", name)
     config = config_class("reader", name)
     if "root" in config.model_fields:
-        settings = {"root": str(path)} | settings
+        settings = {"root": str(path), **settings}
     try:
         reader = config.model_validate(settings)
     except ValidationError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import JsonValue
 
 from tsfm_adapt.proposal.channel_lines import ChannelLine
 from tsfm_adapt.proposal.proposal import Proposal
@@ -65,7 +66,7 @@ def _name(path: Path) -> str:
 
 def _reader(reader: ReaderConfig) -> list[str]:
     settings = reader.model_dump(mode="json", exclude_defaults=True)
-    ordered: dict[str, Any] = {"name": reader.name}
+    ordered: dict[str, JsonValue] = {"name": reader.name}
     if "root" in type(reader).model_fields:
         ordered["root"] = portable(str(settings["root"]))
     ordered |= {key: value for key, value in settings.items() if key not in ordered}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pydantic import JsonValue
+
 from tsfm_adapt._util.renamed import warn_renamed
 from tsfm_adapt.components import configs
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from tsfm_adapt.adapters.base import AdapterConfig
 
 
-def present(tree: Mapping[str, Any]) -> dict[str, Any]:
+def present(tree: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """A recipe's tree with the settings of its adapters, and of its search, as they are now.
 
     What is no adapter or no space is left to the schema, which says what is wrong with it.
@@ -22,8 +24,9 @@ def present(tree: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(adapters, list):
         result["adapters"] = [_entry(entry) for entry in adapters]
     search = tree.get("search")
-    if isinstance(search, dict) and isinstance(search.get("space"), dict):
-        result["search"] = search | {"space": _space(search["space"], adapters)}
+    space = search.get("space") if isinstance(search, dict) else None
+    if isinstance(search, dict) and isinstance(space, dict):
+        result["search"] = search | {"space": _space(space, adapters)}
     return result
 
 
@@ -48,9 +51,9 @@ def _config(section: Any) -> type[AdapterConfig] | None:
     return found
 
 
-def _space(space: Mapping[str, Any], adapters: Any) -> dict[str, Any]:
+def _space(space: Mapping[str, JsonValue], adapters: Any) -> dict[str, JsonValue]:
     """A search space, its paths and values as they are now."""
-    result: dict[str, Any] = {}
+    result: dict[str, JsonValue] = {}
     for path, variable in space.items():
         config, key = _at(path, adapters)
         name = key if config is None else config.renamed(key, None)[0]

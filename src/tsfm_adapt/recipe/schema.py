@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from tsfm_adapt._util.frozen import Frozen
 from tsfm_adapt.adapters.base import AdapterConfig
@@ -259,7 +259,7 @@ class Recipe(Section):
         return validated(trees.with_sets(tree, sets), cls)
 
     @classmethod
-    def from_dict(cls, tree: Mapping[str, Any]) -> Recipe:
+    def from_dict(cls, tree: Mapping[str, JsonValue]) -> Recipe:
         """Validates nested mappings laid out as in a recipe's file.
 
         Raises:
@@ -272,7 +272,7 @@ class Recipe(Section):
         """True where something is trained or fitted; False for the backbone as it is."""
         return bool(self.adapters) or self.head is not None
 
-    def override(self, changes: Mapping[str, Any]) -> Recipe:
+    def override(self, changes: Mapping[str, JsonValue]) -> Recipe:
         """A new recipe with dotted keys changed, validated as a whole.
 
         An entry of a list is named by its position or its `name`: `adapters.lora.rank`.
@@ -287,6 +287,6 @@ class Recipe(Section):
         """The recipe without its `search`, as `train` uses it."""
         return self.model_copy(update={"search": None})
 
-    def as_tree(self) -> dict[str, Any]:
+    def as_tree(self) -> dict[str, JsonValue]:
         """The recipe as plain values, every default written out."""
         return self.model_dump(mode="json")

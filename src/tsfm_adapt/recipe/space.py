@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
+
+from pydantic import JsonValue
 
 from tsfm_adapt.adapters.base import AdapterConfig, uses_native_loss
 from tsfm_adapt.backbones.base import BackboneConfig
@@ -33,13 +35,13 @@ class Tunable(Protocol):
     def head(self) -> HeadConfig | None:
         """The recipe's section."""
 
-    def override(self, changes: Mapping[str, Any]) -> Self:
+    def override(self, changes: Mapping[str, JsonValue]) -> Self:
         """A new recipe with dotted keys changed."""
 
     def without_search(self) -> Self:
         """What `train` makes of the recipe."""
 
-    def as_tree(self) -> dict[str, Any]:
+    def as_tree(self) -> dict[str, JsonValue]:
         """The recipe as plain values, every default written out."""
 
 
@@ -58,7 +60,7 @@ class Draws(Protocol):
         """One of several."""
 
 
-def draw(search: Search, trial: Draws) -> dict[str, Any]:
+def draw(search: Search, trial: Draws) -> dict[str, JsonValue]:
     """Draws a trial: the changes to the recipe by path, to be applied in this order."""
 
     def pick(name: str, variable: Variable) -> Raw:
@@ -124,9 +126,9 @@ def check(search: Search, recipe: Tunable) -> None:
 
 def _changes(
     space: Mapping[str, Variable], pick: Callable[[str, Variable], Raw], when: str = ""
-) -> dict[str, Any]:
+) -> dict[str, JsonValue]:
     """The changes for the values that `pick` gives, nested spaces included."""
-    changes: dict[str, Any] = {}
+    changes: dict[str, JsonValue] = {}
     for path, variable in space.items():
         raw = pick(path + when, variable)
         changes[path] = variable.value(raw)
@@ -198,8 +200,8 @@ def _picking(raws: Mapping[str, Raw]) -> Callable[[str, Variable], Raw]:
 
 
 def _tries(
-    space: Mapping[str, Variable], before: dict[str, Any]
-) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    space: Mapping[str, Variable], before: dict[str, JsonValue]
+) -> Iterator[tuple[str, str, dict[str, JsonValue]]]:
     """Each path, a label of the value, and the changes that set it."""
     for path, variable in space.items():
         for what, value in variable.edges():
@@ -209,8 +211,8 @@ def _tries(
 
 
 def _ranges(
-    space: Mapping[str, Variable], before: dict[str, Any]
-) -> Iterator[tuple[str, Variable, dict[str, Any]]]:
+    space: Mapping[str, Variable], before: dict[str, JsonValue]
+) -> Iterator[tuple[str, Variable, dict[str, JsonValue]]]:
     for path, variable in space.items():
         if variable.ranged:
             yield path, variable, before
@@ -218,7 +220,7 @@ def _ranges(
             yield from _ranges(option.space, {**before, path: option.value})
 
 
-def _accepts(recipe: Tunable, changes: Mapping[str, Any]) -> bool:
+def _accepts(recipe: Tunable, changes: Mapping[str, JsonValue]) -> bool:
     try:
         recipe.override(changes)
     except RecipeError:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import JsonValue
 
 from tsfm_adapt.errors import RecipeError
 from tsfm_adapt.recipe.renamed import present, present_setting
@@ -29,7 +30,7 @@ def read_text(path: Path) -> str:
         raise RecipeError(f"recipe: cannot read '{path}': {error}. Give a YAML file.") from error
 
 
-def parse_mapping(text: str, source: str) -> dict[str, Any]:
+def parse_mapping(text: str, source: str) -> dict[str, JsonValue]:
     """Parses a YAML mapping of plain values.
 
     Raises:
@@ -41,7 +42,7 @@ def parse_mapping(text: str, source: str) -> dict[str, Any]:
     return tree
 
 
-def parse_changes(sets: Sequence[str]) -> dict[str, Any]:
+def parse_changes(sets: Sequence[str]) -> dict[str, JsonValue]:
     """The changes that entries of the form `a.b=value` make, by dotted key.
 
     Args:
@@ -50,7 +51,7 @@ def parse_changes(sets: Sequence[str]) -> dict[str, Any]:
     Raises:
         RecipeError: an entry has no `=`, or its value is not YAML.
     """
-    changes: dict[str, Any] = {}
+    changes: dict[str, JsonValue] = {}
     for entry in sets:
         key, equals, value = entry.partition("=")
         if not equals or not key.strip():
@@ -60,7 +61,7 @@ def parse_changes(sets: Sequence[str]) -> dict[str, Any]:
     return changes
 
 
-def changed(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def changed(tree: dict[str, JsonValue], changes: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Returns a copy of a recipe's tree with the values at dotted keys replaced.
 
     Raises:
@@ -83,7 +84,7 @@ def changed(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def with_sets(tree: dict[str, Any], sets: Sequence[str]) -> dict[str, Any]:
+def with_sets(tree: dict[str, JsonValue], sets: Sequence[str]) -> dict[str, JsonValue]:
     """A copy of a recipe's tree with entries `a.b=value` set.
 
     Raises:

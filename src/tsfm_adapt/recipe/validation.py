@@ -6,7 +6,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from tsfm_adapt.components import Kind, config_class, names
 from tsfm_adapt.errors import EnvironmentProblem, RecipeError, closest
@@ -27,7 +27,7 @@ _SECTIONS: dict[str, Kind] = {
 }
 
 
-def validated(tree: Mapping[str, Any], model: type[Model]) -> Model:
+def validated(tree: Mapping[str, JsonValue], model: type[Model]) -> Model:
     """Validates a tree and returns the recipe.
 
     Args:
@@ -47,7 +47,7 @@ def validated(tree: Mapping[str, Any], model: type[Model]) -> Model:
         raise RecipeError("\n".join(dict.fromkeys(lines))) from error
 
 
-def _check_names(tree: Mapping[str, Any]) -> None:
+def _check_names(tree: Mapping[str, JsonValue]) -> None:
     """Checks component names first, since that message suggests the closest one."""
     data = tree.get("data")
     reader = data.get("reader") if isinstance(data, dict) else None

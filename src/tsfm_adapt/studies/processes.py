@@ -11,7 +11,9 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from tsfm_adapt.studies.folder import StudyFolder
 
@@ -97,5 +99,5 @@ def _started(pid: int) -> str | None:
     return None if fields[0] == "Z" else fields[19]
 
 
-def _sign(study: StudyFolder, process: Mapping[str, Any]) -> Path:
+def _sign(study: StudyFolder, process: Mapping[str, JsonValue]) -> Path:
     return study.folder / "alive" / f"{process['host']}-{process['pid']}"

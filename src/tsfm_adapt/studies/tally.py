@@ -10,7 +10,9 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from tsfm_adapt.studies.folder import StudyFolder
 from tsfm_adapt.studies.processes import alive
@@ -85,7 +87,9 @@ def root(trial: FrozenTrial | optuna.Trial) -> int:
     return int(trial.user_attrs.get("again", trial.number))
 
 
-def queue(optuna_study: optuna.Study, params: Mapping[str, Any], marks: Mapping[str, Any]) -> None:
+def queue(
+    optuna_study: optuna.Study, params: Mapping[str, JsonValue], marks: Mapping[str, JsonValue]
+) -> None:
     """Queues a trial; its parameters are also a mark, as a process may die before it drew them."""
     optuna_study.enqueue_trial(dict(params), user_attrs={"params": dict(params), **marks})
 

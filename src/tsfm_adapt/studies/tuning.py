@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import JsonValue
+
 from tsfm_adapt._util import atomic
 from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.errors import EnvironmentProblem, Interrupted, RecipeError
@@ -53,7 +55,7 @@ class Tuned:
     trials: Mapping[str, int]  # how many: complete, pruned, failed
     best: int  # number of the trial
     value: float  # on the validation windows
-    changes: Mapping[str, Any]  # of the recipe, by path
+    changes: Mapping[str, JsonValue]  # of the recipe, by path
     standing: float | None  # value of the recipe as it stands, where the space holds it
     run: Run | None  # of the best recipe; None where another machine began the study
 
