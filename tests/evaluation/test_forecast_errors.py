@@ -109,6 +109,16 @@ def test_a_point_forecast_has_its_absolute_error_as_crps_and_no_coverage():
     assert scores["width80"] is None
 
 
+def test_equal_quantiles_are_a_point_forecast_and_have_no_coverage():
+    point = one_channel(quantiles=[[[2.0, 5.0]] * 3], target=[[2.0, 3.0]], levels=LEVELS)
+    assert point["coverage80"] is None
+    assert point["width80"] is None
+    quantiles = [[[2.0, 4.0], [2.0, 5.0], [2.0, 6.0]]]
+    interval = one_channel(quantiles=quantiles, target=[[2.0, 3.0]], levels=LEVELS)
+    assert interval["coverage80"] == 1 / 2
+    assert interval["width80"] == 1
+
+
 def test_a_point_forecast_scores_the_same_as_equal_quantiles_at_symmetric_levels():
     point = one_channel([[[1.0, 5.0]]], [[2.0, 3.0]], levels=(0.5,))
     equal = one_channel([[[1.0, 5.0]] * 3], [[2.0, 3.0]])

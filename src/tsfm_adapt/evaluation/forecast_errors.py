@@ -260,7 +260,7 @@ def _channel(errors: ForecastErrors, index: int, scale: float) -> ByName:
     warped = dtw(errors.target[whole, index], errors.point[whole, index])
     relative = np.abs(error[magnitude > 1e-8]) / magnitude[magnitude > 1e-8]
     mae, crps = _mean(np.abs(error)), _mean(pinball)
-    banded = not np.isnan(low).any()
+    intervals = bool((high > low).any()) and not np.isnan(low).any()  # else a point estimate
     return {
         "n": int(scored.sum()),
         "mae": mae,
@@ -270,8 +270,8 @@ def _channel(errors: ForecastErrors, index: int, scale: float) -> ByName:
         "wql": _ratio(float(pinball.sum()), float(magnitude.sum())),
         "crps": crps,
         "crps_scaled": _ratio(crps, scale),
-        "coverage80": _mean((target >= low) & (target <= high)) if banded else None,
-        "width80": _mean(high - low) if banded else None,
+        "coverage80": _mean((target >= low) & (target <= high)) if intervals else None,
+        "width80": _mean(high - low) if intervals else None,
         "dtw": _mean(warped),
         "dtw_n": int(whole.sum()),
     }
