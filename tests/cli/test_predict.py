@@ -71,3 +71,41 @@ def test_predict_says_how_short_the_recordings_are(
     outcome = cli("predict", trained, "short.csv")
     assert outcome.code == 3
     assert "32 samples" in outcome.err
+
+
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize("as_json", [False, True])
+def test_predict_says_how_many_gaps_it_filled_and_what_to_raise_for_the_others(
+    cli: Callable[..., Any],
+    recipe: dict[str, Any],
+    written: Callable[..., Path],
+    tmp_path: Path,
+    as_json: bool,
+) -> None:
+    task = {
+        "name": "impute",
+        "context_s": 1920,
+        "missingness": [{"pattern": "block", "lengths_s": [240]}],
+    }
+    file = written(recipe | {"task": task, "adapters": []})
+    outcome = cli("train", file, "--json", "--quiet")
+    assert outcome.code == 0, outcome.err
+    run = json.loads(outcome.out)["run"]
+    rows = (f"new,{60 * t},{'' if 40 <= t < 100 else 70 + t % 5},{15 + t % 2}" for t in range(160))
+    (tmp_path / "gappy.csv").write_text("\n".join(["patient,time,HR,RESP", *rows]) + "\n")
+    outcome = cli("predict", run, "gappy.csv", *(["--json"] if as_json else []))
+    assert outcome.code == 0, outcome.err
+    remarks = json.loads(outcome.out)["remarks"] if as_json else outcome.out.splitlines()[1:]
+    filled, long = remarks
+    assert filled.endswith(" of 60 missing values")
+    count = int(filled.split()[1])
+    assert 0 < count < 60
+    assert long.startswith(f"{60 - count} lie in gaps as long as the window or longer (32 min)")
+    assert "raise task.context_s" in long
+
+
+def test_a_forecast_has_no_remarks(cli: Callable[..., Any], trained: Path, table: Path) -> None:
+    outcome = cli("predict", trained, table, "--json")
+    assert json.loads(outcome.out)["remarks"] == []

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from contracts.proposed import proposed, recording, walk
+from contracts.proposed import given_items, proposed, recording, walk
 from tsfm_adapt.errors import DataError
+from tsfm_adapt.proposal.survey import look
+from tsfm_adapt.signals.recording import RecordingSet
+from tsfm_adapt.signals.splitting import SplitPlan, split
 
 
 @pytest.mark.parametrize(
@@ -15,9 +18,9 @@ from tsfm_adapt.errors import DataError
 def test_people_are_split_where_there_are_enough(subjects, by):
     proposal = proposed(*(recording(walk(3000, s), f"s{s}") for s in range(subjects)))
     assert proposal.split["by"] == by
-    said = " ".join(proposal.notes)
-    assert ("never evidence" in said) == (by == "time")
-    assert ("fewer than 8" in said) == (3 <= subjects < 8)
+    notes = " ".join(proposal.notes)
+    assert ("never evidence" in notes) == (by == "time")
+    assert ("fewer than 8" in notes) == (3 <= subjects < 8)
 
 
 @pytest.mark.parametrize("samples", [60, 100, 333, 1000, 5000])
@@ -75,3 +78,57 @@ def test_published_parts_are_kept():
 def test_to_classify_needs_a_label():
     with pytest.raises(DataError, match="no labels"):
         proposed(recording(walk(500)), task="classify")
+
+
+@pytest.mark.parametrize(
+    ("subjects", "note"),
+    [
+        (3, "1 in the test set, where a verdict needs at least 2: add subjects"),
+        (5, "at least 2: add subjects or use train: 2, val: 1, test: 2"),
+        (4, "at least 2: add subjects or use train: 1, val: 1, test: 2"),
+    ],
+)
+def test_one_test_subject_is_too_few_for_a_verdict_and_the_note_says_how_many_are_not(
+    subjects, note
+):
+    items = [recording(walk(3000, s), f"s{s}") for s in range(subjects)]
+    proposal = proposed(*items)
+    assert note in " ".join(proposal.notes)
+    assert note.rsplit(":", 1)[0] in proposal.split_why
+    if subjects == 5:
+        plan = SplitPlan(by="subject", train=2, val=1, test=2)
+        assert len(split(RecordingSet(tuple(items)), plan)["test"].subjects) == 2
+
+
+def test_with_two_test_subjects_nothing_is_said_of_a_verdict():
+    proposal = proposed(*(recording(walk(3000, s), f"s{s}") for s in range(8)))
+    assert "verdict" not in " ".join([*proposal.notes, proposal.split_why])
+
+
+def with_gap(samples, first, length, channels=("HR", "RESP")):
+    """One recording whose first channel lacks a stretch; the others are whole."""
+    values = np.array([walk(samples, s) for s in range(len(channels))])
+    values[0, first : first + length] = np.nan
+    return recording(values, channels=channels, units=("bpm",) * len(channels))
+
+
+def test_a_window_that_fills_gaps_is_longer_than_the_longest_gap_of_each_channel():
+    item = with_gap(1800, 300, 100)
+    assert look(given_items(item)).longest_gap_s == 0, "the other channel is measured there"
+    proposal = proposed(item, task="impute")
+    assert proposal.window.context > 100
+    assert "longer than the longest gap (HR, 100 s)" in proposal.window_why
+    without = proposed(with_gap(1800, 300, 0), task="impute")
+    assert without.window.context < 100, "else the gap would change nothing"
+    assert "gap" not in without.window_why
+
+
+def test_a_gap_longer_than_every_usual_window_is_named_beside_the_window():
+    proposal = proposed(with_gap(6000, 300, 600), task="impute")
+    assert "the longest gap (HR, 10 min) is longer: raise context_s" in proposal.window_why
+
+
+def test_gaps_choose_no_window_of_a_forecast():
+    gap, none = (proposed(with_gap(1800, 300, n), task="forecast") for n in (100, 0))
+    assert gap.window == none.window
+    assert "gap" not in gap.window_why

@@ -277,6 +277,69 @@ def test_a_gap_longer_than_a_window_stays_empty_in_its_middle():
     assert set(np.flatnonzero(empty)) <= set(range(10, 70))
 
 
+@pytest.mark.parametrize("length", [0, 20, 60])
+def test_remarks_count_what_was_filled_and_what_lies_in_gaps_longer_than_the_window(length):
+    some = recordings()
+    values = np.full((2, 75), 80.0)
+    values[0, 10 : 10 + length] = np.nan
+    values[1, 30] = np.nan
+    one = RecordingSet((replace(some.recordings[0], values=values),))
+    task = config().build()  # of 32 samples
+    table = task.predict(task.predictor(model()), one, ("bpm", "mmHg"), 4, None)
+    empty = int(np.isnan(table["value"].to_numpy()).sum())
+    assert (empty > 0) == (length == 60)
+    first, *others = task.remarks(table, RATE_HZ)
+    assert first == f"filled {length + 1 - empty} of {length + 1} missing values"
+    long = (
+        f"{empty} lie in gaps as long as the window or longer (32 min): raise task.context_s, and "
+        "train again"
+    )
+    assert others == ([long] if empty else [])
+
+
+def test_remarks_tell_channels_that_are_never_measured_and_recordings_without_gaps():
+    some = recordings()
+    values = np.full((2, 75), 80.0)
+    task = config().build()
+
+    def remarks(values):
+        one = RecordingSet((replace(some.recordings[0], values=values),))
+        table = task.predict(task.predictor(model()), one, ("bpm", "mmHg"), 4, None)
+        return task.remarks(table, RATE_HZ)
+
+    assert remarks(values) == ["no value was missing"]
+    values[1] = np.nan
+    assert remarks(values) == [
+        "filled 0 of 75 missing values",
+        "75 are of channels that their recording never measures",
+    ]
+
+
+def test_remarks_of_several_recordings_keep_their_gaps_apart():
+    some = recordings()
+    values = np.full((2, 75), 80.0)
+    values[:, :20] = np.nan  # behind the end of the channel or recording before
+    values[:, -20:] = np.nan  # 40 in a row where they were one, longer than a window
+    two = RecordingSet(tuple(replace(some.recordings[n], values=values) for n in (0, 2)))
+    task = config().build()
+    table = task.predict(task.predictor(model()), two, ("bpm", "mmHg"), 4, None)
+    assert task.remarks(table, RATE_HZ) == ["filled 160 of 160 missing values"]
+
+
+def test_a_value_whose_windows_show_too_little_is_told_apart_from_a_long_gap():
+    some = recordings()
+    values = np.full((2, 75), 80.0)
+    values[0, ::2] = np.nan
+    one = RecordingSet((replace(some.recordings[0], values=values),))
+    task = config(min_context=20).build()
+    table = task.predict(task.predictor(model()), one, ("bpm", "mmHg"), 4, None)
+    assert task.remarks(table, RATE_HZ) == [
+        "filled 0 of 38 missing values",
+        "38 lie in windows that show too few values of their channel: lower task.min_context, "
+        "or raise task.context_s",
+    ]
+
+
 def test_a_time_between_forecasts_is_refused():
     task = config().build()
     with pytest.raises(RecipeError, match="fills all of them"):

@@ -1,4 +1,4 @@
-"""`predict`: what a trained model says of new recordings."""
+"""`predict`: forecasts, filled gaps or classes of new recordings."""
 
 from __future__ import annotations
 
@@ -47,16 +47,19 @@ def command(
     write = _writer(out)
 
     from tsfm_adapt.recipe.trees import parse_mapping
-    from tsfm_adapt.runs.run import predict
+    from tsfm_adapt.runs.run import predict, remarks
 
     settings = None if reader is None else parse_mapping(reader, "--reader")
     predictions = predict(model, source, settings, every_s, raw)
     write(out, predictions)
     rows, subjects = predictions.num_rows, len(predictions.column("subject").unique())
     if as_json:
-        print_json({"predictions": str(out), "rows": rows, "subjects": subjects})
-    else:
-        print(f"{counted(rows, 'row')} of {counted(subjects, 'subject')}: {out}")
+        content = {"predictions": str(out), "rows": rows, "subjects": subjects}
+        print_json({**content, "remarks": remarks(model, predictions)})
+        return
+    print(f"{counted(rows, 'row')} of {counted(subjects, 'subject')}: {out}")
+    for remark in remarks(model, predictions):
+        print(remark)
 
 
 def _writer(out: Path) -> Callable[[Path, pyarrow.Table], None]:

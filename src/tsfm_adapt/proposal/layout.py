@@ -16,6 +16,7 @@ from tsfm_adapt.signals.splitting import SplitPlan, split
 from tsfm_adapt.tasks.base import TaskConfig
 
 FEW = 8  # subjects
+LEAST_TESTED = 2  # test subjects for a verdict: one says nothing of another
 _CONTEXTS = (256, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8)
 _SEED = 17
 
@@ -36,6 +37,7 @@ class Layout:
     window_why: str
     split: Mapping[str, str | float]  # the fields of `data.split`
     split_why: str
+    tested: int  # subjects in the test set
 
 
 def laid_out(
@@ -57,16 +59,18 @@ def laid_out(
         except DataError as error:
             problem = problem or f" {error}"
             continue
-        for strict in (True, False):
-            for window in _windows(recordings, task):
-                if not _holds(parts, window, strict):
-                    continue
-                train = [r for r in parts["train"] if r.samples >= window.context + window.horizon]
-                measured = np.any([np.isfinite(r.values).any(axis=1) for r in train], axis=0)
-                names = recordings.recordings[0].channels
-                unmeasured = [n for n, m in zip(names, measured, strict=True) if not m]
-                why = _window_why(window, parts, rate_hz)
-                return Layout(window, why, sizes, split_why), unmeasured
+        window = _chosen(recordings, parts, task)
+        if window is None:
+            continue
+        train = [r for r in parts["train"] if r.samples >= window.context + window.horizon]
+        measured = np.any([np.isfinite(r.values).any(axis=1) for r in train], axis=0)
+        names = recordings.recordings[0].channels
+        unmeasured = [n for n, m in zip(names, measured, strict=True) if not m]
+        why = _window_why(window, parts, rate_hz)
+        if task.spans_gaps:
+            why += _gap_why(window, longest_gap(recordings), rate_hz)
+        split_why += _tested(parts["test"], sizes, len(recordings.subjects))
+        return Layout(window, why, sizes, split_why, len(parts["test"].subjects)), unmeasured
     longest = max(recordings, key=lambda recording: recording.samples)
     raise DataError(
         f"The shortest window, {_CONTEXTS[-1]} + {_CONTEXTS[-1] // 4} samples at {rate_hz:g} Hz, "
@@ -101,6 +105,62 @@ def _splits(recordings: RecordingSet, survey: Survey) -> list[tuple[dict[str, st
         )
     )
     return ways
+
+
+def _chosen(
+    recordings: RecordingSet, parts: Mapping[str, RecordingSet], task: type[TaskConfig]
+) -> Window | None:
+    """The longest window that every split has; None = there is none.
+
+    Where the task fills gaps, windows longer than the longest gap come before all others.
+    """
+    windows = _windows(recordings, task)
+    _, gap = longest_gap(recordings) if task.spans_gaps else ("", 0)
+    spanning = [window for window in windows if window.context > gap]
+    for candidates in (spanning, windows):
+        for strict in (True, False):
+            for window in candidates:
+                if _holds(parts, window, strict):
+                    return window
+    return None
+
+
+def longest_gap(recordings: RecordingSet) -> tuple[str, int]:
+    """The channel with the longest gap and its length in samples; 0 = there is no gap.
+
+    A channel that a recording does not measure at all has no gap there.
+    """
+    channel, most = recordings.recordings[0].channels[0], 0
+    for recording in recordings:
+        for name, values in zip(recording.channels, recording.values, strict=True):
+            missing = ~np.isfinite(np.asarray(values))
+            edges = np.flatnonzero(np.diff(missing, prepend=False, append=False)).reshape(-1, 2)
+            length = int((edges[:, 1] - edges[:, 0]).max(initial=0))
+            if most < length < recording.samples:
+                channel, most = name, length
+    return channel, most
+
+
+def _gap_why(window: Window, gap: tuple[str, int], rate_hz: float) -> str:
+    """What the window's length means for the longest gap."""
+    channel, length = gap
+    if not length:
+        return ""
+    known = f"the longest gap ({channel}, {duration(length / rate_hz)})"
+    if window.context > length:
+        return f"; longer than {known}"
+    return f"; {known} is longer: raise context_s to fill all of it"
+
+
+def _tested(test: RecordingSet, sizes: Mapping[str, str | float], subjects: int) -> str:
+    """That a verdict needs more test subjects, in numbers; '' = there are enough."""
+    count = len(test.subjects)
+    if sizes["by"] == "time" or count >= LEAST_TESTED:
+        return ""
+    step = "add subjects"
+    if sizes["by"] == "subject" and subjects > LEAST_TESTED + 1:
+        step += f" or use train: {subjects - LEAST_TESTED - 1}, val: 1, test: {LEAST_TESTED}"
+    return f"; {count} in the test set, where a verdict needs at least {LEAST_TESTED}: {step}"
 
 
 def _windows(recordings: RecordingSet, task: type[TaskConfig]) -> list[Window]:

@@ -16,7 +16,7 @@ from tsfm_adapt.components import configs
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.proposal.channel_lines import ChannelLine, line_of
 from tsfm_adapt.proposal.clock import clock, gap
-from tsfm_adapt.proposal.layout import FEW, Layout, Window, laid_out
+from tsfm_adapt.proposal.layout import FEW, LEAST_TESTED, Layout, Window, laid_out
 from tsfm_adapt.proposal.survey import Survey
 from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, clean
 from tsfm_adapt.signals.duplicates import duplicated
@@ -78,7 +78,7 @@ def propose(survey: Survey, reader: ReaderConfig, task: str | None = None) -> Pr
     lines, recordings, layout = _settled(
         every_line, reader, survey, config, rate_hz=rate_hz, max_gap_s=max_gap_s
     )
-    window, sizes = layout.window, layout.split
+    window = layout.window
     sighting = Sighting(
         rate_hz=rate_hz,
         context=window.context,
@@ -98,12 +98,12 @@ def propose(survey: Survey, reader: ReaderConfig, task: str | None = None) -> Pr
         rate_why=rate_why,
         max_gap_s=max_gap_s,
         gap_why=gap_why,
-        split=sizes,
+        split=layout.split,
         split_why=layout.split_why,
         window=window,
         window_why=layout.window_why,
         notes=tuple(
-            _notes(survey, reader, None if config.of_labels else label, lines, recordings, sizes)
+            _notes(survey, reader, None if config.of_labels else label, lines, recordings, layout)
         ),
         recordings=recordings,
     )
@@ -237,20 +237,20 @@ def _notes(
     label: str | None,
     lines: Sequence[ChannelLine],
     recordings: RecordingSet,
-    sizes: Mapping[str, str | float],
+    layout: Layout,
 ) -> list[str]:
     """Notes on what limits the scores: few subjects, unknown subjects, assumed units, copies."""
     notes = []
     if survey.looked < len(survey.listed) or survey.more:
         every = f"{len(survey.listed)} or more" if survey.more else str(len(survey.listed))
         notes.append(f"looked at the first {survey.looked} of {every} recordings")
-    if sizes["by"] == "time":
+    if layout.split["by"] == "time":
         notes.append(
             f"{survey.subjects} subject{'s' if survey.subjects != 1 else ''}: split by time; "
             "what holds within one patient is never evidence for another"
         )
-    elif survey.subjects < FEW:
-        notes.append(f"{survey.subjects} subjects, fewer than {FEW}: intervals will be wide")
+    elif survey.subjects < FEW or layout.tested < LEAST_TESTED:
+        notes.append(layout.split_why)
     if not _names_subjects(reader) and len(survey.listed) > 1:
         notes.append(
             "each recording or file is taken as a subject of its own: if people have several, "

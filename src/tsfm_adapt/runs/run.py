@@ -171,6 +171,17 @@ def predict(
     return _predicted(model, recipe, read_clean(recipe.data), conformal, every_s, source)
 
 
+def remarks(folder: Path, predictions: pyarrow.Table) -> list[str]:
+    """Sentences about predictions of a run or bundle, such as how many gaps were filled.
+
+    Args:
+        folder: a run or a bundle.
+        predictions: what `predict` returned.
+    """
+    recipe = Run(bundle_in(folder) or folder).recipe
+    return recipe.task.build().remarks(predictions, recipe.data.rate_hz)
+
+
 def predict_recordings(
     folder: Path,
     recordings: Sequence[Recording] | RecordingSet,

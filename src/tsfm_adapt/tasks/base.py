@@ -183,6 +183,15 @@ class Task(ABC):
             RecipeError: the task has no use for `every_s`.
         """
 
+    def remarks(self, predictions: pyarrow.Table, rate_hz: float) -> list[str]:  # noqa: ARG002
+        """Sentences about predictions that a user should read beside the table.
+
+        Args:
+            predictions: what `predict` returned.
+            rate_hz: of the data.
+        """
+        return []
+
     def examples(
         self,
         windows: Windows,  # noqa: ARG002
@@ -255,6 +264,7 @@ class TaskConfig(Frozen, ABC):
 
     # What `init` asks; a task that can be proposed sets `contexts` and writes `proposed`.
     of_labels: ClassVar[bool] = False  # it needs a label of the recordings
+    spans_gaps: ClassVar[bool] = False  # its window shall be longer than the longest gap
 
     @abstractmethod
     def build(self) -> Task:

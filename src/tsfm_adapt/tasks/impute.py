@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, JsonValue, model_validator
@@ -85,6 +85,8 @@ class Hiding(Frozen):
 
 class Config(TaskConfig):
     """`task: {name: impute}`."""
+
+    spans_gaps: ClassVar[bool] = True
 
     name: Literal["impute"] = "impute"
     context_s: float = Field(gt=0, description="window within which gaps are filled, s")
@@ -340,6 +342,13 @@ class Impute(Task):
             for recording in whole
         ]
         return filled(whole, estimates, self.levels, units)
+
+    def remarks(self, predictions: pyarrow.Table, rate_hz: float) -> list[str]:
+        """How many missing values were filled, and why others were not."""
+        from tsfm_adapt.tasks._whole_recording import counts_of_gaps
+
+        window = self.window(rate_hz, "test")
+        return counts_of_gaps(predictions, window.context, rate_hz).remarks
 
     def examples(
         self, windows: Windows, units: Sequence[str], predictions: pyarrow.Table, title: str
