@@ -71,13 +71,17 @@ def command(
             + ", ".join(str(path) for path in targets if not path.is_dir())
         )
     if as_json:
-        from tsfm_adapt.comparison.report import plain
-
-        print_json({"report": str(page), "comparison": plain(ranked)})
+        _print_json(page, ranked)
         return
     for row in ranked.rows:
         print(_line(row, ranked.metric.name))
     print(f"report: {page}")
+
+
+def _print_json(page: Path, ranking: Ranking) -> None:
+    from tsfm_adapt.comparison.report import plain
+
+    print_json({"report": str(page), "comparison": plain(ranking)})
 
 
 def _recipe(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,25 +79,20 @@ def counts_of_gaps(table: pyarrow.Table, context: int, rate_hz: float) -> GapCou
 
 
 def whole_recording(
-    predictor: Predictor,
-    recording: Recording,
-    *,
-    context: int,
-    min_context: int,
-    batch_size: int,
+    predictor: Predictor, recording: Recording, window: WindowSpec, batch_size: int
 ) -> FloatArray:
     """Quantiles (C, Q, T) of a whole recording; NaN where a window shows too little.
 
     Windows overlap by half; a sample is estimated in the window that shows most on both its sides.
 
     Args:
-        predictor: of windows of `context` samples.
+        predictor: of windows of that length.
         recording: as long as a window or longer.
-        context: samples of a window.
-        min_context: observed samples that a channel needs in a window.
+        window: its length, and how many observed samples a channel needs in it.
         batch_size: windows at once.
     """
-    every = Windows([recording], WindowSpec(context, 0, 1, min_context))
+    context, min_context = window.context, window.min_context
+    every = Windows([recording], replace(window, stride=1))
     step = max(1, context // 2)
     starts = np.unique([*range(0, len(every), step), len(every) - 1])
     windows = every.take(starts)

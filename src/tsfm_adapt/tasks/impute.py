@@ -328,19 +328,9 @@ class Impute(Task):
                 f"predict: a time between forecasts ({every_s:g} s) was given, but the run fills "
                 "gaps, and fills all of them. Leave it out."
             )
-        rate_hz = recordings.recordings[0].rate_hz
-        context = self.window(rate_hz, "test").context
-        whole = [r for r in recordings if r.samples >= context]
-        estimates = [
-            whole_recording(
-                predictor,
-                recording,
-                context=context,
-                min_context=self.config.min_context,
-                batch_size=batch_size,
-            )
-            for recording in whole
-        ]
+        window = self.window(recordings.recordings[0].rate_hz, "test")
+        whole = [r for r in recordings if r.samples >= window.context]
+        estimates = [whole_recording(predictor, r, window, batch_size) for r in whole]
         return filled(whole, estimates, self.levels, units)
 
     def remarks(self, predictions: pyarrow.Table, rate_hz: float) -> list[str]:
