@@ -1,4 +1,4 @@
-"""For Python and notebooks: a backbone by name, its forecasts, a comparison as a table."""
+"""Functions for Python and notebooks: load a backbone, forecast zero-shot, compare."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ def zero_shot(
     quantiles: Sequence[float] = (0.1, 0.5, 0.9),
     batch_size: int = 64,
 ) -> pandas.DataFrame:
-    """Forecasts of a backbone as it is.
+    """Forecasts of an unadapted backbone.
 
     Args:
         backbone: of `load_backbone`.
         recordings: with the same channels, units and rate.
         context_s: what it sees, seconds.
         horizon_s: what it forecasts, seconds.
-        every_s: one forecast every so many seconds; None = one, from each recording's end.
+        every_s: interval between forecast origins, s; None = one forecast, at the end.
         quantiles: levels, the median among them.
         batch_size: windows at once.
 
     Returns:
-        The table of `predictions.table`, without `measured`.
+        The table of `evaluation.tables.table`, without `measured`.
 
     Raises:
         RecipeError: a duration is not a whole number of samples, or the context is too long.
@@ -69,8 +69,8 @@ def zero_shot(
     longest = max(given, key=lambda recording: recording.samples, default=None)
     if longest is None or longest.duration_s < context_s:
         raise DataError(
-            f"zero_shot: a context of {context_s:g} s was asked for; the longest of {len(given)} "
-            f"recordings has {longest.duration_s if longest else 0:g} s. Shorten context_s."
+            f"zero_shot: context_s={context_s:g} s is longer than every recording; the longest of "
+            f"{len(given)} has {longest.duration_s if longest else 0:g} s. Shorten context_s."
         )
     settings = {"context_s": context_s, "horizon_s": horizon_s, "quantiles": tuple(quantiles)}
     try:
@@ -107,7 +107,7 @@ def compare(
 
     Returns:
         A row a model, by its name: its score (the column has the metric's name), how much better
-        it is than its backbone as it is (`gain`, `low`, `high`: the interval; in percent, or in
+        it is than the unadapted backbone (`gain`, `low`, `high`: the interval; in percent, or in
         points of a score of classes) and what that amounts to after Holm's adjustment (`verdict`),
         the same beside the best simple model (`..._baseline`), the trained parameters, the
         seconds of training, and the folder of its run (`run`; of the first seed).
@@ -119,10 +119,10 @@ def compare(
 
     wanted = comparison.cells(recipe, backbones, adapters, seeds)
     finished = comparison.run(recipe, wanted, Path(folder), progress or Progress(), jobs)
-    found = ranking.rank(finished.folders, finished.failures)
+    ranked = ranking.rank(finished.folders, finished.failures)
     rows = [
         {
-            found.metric.name: row.overall.get(found.metric.name),
+            ranked.metric.name: row.overall.get(ranked.metric.name),
             **_gain(row.vs_reference, ""),
             **_gain(row.vs_baseline, "_baseline"),
             "trained_parameters": row.costs.trainable_parameters,
@@ -130,9 +130,9 @@ def compare(
             "run": _run(row),
             "failure": row.failure,
         }
-        for row in found.rows
+        for row in ranked.rows
     ]
-    return pandas.DataFrame(rows, index=pandas.Index([r.name for r in found.rows], name="model"))
+    return pandas.DataFrame(rows, index=pandas.Index([r.name for r in ranked.rows], name="model"))
 
 
 def _gain(against: Against | None, suffix: str) -> dict[str, float | str | None]:

@@ -108,9 +108,9 @@ def test_ridge_is_a_solution_of_the_normal_equations():
     some = windows(noise=0.5)
     fitted = fit_ridge(some, np.zeros(3))
     arrays = some.gather(range(len(some)))
-    from tsfm_adapt.baselines.imputers import _deviations, _means
+    from tsfm_adapt.baselines.imputers import _centred, _means
 
-    x, y = _deviations(arrays.values, arrays.observed), arrays.target
+    x, y = _centred(arrays.values, arrays.observed), arrays.target
     y = y - _means(arrays.values, arrays.observed)
     learned = arrays.target_observed[:, 0]
     others = np.moveaxis(x, 1, -1)[learned][:, 1:]
@@ -123,10 +123,10 @@ def test_one_channel_has_no_others_to_be_found_in():
 
 
 def test_nothing_but_the_fit_parts_is_learned_from():
-    """The level of a channel that a window does not show is its mean over what was fitted on."""
+    """A channel that a window does not show has its mean over what was fitted on."""
     some = windows()
-    level = default_imputers(some)["linear"].level
-    np.testing.assert_allclose(level, channel_means(some))
+    fallback = default_imputers(some)["linear"].fallback
+    np.testing.assert_allclose(fallback, channel_means(some))
     moved = [replace(r, values=r.values + 7) for r in some.recordings]
     other = HiddenWindows(moved, some.spec, POINTS)
-    np.testing.assert_allclose(default_imputers(other)["linear"].level, level + 7)
+    np.testing.assert_allclose(default_imputers(other)["linear"].fallback, fallback + 7)

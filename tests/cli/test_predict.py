@@ -73,8 +73,6 @@ def test_predict_says_how_short_the_recordings_are(
     assert "32 samples" in outcome.err
 
 
-
-
 @pytest.mark.usefixtures("table")
 @pytest.mark.parametrize("as_json", [False, True])
 def test_predict_says_how_many_gaps_it_filled_and_what_to_raise_for_the_others(

@@ -1,4 +1,4 @@
-"""Calibrated bands cover what they say over new subjects, and nothing else of a forecast moves."""
+"""Calibrated intervals cover their nominal share over new subjects; the median never moves."""
 
 import numpy as np
 import pytest
@@ -99,7 +99,7 @@ def test_what_is_not_scored_cannot_matter():
     assert np.array_equal(fitted(quantiles, hidden, scored=scored).factors, plain.factors)
 
 
-def test_too_few_windows_or_bands_without_width_are_left_with_the_reason():
+def test_too_few_windows_or_intervals_without_width_are_left_with_the_reason():
     generator = np.random.default_rng(5)
     few = fitted(*forecasts(generator, MIN_WINDOWS - 1))
     assert few.problems == ("it is measured in 19 effective validation windows, 20 are needed",)

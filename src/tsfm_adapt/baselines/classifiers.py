@@ -1,7 +1,7 @@
-"""Simple classifiers that every adapted one is compared with.
+"""Baseline classifiers that every adapted one is compared with.
 
-They see values in data units and what is observed of them. The strength of a penalty is chosen on
-subjects that are left out, or on windows where there are too few subjects.
+They take values in data units and which of them are observed. Penalties are chosen by
+cross-validation over subjects, or over windows where there are too few subjects.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Classifier(Protocol):
 
 
 def default_classifiers(fit: LabelledWindows, seed: int = 0) -> dict[str, Classifier]:
-    """What a classification is compared with, fitted and by name.
+    """Fits the baseline classifiers, by name.
 
     Args:
-        fit: windows of the fit parts; of more than 4000, 4000 evenly spaced are learned from.
+        fit: windows of train and validation; of more than 4000, 4000 evenly spaced are used.
         seed: of the random kernels.
     """
     some = fit.evenly_spaced(_FIT_WINDOWS)
@@ -53,7 +53,7 @@ def default_classifiers(fit: LabelledWindows, seed: int = 0) -> dict[str, Classi
 
 @dataclass(frozen=True)
 class Majority:
-    """The share of each class, whatever the window."""
+    """Predicts the share of each class, whatever the window."""
 
     share: FloatArray  # (K,)
 
@@ -221,7 +221,7 @@ def _probabilities(model: ClassifierMixin, x: FloatArray, classes: int) -> Float
 
 
 def _folds(y: IntArray, subject: IntArray) -> list[tuple[IntArray, IntArray]]:
-    """Rows to learn from and to judge by, none where rows are too few.
+    """Training and validation rows of each fold; none where rows are too few.
 
     Subjects are kept together where there are as many as folds.
     """

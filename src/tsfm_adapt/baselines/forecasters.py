@@ -1,7 +1,7 @@
-"""Simple forecasters that every run is compared with.
+"""Baseline forecasters that every forecast is compared with.
 
-All are point forecasts in data units; a channel that a context does not show gets its mean over
-the fit parts.
+All are point forecasts in data units. A channel that a context does not show gets its mean over
+the training and validation recordings.
 """
 
 from __future__ import annotations
@@ -31,54 +31,54 @@ class Baseline(Protocol):
 
 
 def default_baselines(fit: Windows, season: int | None = None) -> dict[str, Baseline]:
-    """What a forecast is compared with, fitted and by name.
+    """Fits the baseline forecasters, by name.
 
     Args:
-        fit: windows of the fit parts.
+        fit: windows of train and validation.
         season: samples of a period; adds the seasonal naive forecast.
     """
-    level = channel_means(fit)
-    found: dict[str, Baseline] = {
-        "last_value": LastValue(level),
-        "mean_of_context": MeanOfLast(level, None),
-        "mean_of_last_15": MeanOfLast(level, 15),
-        "ridge": fit_ridge(fit, level),
+    fallback = channel_means(fit)
+    baselines: dict[str, Baseline] = {
+        "last_value": LastValue(fallback),
+        "mean_of_context": MeanOfLast(fallback, None),
+        "mean_of_last_15": MeanOfLast(fallback, 15),
+        "ridge": fit_ridge(fit, fallback),
     }
     if season is not None:
-        found["seasonal_naive"] = SeasonalNaive(level, season)
-    return found
+        baselines["seasonal_naive"] = SeasonalNaive(fallback, season)
+    return baselines
 
 
 def channel_means(fit: Windows) -> FloatArray:
-    """Mean of each channel over the recordings behind the windows, (C,); 0 for never measured."""
+    """Mean of each channel over the windows' recordings, (C,); 0 where never measured."""
     return moments(fit.recordings).mean
 
 
 def at_once(windows: Windows, most: int) -> int:
-    """How many windows to gather at once: fewer than `most` where they are long and wide."""
+    """The batch size for gathering windows: at most `most`, fewer where windows are large."""
     channels, spec = len(windows.recordings[0].channels), windows.spec
     return max(1, min(most, _CHUNK_VALUES // (channels * (spec.context + spec.horizon))))
 
 
 @dataclass(frozen=True)
 class LastValue:
-    """The last measured value of the context, held."""
+    """Repeats the last measured value of the context."""
 
-    level: FloatArray  # (C,) where the context holds none
+    fallback: FloatArray  # (C,) where the context holds none
 
     def predict(self, values: FloatArray, observed: BoolArray, horizon: int) -> FloatArray:
         """See `Baseline`."""
-        return _held(_last(values, observed, self.level), horizon)
+        return _held(_last(values, observed, self.fallback), horizon)
 
 
 @dataclass(frozen=True)
 class MeanOfLast:
-    """The mean of the measured values among the last `samples`, held; None = of the context.
+    """Repeats the mean of the measured values among the last `samples`; None = of the context.
 
     Where none of those was measured, the last value before them.
     """
 
-    level: FloatArray
+    fallback: FloatArray
     samples: int | None
 
     def predict(self, values: FloatArray, observed: BoolArray, horizon: int) -> FloatArray:
@@ -87,21 +87,21 @@ class MeanOfLast:
         count = observed[..., recent].sum(-1)
         total = np.where(observed, values, 0.0)[..., recent].sum(-1, dtype=np.float64)
         mean = total / np.maximum(count, 1)
-        return _held(np.where(count > 0, mean, _last(values, observed, self.level)), horizon)
+        return _held(np.where(count > 0, mean, _last(values, observed, self.fallback)), horizon)
 
 
 @dataclass(frozen=True)
 class SeasonalNaive:
-    """The value one season before, or as many seasons back as it takes to find one measured."""
+    """The value one season before, or several seasons before where that was not measured."""
 
-    level: FloatArray
+    fallback: FloatArray
     season: int  # samples
 
     def predict(self, values: FloatArray, observed: BoolArray, horizon: int) -> FloatArray:
         """See `Baseline`."""
         length = values.shape[-1]
         steps = np.arange(horizon)
-        forecast = _held(_last(values, observed, self.level), horizon)
+        forecast = _held(_last(values, observed, self.fallback), horizon)
         missing = np.ones(forecast.shape, dtype=bool)
         for back in range(1, length // self.season + 1):
             at = length + steps % self.season - back * self.season
@@ -118,7 +118,7 @@ class Ridge:
     Contexts are centred on their mean and filled forward, with the mean before the first value.
     """
 
-    level: FloatArray  # (C,)
+    fallback: FloatArray  # (C,)
     weights: FloatArray = field(repr=False)  # (C, T, H)
     intercept: FloatArray = field(repr=False)  # (C, H)
 
@@ -126,13 +126,13 @@ class Ridge:
         """See `Baseline`; the horizon is at most the one fitted."""
         assert horizon <= self.intercept.shape[1], (horizon, self.intercept.shape)
         lags, mean = _lags(values, observed)
-        deviation = np.einsum("bct,cth->bch", lags, self.weights[..., :horizon])
+        offset = np.einsum("bct,cth->bch", lags, self.weights[..., :horizon])
         empty = ~observed.any(-1, keepdims=True)
-        forecast = mean + deviation + self.intercept[:, :horizon]
-        return np.where(empty, self.level[:, None], forecast)
+        forecast = mean + offset + self.intercept[:, :horizon]
+        return np.where(empty, self.fallback[:, None], forecast)
 
 
-def fit_ridge(fit: Windows, level: FloatArray) -> Ridge:
+def fit_ridge(fit: Windows, fallback: FloatArray) -> Ridge:
     """Ridge regression of every channel, its penalty chosen by blocked cross-validation.
 
     Learns from windows whose targets are all measured. Only sums over windows are kept. A fold is
@@ -146,7 +146,7 @@ def fit_ridge(fit: Windows, level: FloatArray) -> Ridge:
     solved = [
         _solve(o, n) for o, n in zip(zip(*own, strict=True), zip(*near, strict=True), strict=True)
     ]
-    return Ridge(level, np.stack([w for w, _ in solved]), np.stack([i for _, i in solved]))
+    return Ridge(fallback, np.stack([w for w, _ in solved]), np.stack([i for _, i in solved]))
 
 
 @dataclass(frozen=True)
@@ -248,11 +248,11 @@ def _lags(values: FloatArray, observed: BoolArray) -> tuple[FloatArray, FloatArr
     return np.where(before >= 0, filled - mean, 0.0), mean
 
 
-def _last(values: FloatArray, observed: BoolArray, level: FloatArray) -> FloatArray:
-    """The last measured value (B, C) of each context, `level` where there is none."""
+def _last(values: FloatArray, observed: BoolArray, fallback: FloatArray) -> FloatArray:
+    """The last measured value (B, C) of each context, `fallback` where there is none."""
     back = np.argmax(observed[..., ::-1], axis=-1)
     last = np.take_along_axis(values, (values.shape[-1] - 1 - back)[..., None], axis=-1)[..., 0]
-    return np.where(observed.any(-1), last, level)
+    return np.where(observed.any(-1), last, fallback)
 
 
 def _held(value: FloatArray, horizon: int) -> FloatArray:

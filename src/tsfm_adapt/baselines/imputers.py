@@ -1,7 +1,7 @@
-"""Simple ways to fill gaps that every imputation is compared with.
+"""Baseline imputers that every imputation is compared with.
 
 All are point estimates in data units, from what is visible in the window; a channel of which a
-window shows nothing gets its mean over the fit parts.
+window shows nothing gets its mean over the training and validation recordings.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ _PENALTIES = tuple(10.0 ** np.arange(-6, 4.01, 0.5))
 
 
 class Imputer(Protocol):
-    """A fitted way to fill gaps."""
+    """A fitted imputer."""
 
     def fill(self, values: FloatArray, observed: BoolArray) -> FloatArray:
         """An estimate (B, C, T) of every sample from those observed (B, C, T)."""
 
 
 def default_imputers(fit: Windows) -> dict[str, Imputer]:
-    """What an imputation is compared with, fitted and by name.
+    """Fits the baseline imputers, by name.
 
     Args:
-        fit: windows of the fit parts with hidden values as their target.
+        fit: windows of train and validation, with hidden values as their target.
     """
-    level = channel_means(fit)
-    found: dict[str, Imputer] = {
-        "linear": Linear(level),
-        "carry_forward": CarryForward(level),
-        "mean_of_window": MeanOfWindow(level),
+    fallback = channel_means(fit)
+    imputers: dict[str, Imputer] = {
+        "linear": Linear(fallback),
+        "carry_forward": CarryForward(fallback),
+        "mean_of_window": MeanOfWindow(fallback),
     }
-    if len(level) > 1:
-        found["ridge"] = fit_ridge(fit, level)
-    return found
+    if len(fallback) > 1:
+        imputers["ridge"] = fit_ridge(fit, fallback)
+    return imputers
 
 
 @dataclass(frozen=True)
 class Linear:
-    """A straight line between the values around a gap; at the window's edges the nearest one."""
+    """Linear interpolation across a gap; at the window's edges the nearest value."""
 
-    level: FloatArray  # (C,) where the window shows none
+    fallback: FloatArray  # (C,) where the window shows none
 
     def fill(self, values: FloatArray, observed: BoolArray) -> FloatArray:
         """See `Imputer`."""
@@ -60,7 +60,7 @@ class Linear:
 class CarryForward:
     """The last value before a gap; at the window's start the first one behind it."""
 
-    level: FloatArray
+    fallback: FloatArray
 
     def fill(self, values: FloatArray, observed: BoolArray) -> FloatArray:
         """See `Imputer`."""
@@ -73,9 +73,9 @@ class CarryForward:
 
 @dataclass(frozen=True)
 class MeanOfWindow:
-    """The mean of what the window shows of the channel."""
+    """The mean of the channel's observed values in the window."""
 
-    level: FloatArray
+    fallback: FloatArray
 
     def fill(self, values: FloatArray, observed: BoolArray) -> FloatArray:
         """See `Imputer`."""
@@ -88,10 +88,10 @@ class Ridge:
     """Linear regression of each channel on the others at the same sample.
 
     Channels are taken less their mean over what the window shows; the others' own gaps are
-    straight lines. A channel that is not shown has its mean over the fit parts.
+    straight lines. A channel that the window does not show gets its fallback.
     """
 
-    level: FloatArray  # (C,)
+    fallback: FloatArray  # (C,)
     weights: FloatArray = field(repr=False)  # (C, C) of channel, on channel; 0 on itself
 
     def fill(self, values: FloatArray, observed: BoolArray) -> FloatArray:
@@ -99,15 +99,15 @@ class Ridge:
         shown = observed.any(-1, keepdims=True)
         mean = np.where(shown, _means(values, observed), _rows(self))
         filled: FloatArray = mean + np.einsum(
-            "bct,dc->bdt", _deviations(values, observed), self.weights
+            "bct,dc->bdt", _centred(values, observed), self.weights
         )
         return filled
 
 
-def fit_ridge(fit: Windows, level: FloatArray) -> Ridge:
+def fit_ridge(fit: Windows, fallback: FloatArray) -> Ridge:
     """Ridge regression at the hidden values, its penalty chosen by blocked cross-validation."""
     some = fit.evenly_spaced(_FIT_WINDOWS)
-    channels = len(level)
+    channels = len(fallback)
     cross = np.zeros((_FOLDS, channels, channels, channels))  # (F, C, C, C) X'X of each channel
     product = np.zeros((_FOLDS, channels, channels))  # (F, C, C) X'y
     square = np.zeros((_FOLDS, channels))  # (F, C) y'y
@@ -117,9 +117,9 @@ def fit_ridge(fit: Windows, level: FloatArray) -> Ridge:
             arrays = some.gather(indices[first : first + size])
             assert arrays.target is not None
             assert arrays.target_observed is not None
-            x = _deviations(arrays.values, arrays.observed)  # (B, C, T)
+            x = _centred(arrays.values, arrays.observed)  # (B, C, T)
             shown = arrays.observed.any(-1, keepdims=True)
-            mean = np.where(shown, _means(arrays.values, arrays.observed), level[:, None])
+            mean = np.where(shown, _means(arrays.values, arrays.observed), fallback[:, None])
             y, learned = arrays.target - mean, arrays.target_observed
             for c in range(channels):
                 others = np.moveaxis(x, 1, -1)[learned[:, c]]  # (N, C)
@@ -131,7 +131,7 @@ def fit_ridge(fit: Windows, level: FloatArray) -> Ridge:
     weights = np.zeros((channels, channels))
     for c in range(channels):
         weights[c] = _solved(cross[:, c], product[:, c], square[:, c])
-    return Ridge(level, weights)
+    return Ridge(fallback, weights)
 
 
 def _solved(cross: FloatArray, product: FloatArray, square: FloatArray) -> FloatArray:
@@ -155,7 +155,7 @@ def _ridge(cross: FloatArray, product: FloatArray, penalty: float) -> FloatArray
 
 
 def _lines(values: FloatArray, observed: BoolArray) -> FloatArray:
-    """Straight lines (B, C, T) through what is observed; 0 where nothing is."""
+    """Linear interpolation (B, C, T) of observed values; 0 where nothing is observed."""
     time = np.arange(values.shape[-1])
     position = np.where(observed, time, -1)
     before = np.maximum.accumulate(position, axis=-1)
@@ -179,11 +179,11 @@ def _means(values: FloatArray, observed: BoolArray) -> FloatArray:
     return mean
 
 
-def _deviations(values: FloatArray, observed: BoolArray) -> FloatArray:
-    """Straight lines less the mean (B, C, T); 0 where nothing is observed."""
+def _centred(values: FloatArray, observed: BoolArray) -> FloatArray:
+    """Interpolated values less their mean (B, C, T); 0 where nothing is observed."""
     return _lines(values, observed) - _means(values, observed)
 
 
 def _rows(imputer: Linear | CarryForward | MeanOfWindow | Ridge) -> FloatArray:
-    """The levels, (C, 1)."""
-    return imputer.level[:, None]
+    """The fallbacks, (C, 1)."""
+    return imputer.fallback[:, None]

@@ -1,4 +1,4 @@
-"""`check`: what a recipe would do, before anything heavy happens."""
+"""`check`: resolves a recipe, counts windows and parameters, and trains nothing."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class _SplitCounts:
 
 @dataclass(frozen=True)
 class _Counts:
-    """What `check` finds out from recordings and backbone; the fields are those of `--json`."""
+    """Counts of a recipe's recordings and model; the fields are those of `--json`."""
 
     parts: dict[SplitName, _SplitCounts]  # by split
     left_out: dict[str, str]  # recordings, each with its reason

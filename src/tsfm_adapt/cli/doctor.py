@@ -1,4 +1,4 @@
-"""`doctor`: is everything in place?"""
+"""`doctor`: versions, devices, extras and backbones, and what is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`embed`: what the encoder makes of a recipe's windows."""
+"""`embed`: embeddings of a recipe's windows."""
 
 from __future__ import annotations
 
@@ -32,15 +32,20 @@ def command(
         Path,
         typer.Argument(
             metavar="RUN|RECIPE",
-            help="A run's folder: its trained model. A recipe: its backbone as it is.",
+            help="A run's folder: its trained model. A recipe: its backbone, unadapted.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="The Parquet file to write.")] = Path(
         "embeddings.parquet"
     ),
-    part: Annotated[_Part, typer.Option(help="Of the recipe's split.")] = _Part.all,
+    part: Annotated[
+        _Part, typer.Option(help="Split of the recipe to embed, or all of it.")
+    ] = _Part.all,
     pooling: Annotated[
-        _Pooling, typer.Option(help="Of a channel's tokens; auto: last where causal, else mean.")
+        _Pooling,
+        typer.Option(
+            help="How a channel's tokens become one vector; auto: last where causal, else mean."
+        ),
     ] = _Pooling.auto,
     sets: Sets = None,
     as_json: Json = False,
@@ -50,11 +55,12 @@ def command(
     from tsfm_adapt._util.progress import Progress
     from tsfm_adapt.runs.embeddings import embed
 
-    found = embed(source, out, part.value, pooling.value, sets or (), Progress(quiet=quiet))
+    embedded = embed(source, out, part.value, pooling.value, sets or (), Progress(quiet=quiet))
     if as_json:
-        print_json({"embeddings": str(out), **asdict(found)})
+        print_json({"embeddings": str(out), **asdict(embedded)})
     else:
         print(
-            f"{counted(found.rows, 'vector')} of {found.width} numbers, "
-            f"{counted(found.windows, 'window')} of {counted(found.subjects, 'subject')}: {out}"
+            f"{counted(embedded.rows, 'vector')} of {embedded.width} numbers, "
+            f"{counted(embedded.windows, 'window')} of "
+            f"{counted(embedded.subjects, 'subject')}: {out}"
         )

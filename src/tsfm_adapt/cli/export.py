@@ -39,15 +39,15 @@ def command(
     from tsfm_adapt._util.progress import Progress
     from tsfm_adapt.export.export import export
 
-    found = export(model, to.value, out, force, Progress(quiet=quiet))
+    exported = export(model, to.value, out, force, Progress(quiet=quiet))
     if as_json:
-        print_json(asdict(found) | {"folder": str(found.folder)})
+        print_json(asdict(exported) | {"folder": str(exported.folder)})
         return
-    for note in found.notes:
+    for note in exported.notes:
         print(note)
-    for windows, difference in found.differences.items():
+    for windows, difference in exported.differences.items():
         print(f"maximum relative difference from the adapted model on {windows}: {difference:.1e}")
     print("load it with:")
-    for line in found.loading.splitlines():
+    for line in exported.loading.splitlines():
         print(f"  {line}")
-    print(f"exported: {found.folder}")
+    print(f"exported: {exported.folder}")

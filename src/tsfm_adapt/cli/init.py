@@ -1,4 +1,4 @@
-"""`init`: what lies at a path, and a recipe to begin with."""
+"""`init`: surveys recordings, and proposes a recipe for them."""
 
 from __future__ import annotations
 

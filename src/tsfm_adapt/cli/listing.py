@@ -1,4 +1,4 @@
-"""`list`: what there is to put into a recipe."""
+"""`list`: the components that a recipe can use, and recipes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a finished run prints: scores side by side, the verdict, where to look."""
+"""Prints a finished run: its scores, the verdict, and where its files are."""
 
 from __future__ import annotations
 

@@ -63,17 +63,17 @@ def command(
 
 
 def _writer(out: Path) -> Callable[[Path, pyarrow.Table], None]:
-    """What writes a table in the format that the file's name says.
+    """The function that writes a table in the format of the file's suffix.
 
     Raises:
-        RecipeError: the name says no format that can be written.
+        RecipeError: the suffix is of no format that can be written.
     """
     from tsfm_adapt.evaluation.tables import write as write_parquet
 
     writers = {".csv": _write_csv, ".parquet": write_parquet}
     if out.suffix.lower() not in writers:
         raise RecipeError(
-            f"--out: the name ends with one of {', '.join(writers)}, found '{out}'. Add one."
+            f"--out: the name must end with {' or '.join(writers)}; '{out}' does not. Add one."
         )
     return writers[out.suffix.lower()]
 

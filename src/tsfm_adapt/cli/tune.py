@@ -24,7 +24,9 @@ def command(
         typer.Option(metavar="STUDY", help="Resume the study in this folder; no RECIPE."),
     ] = None,
     sets: Sets = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that try at once.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that run trials at the same time.")
+    ] = 1,
     storage: Annotated[
         str | None,
         typer.Option(
@@ -36,7 +38,8 @@ def command(
     ] = None,
     runs: Annotated[Path, typer.Option(help="Where the study's folder goes.")] = Path("runs"),
     smoke: Annotated[
-        bool, typer.Option("--smoke", help="Three trials of two steps: does everything fit?")
+        bool,
+        typer.Option("--smoke", help="Three trials of two steps, to check that everything fits."),
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -75,7 +78,7 @@ def _show(tuned: Tuned, as_json: bool) -> None:
 
     folder = str(tuned.study.folder)
     if as_json:
-        found: dict[str, object] = {
+        content: dict[str, object] = {
             "study": folder,
             "trials": dict(tuned.trials),
             "metric": tuned.study.search.metric,
@@ -84,14 +87,14 @@ def _show(tuned: Tuned, as_json: bool) -> None:
             "run": str(tuned.run.folder) if tuned.run else None,
             "scores": tuned.run.scores.tree() if tuned.run else None,
         }
-        print_json(found)
+        print_json(content)
         return
     print(_sentence(tuned.study, tuned))
     for path, value in tuned.changes.items():
         print(f"  {path}: {value}")
     print(f"  in {folder}: trials.csv, best.yaml, plots/")
     if tuned.run is None:
-        print("the machine that began the study trains and tests the best recipe")
+        print("The best recipe is trained and tested on the machine where the study began.")
         return
     print()
     show(tuned.run, as_json=False)

@@ -1,4 +1,4 @@
-"""Backbones x adapters x seeds on one recipe: every pair trained and scored, once.
+"""Trains and scores backbones x adapters x seeds of one recipe, each combination once.
 
 Zero-shot is scored once a backbone, baselines once in all; everything else is a run of its own,
 scored without baselines on the same windows. What is finished is not computed again.
@@ -30,9 +30,9 @@ from tsfm_adapt.runs.scoring import score_baselines
 from tsfm_adapt.signals.windows import Windows
 from tsfm_adapt.training.checkpoints import forget_peak_memory
 
-NONE = "none"  # among adapters: the backbone as it is, or under the recipe's head
+NONE = "none"  # among adapters: the unadapted backbone, or the frozen one under a head
 
-_AT_MOST = 4  # runs at once, unless asked for more: each holds a model and the recordings
+_AT_MOST = 4  # runs at once by default: each holds a model and the recordings
 _LONGER = 20  # times that a run which trains is taken to last longer than one that only scores
 
 
@@ -68,7 +68,7 @@ def cells(
         RecipeError: a name does not exist, or a setting breaks a rule.
     """
     fixed = _with_fixed_split(recipe)
-    found = []
+    grid = []
     for joined in sorted(dict.fromkeys(adapters) or (NONE, _joined(recipe)), key=NONE.__ne__):
         for entry in dict.fromkeys(backbones) or (recipe.backbone.name,):
             changes: dict[str, JsonValue] = {
@@ -78,8 +78,8 @@ def cells(
             adapted = fixed.override(changes)
             for seed in dict.fromkeys(seeds if adapted.adapts else ()) or (recipe.seed,):
                 name = f"{entry}-{joined}-{seed}" if adapted.adapts else f"{entry}-{joined}"
-                found.append(Cell(name, adapted.override({"seed": seed})))
-    return found
+                grid.append(Cell(name, adapted.override({"seed": seed})))
+    return grid
 
 
 def run(
@@ -109,7 +109,7 @@ def run(
     done = {cell.name: path for cell in wanted if (path := comparison.finished(cell))}
     todo = [cell for cell in wanted if cell.name not in done]
     if done:
-        progress.say(f"{len(done)} of {len(wanted)} runs were finished before")
+        progress.say(f"{len(done)} of {len(wanted)} runs are already finished")
     failures: dict[str, str] = {}
     start_s = time.monotonic()
     all_work = left_work = sum(map(_work, todo))
@@ -129,8 +129,8 @@ def run(
             progress.say(f"{number}/{len(todo)} {cell.name}: {state}{eta}")
     except (KeyboardInterrupt, Interrupted):
         raise Interrupted(
-            f"stopped; {len(done)} of {len(wanted)} runs are finished. Give the same command to "
-            "go on."
+            f"stopped; {len(done)} of {len(wanted)} runs are finished. Repeat the command to "
+            "resume."
         ) from None
     ordered = [done[cell.name] for cell in wanted if cell.name in done]
     return Finished((baselines, *ordered), failures)
@@ -161,7 +161,7 @@ def _worked(
             progress.say(f"== {cell.name}")
             yield cell, *comparison.outcome(cell, progress)
         return
-    progress.say(f"{len(todo)} runs, {jobs} at once; each gives a line when it is done")
+    progress.say(f"{len(todo)} runs, {jobs} at a time; a line is printed when each is done")
     for cell, outcome in each(partial(_quietly, comparison), todo, jobs):
         yield cell, *outcome
 

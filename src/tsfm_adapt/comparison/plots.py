@@ -30,7 +30,7 @@ _MARKERS = "osD^v<>phX*P"
 
 @dataclass(frozen=True)
 class Picture:
-    """Of the page."""
+    """A picture of the report."""
 
     title: str
     text: str
@@ -38,7 +38,7 @@ class Picture:
 
 
 def pictures(ranking: Ranking, test: Windows | None) -> Iterator[Picture]:
-    """Those that the ranking has something for, in the page's order.
+    """The pictures of a ranking, in the report's order.
 
     Args:
         ranking: what to show.
@@ -47,14 +47,14 @@ def pictures(ranking: Ranking, test: Windows | None) -> Iterator[Picture]:
     if any(_trained(row) for row in ranking.rows):
         yield _picture(
             "Accuracy against cost",
-            "Each adapted model by what it trained, how long a step took and its peak memory.",
+            "Score of each adapted model by trained parameters, seconds per step and peak memory.",
             _costs(ranking),
         )
     if any(row.vs_reference for row in ranking.rows):
         yield _picture(
-            "What adapting gave",
-            "Difference to the frozen backbone with its 95 % interval; right of the line is "
-            "better.",
+            "Effect of adapting",
+            "Difference from the frozen backbone, with its 95 % interval; right of the line the "
+            "adapted model is better.",
             _forest(ranking),
         )
     with_steps = [row for row in ranking.scored if row.scores and row.scores.by_step]
@@ -65,7 +65,7 @@ def pictures(ranking: Ranking, test: Windows | None) -> Iterator[Picture]:
     yield from _of_predictions(drawn, ranking, test)
     trained = [row for row in drawn if _metrics_file(row).is_file()][:_CURVES]
     if trained:
-        text = "Validation loss by step, of the first seed; each in the units of its own loss."
+        text = "Validation loss by step, of the first seed; the units differ between models."
         yield _picture("Learning", text, _learning(trained))
 
 
@@ -89,8 +89,8 @@ def _of_predictions(
             yield _picture(f"{name}: {row.name}", "The same windows for every model.", figure)
     if shares:
         text = (
-            "Share of measured values below each predicted quantile; on the diagonal, prediction "
-            "intervals hold what they say."
+            "Share of measured values below each predicted quantile; on the diagonal, coverage is "
+            "nominal."
         )
         yield _picture("Calibration", text, _calibration(shares))
 
@@ -172,7 +172,7 @@ def _calibration(shares: Mapping[str, Shares]) -> Figure:
 
 
 def _trained(row: Row) -> bool:
-    """Whether its costs are known."""
+    """True if the row's costs are known."""
     return row.costs.total_parameters is not None
 
 

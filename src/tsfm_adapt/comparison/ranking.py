@@ -33,7 +33,7 @@ S = TypeVar("S", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Against:
-    """A row beside another one."""
+    """The comparison of a row with another model."""
 
     name: str
     comparison: Comparison
@@ -41,7 +41,7 @@ class Against:
 
     @property
     def verdict(self) -> str:
-        """In a word: `better`, `worse` or `not shown`."""
+        """`better`, `worse` or `not shown`, after Holm's adjustment."""
         if self.p_holm is None or self.p_holm >= _SURE:
             return "not shown"
         return "better" if self.comparison.difference > 0 else "worse"
@@ -49,7 +49,7 @@ class Against:
 
 @dataclass(frozen=True)
 class Row:
-    """A model of the table: an adapted backbone, one as it is, or a baseline."""
+    """A model of the table: an adapted backbone, an unadapted one, or a baseline."""
 
     name: str
     backbone: str | None = None  # None = a baseline
@@ -58,7 +58,7 @@ class Row:
     seeds: int = 1
     scores: ModelScores | None = None  # mean over seeds; None = it failed
     costs: Costs = field(default_factory=Costs)
-    vs_reference: Against | None = None  # the same backbone as it is
+    vs_reference: Against | None = None  # the same backbone, unadapted
     vs_baseline: Against | None = None  # the best of the baselines
     folders: tuple[Path, ...] = ()
     failure: str | None = None  # why there are no scores
@@ -106,7 +106,7 @@ def rank(folders: Sequence[Path], failures: Mapping[str, str] | None = None) -> 
     """The table of runs that were scored on the same windows.
 
     Args:
-        folders: of runs, each scored with its rivals or alone.
+        folders: of runs, scored with or without baselines.
         failures: rows without scores by name, with the reason.
 
     Raises:
@@ -132,7 +132,7 @@ def rank(folders: Sequence[Path], failures: Mapping[str, str] | None = None) -> 
     beside = _Beside(recipes[0], scoring, files[0].mase, files[0].block)
     best = next((group for group in groups if group[0].recipe is None), None)
     rows = [beside.row(group, _reference(group, groups), best) for group in groups]
-    rows = _adjusted(_told_apart(rows, groups))
+    rows = _adjusted(_distinguished(rows, groups))
     failed = [Row(name, failure=reason) for name, reason in (failures or {}).items()]
     kinds = {row.vs_baseline.comparison.interval for row in rows if row.vs_baseline}
     first = scores[0]
@@ -166,7 +166,7 @@ def _models(run: Run, recipe: Recipe, scores: Scores, file: paired.Paired) -> It
 
 
 def _identity(model: _Model) -> str:
-    """What rows are told apart by: everything of the recipe that a model depends on but seeds."""
+    """The key of a row: everything of the recipe that a model depends on but seeds."""
     if model.recipe is None:
         return model.name
     left_out: set[str] = {"name", "seed", "search"}
@@ -260,12 +260,12 @@ def _label(recipe: Recipe, adapters: str) -> str:
     return f"{recipe.backbone.name}{which}, {adapters.replace('+', ' + ') or 'zero-shot'}"
 
 
-def _told_apart(rows: Sequence[Row], groups: Sequence[Sequence[_Model]]) -> list[Row]:
+def _distinguished(rows: Sequence[Row], groups: Sequence[Sequence[_Model]]) -> list[Row]:
     """Rows of the same name with the settings in which they differ."""
     named: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         named.setdefault(row.name, []).append(index)
-    found = list(rows)
+    distinguished = list(rows)
     for alike in named.values():
         recipes = [groups[index][0].recipe for index in alike]
         if len(alike) == 1 or any(recipe is None for recipe in recipes):
@@ -274,9 +274,11 @@ def _told_apart(rows: Sequence[Row], groups: Sequence[Sequence[_Model]]) -> list
         keys = sorted({k for each in flat for k in each} - {"name", "seed", "data.split.seed"})
         differing = [k for k in keys if len({json.dumps(each.get(k)) for each in flat}) > 1]
         for index, each in zip(alike, flat, strict=True):
-            told = ", ".join(f"{key.split('.', 1)[-1]} {each.get(key)}" for key in differing)
-            found[index] = replace(found[index], name=f"{found[index].name} ({told})")
-    return found
+            settings = ", ".join(f"{key.split('.', 1)[-1]} {each.get(key)}" for key in differing)
+            distinguished[index] = replace(
+                distinguished[index], name=f"{distinguished[index].name} ({settings})"
+            )
+    return distinguished
 
 
 def _flat(tree: Any, path: str = "") -> Iterable[tuple[str, Any]]:
@@ -295,14 +297,14 @@ def _flat(tree: Any, path: str = "") -> Iterable[tuple[str, Any]]:
 
 def _adjusted(rows: Sequence[Row]) -> list[Row]:
     """Rows with p values adjusted over the whole table, each kind of comparison by itself."""
-    found = list(rows)
+    adjusted = list(rows)
     for kind in ("vs_reference", "vs_baseline"):
         against = [getattr(row, kind) for row in rows]
         p = holm([None if each is None else each.comparison.p for each in against])
         for index, (each, value) in enumerate(zip(against, p, strict=True)):
             if each is not None:
-                found[index] = replace(found[index], **{kind: replace(each, p_holm=value)})
-    return found
+                adjusted[index] = replace(adjusted[index], **{kind: replace(each, p_holm=value)})
+    return adjusted
 
 
 def _mean(kind: type[S], scores: Sequence[S]) -> S:

@@ -1,4 +1,4 @@
-"""A ranking as a page that needs nothing but itself, and as CSV and JSON for machines."""
+"""Writes a ranking as a self-contained HTML report, as CSV and as JSON."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def write(folder: Path, ranking: Ranking, test: Windows | None, command: str = "
 
 
 def plain(ranking: Ranking) -> dict[str, JsonValue]:
-    """The ranking as JSON holds it."""
+    """The ranking as JSON values."""
 
     def of(against: Against | None) -> dict[str, JsonValue] | None:
         if against is None:
@@ -190,21 +190,21 @@ def _warnings(ranking: Ranking) -> Iterator[str]:
     if ranking.smoke:
         yield "A smoke run of a few windows: the scores mean nothing."
     if ranking.interval == "within one patient":
-        yield "One subject: intervals lie within one patient, and nothing counts as shown."
+        yield "One test subject: intervals are within one patient; no difference counts as shown."
     elif ranking.interval == "few subjects":
         yield f"Only {ranking.subjects} subjects: intervals are wide (t intervals over subjects)."
     if any(row.seeds == 1 and row.adapters for row in ranking.rows):
-        yield "One seed of training: how much another seed would change is not known."
+        yield "One training seed: the variation between seeds is not known."
 
 
 def _reading(ranking: Ranking) -> str:
     metric = ranking.metric
     return (
-        f"Ranked by {metric.label}, {metric.better} is better. "
-        f"Differences are in {metric.of_difference}, positive = the row is better, with 95 % "
-        "intervals over "
-        "subjects on the same windows. p is adjusted for the number of rows in its column (Holm); "
-        "only what is below .05 is coloured. Seconds and memory are those of this machine."
+        f"Models are ranked by {metric.label}; {metric.better} is better. "
+        f"Differences are in {metric.of_difference}; a positive one means that the row is better. "
+        "Their 95 % intervals are over subjects, on the same windows. p values are adjusted for "
+        "the number of rows in their column (Holm); differences with p below .05 are coloured. "
+        "Seconds and memory were measured on this machine."
     )
 
 

@@ -1,9 +1,9 @@
-"""Does a forecast warn of what is to come? Alarms, false alarms, and how early.
+"""Early warning by forecasts: detected episodes, false alarms, and lead times.
 
 An *episode* is a run of measured values beyond a limit (MAP < 65 mmHg), gaps left aside, at least
-as long as the recipe says; it begins at its *onset*, after a measured value that is not beyond. A
-window is *at risk* where the channel is scored and the last measured value of its context is not
-beyond: an alarm that is already on needs no forecast.
+as long as the recipe asks for; it begins at its *onset*, after a measured value that is not
+beyond. A window is *at risk* where the channel is scored and the last measured value of its
+context is not beyond: an alarm that is already on needs no forecast.
 
 A model's *alarm score* for a window is the highest chance over the horizon's steps that the value
 is beyond the limit, by its quantiles (the normal score of that chance is linear between them, and
@@ -40,7 +40,7 @@ _DAY_S = 86400.0
 
 @dataclass(frozen=True)
 class Event:
-    """A limit that a channel crosses."""
+    """A channel beyond a limit for some samples in a row, such as MAP < 65 mmHg."""
 
     channel: str
     limit: float  # data units
@@ -92,7 +92,7 @@ class Event:
 
 @dataclass(frozen=True)
 class AlarmErrors(ForecastErrors):
-    """What one model predicted, with its alarm scores for E events."""
+    """Errors of one model, with its alarm scores for E events."""
 
     alarm: FloatArray  # (W, E)
     at_risk: BoolArray  # (W, E)
@@ -106,7 +106,7 @@ def summarise_events(
     false_alarms_a_day: Sequence[float],
     seed: int = 0,
 ) -> dict[str, EventScores]:
-    """How early and how surely models warn, by event; None where undefined.
+    """Scores of warning by event: sensitivity, false alarms, lead times; None where undefined.
 
     Args:
         errors: by model, on the same windows.
@@ -139,7 +139,7 @@ def summarise_events(
 
 @dataclass(frozen=True)
 class _Course:
-    """What happened in and after the windows at risk of one event; the same for all models."""
+    """Windows at risk of one event and the episodes after them; the same for all models."""
 
     risk: IntArray  # (N,) windows at risk, ordered by recording and time
     origin: IntArray  # (N,) sample of the first step, recordings one after another
@@ -174,7 +174,7 @@ class _Course:
         )
 
     def _at(self, alarm: FloatArray, allowed: float, seed: int) -> AlarmScores:
-        """At the lowest threshold that keeps to so many false alarms a day."""
+        """Scores at the lowest threshold with at most `allowed` false alarms a day."""
         cut = self._threshold(alarm, allowed)
         raised = alarm > cut
         window, episode = self.pair
@@ -197,7 +197,7 @@ class _Course:
         )
 
     def _threshold(self, alarm: FloatArray, allowed: float) -> float:
-        """Scores above it are alarms; the number of false ones falls as it rises."""
+        """The lowest threshold with at most `allowed` false alarms a day, by bisection."""
         most = int(np.floor(allowed * self.days + 1e-9))
         # -inf first: every score that is finite is an alarm.
         cuts = np.append(-np.inf, np.unique(alarm[~self.warned]))
@@ -211,7 +211,7 @@ class _Course:
         return float(cuts[low])
 
     def _false_alarms(self, raised: BoolArray, most: int) -> int:
-        """Counted once within a horizon; counting stops at `most`."""
+        """The number of false alarms, one per horizon; counting stops at `most`."""
         at = self.origin[raised & ~self.warned]
         count = place = 0
         while place < len(at) and count < most:
@@ -231,8 +231,8 @@ def _course(windows: Windows, at_risk: BoolArray, event: Event) -> _Course:
     time = origin + offset[recording]
     used = np.unique(recording).tolist()
     onsets = [event.onsets(np.asarray(windows.recordings[r].values[channel])) for r in used]
-    onset = np.concatenate([found + offset[r] for r, found in zip(used, onsets, strict=True)])
-    of = np.repeat(np.array(used), [len(found) for found in onsets])
+    onset = np.concatenate([own + offset[r] for r, own in zip(used, onsets, strict=True)])
+    of = np.repeat(np.array(used), [len(own) for own in onsets])
     order = np.argsort(time, kind="stable")
     every, risk = time[order], order[at_risk[order]]
     at = time[risk]
@@ -287,8 +287,8 @@ class _Detected(Pair):
         return np.bincount(self.subject, self.detected) / np.bincount(self.subject)
 
     def of_subjects(self, times: IntArray) -> FloatArray:
-        found = times @ np.bincount(self.subject, self.detected)
-        share: FloatArray = found / (times @ np.bincount(self.subject))
+        hits = times @ np.bincount(self.subject, self.detected)
+        share: FloatArray = hits / (times @ np.bincount(self.subject))
         return share
 
     def of_blocks(self, first: IntArray, length: int) -> FloatArray:
@@ -319,7 +319,7 @@ def _quartiles(lead_s: FloatArray) -> Quartiles | None:
 
 
 def _auroc(alarm: FloatArray, warned: BoolArray) -> float | None:
-    """Of windows at risk: how well scores tell those before an onset from the others."""
+    """AUROC of windows at risk: those before an onset against the others."""
     from sklearn.metrics import roc_auc_score
 
     if warned.all() or not warned.any():

@@ -25,7 +25,7 @@ _BINS = 15  # of the calibration error, equally wide
 
 @dataclass(frozen=True)
 class ClassErrors:
-    """What one model said of W rows (windows or recordings), and what they were called."""
+    """Probabilities, decisions and true classes of W rows (windows or recordings)."""
 
     subjects: tuple[str, ...]  # (W,)
     target: BoolArray  # (W, K) exactly one True a row, unless multilabel
@@ -51,8 +51,8 @@ class ClassErrors:
         )
 
     @property
-    def asked(self) -> range:
-        """The classes that ranked scores are means over; of two, the second alone."""
+    def ranked_classes(self) -> range:
+        """The classes that AUROC and AUPRC are means over; of two classes only the second."""
         classes = self.target.shape[1]
         return range(1, 2) if _binary(classes, self.multilabel) else range(classes)
 
@@ -65,7 +65,7 @@ def class_errors(
     threshold: FloatArray,
     n_windows: int | None = None,
 ) -> ClassErrors:
-    """What is decided from probabilities.
+    """Decides classes from probabilities, and keeps them beside the true ones.
 
     Args:
         probability: (W, K).
@@ -110,7 +110,7 @@ def aggregated(
     subjects: Sequence[str],
     groups: IntArray,
 ) -> tuple[FloatArray, BoolArray, tuple[str, ...]]:
-    """A row a group of windows: the mean probability, the target that all of them share.
+    """Averages the probabilities of each group of windows, such as a recording's.
 
     Args:
         probability: (W, K).
@@ -153,7 +153,7 @@ def choose_threshold(
 
 
 def weighted(errors: ClassErrors, metric: ClassMetric, times: FloatArray) -> FloatArray:
-    """A score of D resamples of the rows, (D,); NaN where it is undefined.
+    """A score of D resamples of the rows, (D,); NaN where the score is undefined.
 
     Args:
         errors: of W rows.
@@ -263,7 +263,7 @@ _Ranked = Callable[[FloatArray, BoolArray, FloatArray], FloatArray]
 
 def _mean_ranked(score: _Ranked, errors: ClassErrors, times: FloatArray) -> FloatArray:
     of_classes = [
-        score(errors.probability[:, k], errors.target[:, k], times) for k in errors.asked
+        score(errors.probability[:, k], errors.target[:, k], times) for k in errors.ranked_classes
     ]
     return _mean(np.stack(of_classes, axis=1))
 
@@ -278,8 +278,8 @@ def _auroc(probability: FloatArray, positive: BoolArray, times: FloatArray) -> F
 def _auprc(probability: FloatArray, positive: BoolArray, times: FloatArray) -> FloatArray:
     """Average precision (D,): precision at each probability, by the recall it adds."""
     true, wrong = (v[:, ::-1] for v in _by_probability(probability, positive, times))
-    found = np.cumsum(true, axis=1)
-    precision = found / np.maximum(found + np.cumsum(wrong, axis=1), 1)
+    hits = np.cumsum(true, axis=1)
+    precision = hits / np.maximum(hits + np.cumsum(wrong, axis=1), 1)
     total = true.sum(axis=1)
     defined = (total > 0) & (wrong.sum(axis=1) > 0)
     return np.where(defined, _share((true * precision).sum(axis=1), total), np.nan)
@@ -322,8 +322,8 @@ def _youden(probability: FloatArray, positive: BoolArray) -> float:
 
 
 def _calibration_error(errors: ClassErrors) -> float:
-    if errors.multilabel or len(errors.asked) == 1:
-        gaps = [_gap(errors.probability[:, k], errors.target[:, k]) for k in errors.asked]
+    if errors.multilabel or len(errors.ranked_classes) == 1:
+        gaps = [_gap(errors.probability[:, k], errors.target[:, k]) for k in errors.ranked_classes]
         return float(np.mean(gaps))
     top = errors.probability.argmax(axis=1)[:, None]
     sure = np.take_along_axis(errors.probability, top, axis=1)[:, 0]
@@ -331,7 +331,7 @@ def _calibration_error(errors: ClassErrors) -> float:
 
 
 def _gap(probability: FloatArray, right: BoolArray) -> float:
-    """Mean distance of probability and frequency over bins, by their rows."""
+    """Mean |probability - frequency| over bins, weighted by their number of rows."""
     number = np.clip((probability * _BINS).astype(np.int64), 0, _BINS - 1)
     expected = np.bincount(number, weights=probability, minlength=_BINS)
     frequency = np.bincount(number, weights=right, minlength=_BINS)
@@ -340,18 +340,20 @@ def _gap(probability: FloatArray, right: BoolArray) -> float:
 
 def _brier(errors: ClassErrors) -> float:
     square = (errors.probability.astype(np.float64) - errors.target) ** 2
-    several = not errors.multilabel and len(errors.asked) > 1
-    return float(square.sum(axis=1).mean() if several else square[:, list(errors.asked)].mean())
+    several = not errors.multilabel and len(errors.ranked_classes) > 1
+    return float(
+        square.sum(axis=1).mean() if several else square[:, list(errors.ranked_classes)].mean()
+    )
 
 
 def _binary(classes: int, multilabel: bool) -> bool:
     return classes == 2 and not multilabel
 
 
-def _share(part: FloatArray, of: FloatArray) -> FloatArray:
+def _share(amount: FloatArray, of: FloatArray) -> FloatArray:
     """NaN where `of` is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        share: FloatArray = np.where(of > 0, part / of, np.nan)
+        share: FloatArray = np.where(of > 0, amount / of, np.nan)
     return share
 
 

@@ -1,18 +1,18 @@
-"""Split-conformal calibration: bands made as wide as the validation part shows they must be.
+"""Split-conformal calibration of prediction intervals, on the validation split.
 
-Every pair of symmetric levels (0.1 and 0.9, ...) has a factor for each channel that its distances
-from the median are multiplied by: conformalised quantile regression (Romano, Patterson & Candes,
-NeurIPS 2019) with the score of Kivaranovic, Johnson & Leeb (AISTATS 2020). A factor, and not the
-classic offset in the channel's unit, since one number serves all lead times and all patients: near
-forecasts have narrow bands and far ones wide bands, a quiet heart rate another band than a
-restless one, and all keep their shape.
+For every pair of symmetric levels (0.1 and 0.9, ...) and every channel, one factor multiplies the
+quantiles' distances from the median: conformalised quantile regression (Romano, Patterson &
+Candes, NeurIPS 2019) with the score of Kivaranovic, Johnson & Leeb (AISTATS 2020). A factor, and
+not the classic offset in the channel's unit, since one number serves all lead times and all
+patients: near forecasts have narrow intervals and far ones wide intervals, a quiet heart rate
+another interval than a restless one, and all keep their shape.
 
 The windows of a patient are no independent draws. Each subject has the same weight, whatever its
 number of windows, and the pooled distribution of scores is read (Dunn, Wasserman & Ramdas, JASA
 2022, "pooling CDFs"), with the finite-sample correction of as many draws as the weights are worth
 (Kish's effective number of windows). The coverage is therefore nominal on average over new
 subjects like those of validation, and approximately: it is no promise for one patient or one
-hour, and training chose its checkpoint on the same part.
+hour, and training chose its checkpoint on the same split.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
 
 MIN_SUBJECTS = 5  # of validation, where those of test are others
 MIN_WINDOWS = 20  # effective ones of a channel
-_WIDEST = 10.0  # beyond this a band is no band of this model
+_WIDEST = 10.0  # a larger factor makes intervals that are no longer the model's
 
 
 @dataclass(frozen=True)
 class Conformal:
-    """What the quantiles of a model are multiplied by, seen from their median."""
+    """The factors that widen or narrow a model's quantiles around their median."""
 
     levels: tuple[float, ...]  # Q, increasing, 0.5 among them
     factors: FloatArray  # (C, Q), equal for both levels of a pair; NaN = as the model has it
@@ -43,11 +43,11 @@ class Conformal:
         factors = np.nan_to_num(self.factors, nan=1.0)[None, :, :, None]
         median = quantiles[:, :, middle : middle + 1]
         moved = (median + factors * (quantiles - median)).astype(quantiles.dtype)
-        found = np.where(factors == 1, quantiles, moved)
-        found[:, :, middle:] = np.maximum.accumulate(found[:, :, middle:], axis=2)
-        below = np.minimum.accumulate(found[:, :, middle::-1], axis=2)
-        found[:, :, : middle + 1] = below[:, :, ::-1]
-        return found
+        calibrated = np.where(factors == 1, quantiles, moved)
+        calibrated[:, :, middle:] = np.maximum.accumulate(calibrated[:, :, middle:], axis=2)
+        below = np.minimum.accumulate(calibrated[:, :, middle::-1], axis=2)
+        calibrated[:, :, : middle + 1] = below[:, :, ::-1]
+        return calibrated
 
     @property
     def fitted(self) -> tuple[float, ...]:
@@ -60,13 +60,13 @@ class Conformal:
 
 
 def pairs(levels: Sequence[float]) -> list[tuple[int, int, float]]:
-    """Symmetric levels: the places of both, and the share between them; the widest first."""
-    found = []
+    """Symmetric levels: the indices of both and the nominal coverage; the widest pair first."""
+    symmetric = []
     for low, level in enumerate(levels):
         high = np.flatnonzero(np.isclose(levels, 1 - level))
         if level < 0.5 and len(high):
-            found.append((low, int(high[0]), round(1 - 2 * level, 6)))
-    return found
+            symmetric.append((low, int(high[0]), round(1 - 2 * level, 6)))
+    return symmetric
 
 
 def fit(
@@ -76,7 +76,7 @@ def fit(
     scored: BoolArray,
     subjects: Sequence[str],
 ) -> Conformal:
-    """The factors that make bands cover their share of the targets.
+    """Fits the factors with which prediction intervals cover their share of the targets.
 
     Args:
         quantiles: (N, C, Q, H) of validation windows, data units.
@@ -109,8 +109,8 @@ def fit(
                 factors[c, [low, high]] = factor
             else:
                 problems[c] = (
-                    f"its {100 * nominal:g} % band would need more than {_WIDEST:g} times its "
-                    "width"
+                    f"its {100 * nominal:g} % prediction interval would need more than "
+                    f"{_WIDEST:g} times its width"
                 )
     return Conformal(tuple(levels), factors, tuple(problems))
 
@@ -122,7 +122,7 @@ def _median(levels: Sequence[float]) -> int:
 def _scores(
     target: FloatArray, median: FloatArray, low: FloatArray, high: FloatArray
 ) -> FloatArray:
-    """How far from the median a target is, in half-widths of its side of the band."""
+    """Distance of targets from the median, in half-widths of the interval on their side."""
     away = target.astype(np.float64) - median
     half = np.where(away < 0, median - low, high - median)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -131,7 +131,7 @@ def _scores(
 
 
 def _weights(scored: BoolArray, number: IntArray) -> FloatArray:
-    """Of each target (N, H), 0 where not scored: the same sum for every subject, together 1."""
+    """Weights of the targets (N, H): equal sums per subject, together 1; 0 where not scored."""
     of_subject = np.bincount(number, weights=scored.sum(-1))
     measured = of_subject > 0
     with np.errstate(divide="ignore"):

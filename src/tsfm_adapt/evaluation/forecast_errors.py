@@ -1,7 +1,7 @@
 """Forecast scores, from sufficient statistics that add up over batches of windows.
 
-MASE is Hyndman & Koehler's (2006) with a scale fitted on the fit parts; WQL is the weighted
-quantile loss of the M5 and GluonTS tradition. CRPS is approximated by the levels asked for: twice
+MASE is Hyndman & Koehler's (2006) with a scale fitted on train and validation; WQL is the weighted
+quantile loss of the M5 and GluonTS tradition. CRPS is approximated at the task's levels: twice
 their mean pinball loss (Gneiting & Ranjan 2011).
 """
 
@@ -20,7 +20,7 @@ from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray, Record
 
 @dataclass(frozen=True)
 class ForecastErrors:
-    """What one model predicted on W windows, and what came."""
+    """Errors of one model on W windows, beside the targets."""
 
     subjects: tuple[str, ...]  # (W,)
     target: FloatArray  # (W, C, H) data units
@@ -104,10 +104,10 @@ def forecast_errors(
     pinball = 2 * np.maximum(q * error, (q - 1) * error).mean(axis=2)
 
     def at(level: float) -> FloatArray:
-        found = np.flatnonzero(np.isclose(levels, level))
-        if len(found) == 0:
+        index = np.flatnonzero(np.isclose(levels, level))
+        if len(index) == 0:
             return np.full(target.shape, np.nan, dtype=np.float32)
-        column: FloatArray = quantiles[:, :, found[0]]
+        column: FloatArray = quantiles[:, :, index[0]]
         return column
 
     return ForecastErrors(tuple(subjects), safe, scored, at(0.5), pinball, at(0.1), at(0.9))
@@ -120,7 +120,9 @@ def concatenate(pieces: Sequence[ForecastErrors]) -> ForecastErrors:
 
 
 def mase_scale(recordings: Iterable[Recording]) -> FloatArray:
-    """Mean |x_t - x_(t-1)| over pairs both measured, pooled over recordings, (C,) data units.
+    """Mean absolute first difference of each channel, (C,) data units: the scale of MASE.
+
+    The mean of |x_t - x_(t-1)| over pairs both measured, pooled over recordings.
 
     A channel without such a pair, or that never moves, has NaN: its MASE is undefined.
     """
@@ -138,7 +140,7 @@ def mase_scale(recordings: Iterable[Recording]) -> FloatArray:
 
 
 def mase(absolute: FloatArray, count: FloatArray, scale: FloatArray) -> FloatArray:
-    """Overall MASE (...) of sums (..., C): the mean over channels that have one, NaN for none."""
+    """Overall MASE (...) from sums (..., C): the mean over channels with a MASE; NaN for none."""
     with np.errstate(invalid="ignore", divide="ignore"):
         scaled = absolute / count / scale
         defined = np.isfinite(scaled)
@@ -162,19 +164,19 @@ def summarise(
         scale: (C,) MASE scale in data units, NaN = undefined.
         steps: pool the steps 1..steps; None = all.
     """
-    part = errors.until(steps)
+    kept = errors.until(steps)
     by_channel = {
-        name: _channel(part, index, float(scale[index])) for index, name in enumerate(channels)
+        name: _channel(kept, index, float(scale[index])) for index, name in enumerate(channels)
     }
-    absolute, count = part.sums()
-    subjects = np.array(part.subjects)
+    absolute, count = kept.sums()
+    subjects = np.array(kept.subjects)
     by_subject = {
         str(name): {"mase": _plain(mase(absolute[of].sum(0), count[of].sum(0), scale))}
         for name in np.unique(subjects)
         for of in [subjects == name]
     }
     with np.errstate(invalid="ignore", divide="ignore"):
-        curves = part.absolute.sum(0) / part.scored.sum(0)  # (C, H)
+        curves = kept.absolute.sum(0) / kept.scored.sum(0)  # (C, H)
     one_unit = len(set(units)) == 1
     return ModelScores(
         overall={
@@ -202,9 +204,9 @@ def summarise_filling(
     """Scores of filled gaps: those of `summarise` that need no order of steps, and two more.
 
     MRE is the sum of absolute errors over the sum of absolute values, as in BRITS (Cao et al.,
-    NeurIPS 2018). `mae_standardised` divides each error by its channel's deviation in train and
-    averages over all hidden values, whatever their channel, as TSI-Bench does (Du et al., arXiv
-    2406.12747).
+    NeurIPS 2018). `mae_standardised` divides each error by its channel's standard deviation in
+    train and averages over all hidden values, whatever their channel, as TSI-Bench does (Du et
+    al., arXiv 2406.12747).
 
     Args:
         errors: of one model.

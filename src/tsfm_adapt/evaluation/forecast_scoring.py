@@ -26,7 +26,7 @@ from tsfm_adapt.signals.windows import WindowArrays, Windows
 
 
 class QuantileScoring(Scoring[ForecastErrors]):
-    """What all scores of quantiles share: ranked by MASE, compared by its relative difference."""
+    """Base of scorings of quantiles: ranks by MASE, compares by its relative difference."""
 
     metric = METRICS["mase"]
     shown = OF_QUANTILES
@@ -58,7 +58,7 @@ class QuantileScoring(Scoring[ForecastErrors]):
 
 @dataclass(frozen=True)
 class ForecastScoring(QuantileScoring):
-    """Forecasts of H steps; with events, how early and surely models warn of them too.
+    """Scoring of forecasts of H steps, and of the warnings of events where there are any.
 
     A (window, channel) pair is scored where its context holds at least `min_context` measured
     values and its target at least one: the same pairs for every model.

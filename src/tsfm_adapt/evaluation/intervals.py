@@ -38,7 +38,7 @@ class Comparison:
 
 
 class Pair(ABC):
-    """Two models' results on the same rows, to be drawn again by subjects or by blocks."""
+    """Two models' results on the same rows, resampled by subjects or by blocks."""
 
     subject: IntArray  # (W,) numbers from 0 on
 
@@ -48,11 +48,11 @@ class Pair(ABC):
 
     @abstractmethod
     def each(self) -> FloatArray:
-        """The difference of each subject alone, (S,)."""
+        """The difference within each subject, (S,)."""
 
     @abstractmethod
     def of_subjects(self, times: IntArray) -> FloatArray:
-        """Differences (D,) where subjects count (D, S) times."""
+        """Differences (D,) of resamples in which subjects are drawn (D, S) times."""
 
     @abstractmethod
     def of_blocks(self, first: IntArray, length: int) -> FloatArray:

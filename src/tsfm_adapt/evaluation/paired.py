@@ -1,4 +1,4 @@
-"""What comparisons between models need of their errors: `predictions/paired.npz` of a run."""
+"""Paired errors of models on the same windows: `predictions/paired.npz` of a run."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Paired:
 
     mase: FloatArray  # (C,) MASE scale, data units; NaN = undefined
     block: int  # consecutive rows that share samples
-    models: Mapping[str, Mapping[str, NDArray[Any]]]  # what `Task.kept` gave, by model
+    models: Mapping[str, Mapping[str, NDArray[Any]]]  # by model: arrays of `Scoring.kept`
 
 
 def write(path: Path, paired: Paired) -> None:
-    """Writes the file, whole or not at all."""
+    """Writes the file, atomically."""
     arrays: dict[str, NDArray[Any]] = {"mase": paired.mase, "block": np.array(paired.block)}
     for model, kept in paired.models.items():
         arrays |= {f"{model}/{name}": array for name, array in kept.items()}
@@ -37,7 +37,7 @@ def write(path: Path, paired: Paired) -> None:
 
 
 def read(path: Path) -> Paired:
-    """What `write` wrote.
+    """Reads a file of `write`.
 
     Raises:
         DataError: the file is missing or broken.

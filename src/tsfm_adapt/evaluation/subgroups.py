@@ -1,4 +1,4 @@
-"""Scores of groups of subjects: does adapting help everyone?
+"""Scores of subgroups of subjects: is adapting better in each of them?
 
 Groups are described, not tested: of many intervals some miss 0 by chance, and no group is said to
 be *shown* to gain.
@@ -23,8 +23,8 @@ from tsfm_adapt.evaluation.scores import (
 from tsfm_adapt.signals.attributes import grouped
 from tsfm_adapt.signals.windows import Windows
 
-# Of fewer subjects only their number is given: a score of theirs says little of the group, and
-# much of them.
+# Of smaller groups only the number of subjects is given: their score would not describe the group,
+# and would describe single subjects.
 MIN_SUBJECTS = 5
 
 

@@ -1,4 +1,4 @@
-"""Predictions as tables: a row a recording, channel and predicted sample, or a row a window."""
+"""Tables of predictions: forecasts, hidden values, filled recordings, classes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CHUNK = 1024  # windows gathered at once
 def table(
     windows: Windows, quantiles: FloatArray, levels: Sequence[float], units: Sequence[str]
 ) -> pyarrow.Table:
-    """The predictions of some windows.
+    """The table of forecasts: a row for each window, channel and predicted sample.
 
     Args:
         windows: N windows; where they have targets, these become the column `measured`.
@@ -76,7 +76,7 @@ def table(
 def hidden(
     windows: Windows, quantiles: FloatArray, levels: Sequence[float], units: Sequence[str]
 ) -> pyarrow.Table:
-    """The estimates of what was hidden from some windows.
+    """The table of imputed values that were hidden to score them: a row for each value.
 
     Args:
         windows: N windows whose target is the whole window; measured values of it are hidden.
@@ -85,7 +85,7 @@ def hidden(
         units: of the channels.
 
     Returns:
-        A row a hidden value. Columns subject, recording, window (its start, seconds from the
+        Columns subject, recording, window (its start, seconds from the
         recording's), mask (which of the task's), time, time_s, channel, unit, the quantiles (null
         where the window shows too little of the channel to be scored), and `measured`.
     """
@@ -141,7 +141,7 @@ def filled(
     levels: Sequence[float],
     units: Sequence[str],
 ) -> pyarrow.Table:
-    """Recordings with their gaps filled, a row a channel and sample.
+    """The table of filled recordings: a row for each channel and sample.
 
     Args:
         recordings: one or more.
@@ -184,7 +184,7 @@ def filled(
 
 
 def labelled(windows: Windows, probabilities: FloatArray, classes: Sequence[str]) -> pyarrow.Table:
-    """What some windows are called.
+    """The table of class probabilities: a row for each window.
 
     Args:
         windows: N windows; where their classes are known, these become the column `label`.
@@ -192,7 +192,7 @@ def labelled(windows: Windows, probabilities: FloatArray, classes: Sequence[str]
         classes: K names.
 
     Returns:
-        A row a window. Columns subject, recording, origin_s (the window's end, seconds from the
+        Columns subject, recording, origin_s (the window's end, seconds from the
         recording's start), time (of that end; null where the recording has no date), a
         probability a class like `p_asleep`, and `label`: the window's class, or the list of its
         classes where it may have several.
@@ -225,7 +225,7 @@ def labelled(windows: Windows, probabilities: FloatArray, classes: Sequence[str]
 
 
 def write(path: Path, predictions: pyarrow.Table) -> None:
-    """Writes Parquet, all of it or nothing."""
+    """Writes Parquet, atomically."""
     import io
 
     import pyarrow.parquet
@@ -238,7 +238,7 @@ def write(path: Path, predictions: pyarrow.Table) -> None:
 
 
 def _founded(windows: Windows) -> BoolArray:
-    """Which (window, channel) pairs show enough of the context, (N, C)."""
+    """True for (window, channel) pairs with at least `min_context` observed values, (N, C)."""
     pieces = [windows.gather(index).observed.sum(-1) for index in windows.batches(_CHUNK)]
     founded: BoolArray = np.concatenate(pieces) >= windows.spec.min_context
     return founded

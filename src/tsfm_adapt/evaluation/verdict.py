@@ -1,4 +1,4 @@
-"""Did adapting help? The adapted model against its reference and the best baseline.
+"""The verdict: the adapted model against its reference and against the best baseline.
 
 All models predicted the same windows. The unit of resampling is the subject: windows of one
 patient are not independent. See `intervals.compared`.

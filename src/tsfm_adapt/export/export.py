@@ -1,4 +1,4 @@
-"""An adapted model as other software takes it: a bundle, upstream's own checkpoint, or ONNX."""
+"""Exports an adapted model as a bundle, as a checkpoint of upstream's class, or as ONNX."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ Differences = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written."""
+    """An export: its folder, how to load it, and how closely it matches the adapted model."""
 
     folder: Path
     loading: str  # Python that loads it
     differences: Differences  # from the adapted model, relative, by the windows compared
-    notes: tuple[str, ...] = ()  # what stands on top of the card
+    notes: tuple[str, ...] = ()  # warnings at the top of the card
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def export(folder: Path, to: Target, out: Path, force: bool, progress: Progress)
         to: `bundle` copies it; `merged` is a checkpoint of upstream's own class with the adapters
             in its weights; `onnx` a graph of the recipe's channels, context and horizon.
         out: a folder that does not exist yet.
-        force: export in spite of the scores or the licence; the card says so.
+        force: export even if the scores or the licence would block it; the card then warns.
         progress: where progress is shown.
 
     Raises:
@@ -91,7 +91,7 @@ def export(folder: Path, to: Target, out: Path, force: bool, progress: Progress)
     if objections and not force:
         raise RecipeError(
             f"'{folder}' is not exported: {'; '.join(objections)}. Exported by force, its card "
-            "will say so.",
+            "will warn of this.",
             remedy="force",
         )
     notes = tuple(f"Exported by force although {objection}." for objection in objections)
@@ -126,28 +126,28 @@ def _source(folder: Path) -> _Source:
 
 
 def _objections(source: _Source) -> list[str]:
-    """Why the model should not be handed on."""
-    found = []
+    """Reasons not to export the model: its scores, its weights, or its licence."""
+    objections = []
     if source.scores.smoke:
-        found.append("it is a smoke run, whose scores mean nothing")
+        objections.append("it is a smoke run, whose scores mean nothing")
     elif source.card.checkpoint == TINY:
-        found.append("its base weights are random")
+        objections.append("its base weights are random")
     else:
         verdict = source.scores.verdict
         if verdict is None:
-            found.append(
-                "nothing says whether adapting helped: scores.json has no verdict (a run of "
+            objections.append(
+                "it is not known whether adapting helped: scores.json has no verdict (a run of "
                 "`compare` gets one by tsfm-adapt evaluate RUN)"
             )
         elif not (against := verdict.reference or verdict.baseline).shown:
             sentences = " ".join(source.scores.sentences)
-            found.append(f"it was not shown to be better than {against.label} ({sentences})")
+            objections.append(f"it was not shown to be better than {against.label} ({sentences})")
     if source.card.non_commercial:
-        found.append(
+        objections.append(
             f"the base weights '{source.card.checkpoint}' are {source.card.licence}: not for "
             "commercial use, and neither is what is made of them"
         )
-    return found
+    return objections
 
 
 @contextmanager
@@ -199,7 +199,7 @@ def _merged(source: _Source, folder: Path, progress: Progress) -> tuple[str, Dif
     again = AdaptedModel(settings.build(), (), adapted.deviation, estimate=task.estimate())
     with progress.step("comparing"):
         differences = {
-            name: _difference(_says(again, batch), _says(adapted, batch))
+            name: _difference(_outputs(again, batch), _outputs(adapted, batch))
             for name, batch in _batches(source, progress).items()
         }
     _check(differences, MERGED_WITHIN, "merged")
@@ -232,8 +232,8 @@ def _onnx(source: _Source, folder: Path, progress: Progress) -> tuple[str, Diffe
             levels, steps = source.card.quantiles, source.card.horizon
             with torch.inference_mode():
                 forecast = adapted.forecast(batch, steps).quantiles(levels).movedim(2, 3)
-            found = runnable(batch.values.masked_fill(~batch.observed, torch.nan))
-            differences[name] = _difference(found, forecast)
+            quantiles = runnable(batch.values.masked_fill(~batch.observed, torch.nan))
+            differences[name] = _difference(quantiles, forecast)
     _check(differences, GRAPH_WITHIN, "onnx")
     size = "any number of windows" if dynamic else "one window at a time"
     loading = (
@@ -252,8 +252,8 @@ def _loaded(source: _Source, progress: Progress) -> AdaptedModel:
     return model
 
 
-def _says(model: AdaptedModel, batch: Batch) -> Tensor:
-    """What two models must agree in, (B, C, ...), from the same seed."""
+def _outputs(model: AdaptedModel, batch: Batch) -> Tensor:
+    """The outputs that two models are compared by, (B, C, ...), from the same seed."""
     torch.manual_seed(0)
     with torch.inference_mode():
         assert batch.target is not None
@@ -267,17 +267,17 @@ def _says(model: AdaptedModel, batch: Batch) -> Tensor:
 
 
 def _batches(source: _Source, progress: Progress) -> dict[str, Batch]:
-    """Windows to compare on: of the test part where it can be read, and random ones with gaps."""
+    """Windows to compare on: of the test set where it can be read, and random ones with gaps."""
     task, recipe = source.recipe.task.build(), source.recipe
     random = task.windows(_random(source), recipe.data.rate_hz, "test")
-    found = {"random windows": _some(random)}
+    batches = {"random windows": _some(random)}
     try:
         test = prepare(recipe, smoke=source.scores.smoke).windows["test"]
     except TsfmAdaptError as error:
         reason = str(error).partition(". ")[0]
-        progress.say(f"compared on random windows only, the recordings are not here: {reason}")
-        return found
-    return found | {"test windows": _some(test)}
+        progress.say(f"compared on random windows only; the recordings cannot be read: {reason}")
+        return batches
+    return batches | {"test windows": _some(test)}
 
 
 def _some(windows: Windows) -> Batch:
@@ -286,7 +286,7 @@ def _some(windows: Windows) -> Batch:
 
 
 def _random(source: _Source) -> list[Recording]:
-    """Random walks of each channel's deviation in train, with gaps and a channel left out."""
+    """Random walks with each channel's standard deviation; with gaps, one without a channel."""
     card = source.card
     deviation = bundle.fitted(source.bundle)["deviation"].numpy().astype(np.float64)
     generator = np.random.default_rng(0)
@@ -311,18 +311,18 @@ def _random(source: _Source) -> list[Recording]:
     return recordings
 
 
-def _difference(found: Tensor, expected: Tensor) -> float:
-    """Largest difference over each series' largest magnitude; NaN agrees with NaN alone."""
-    found, expected = found.flatten(2).double(), expected.flatten(2).double()
-    if not torch.equal(found.isfinite(), expected.isfinite()):
+def _difference(actual: Tensor, expected: Tensor) -> float:
+    """Largest difference, relative to each series' largest magnitude; NaN equals only NaN."""
+    actual, expected = actual.flatten(2).double(), expected.flatten(2).double()
+    if not torch.equal(actual.isfinite(), expected.isfinite()):
         return float("inf")
-    found, expected = found.nan_to_num(), expected.nan_to_num()
+    actual, expected = actual.nan_to_num(), expected.nan_to_num()
     magnitude = expected.abs().amax(-1, keepdim=True).clamp(min=1e-12)
-    return float(((found - expected).abs() / magnitude).max())
+    return float(((actual - expected).abs() / magnitude).max())
 
 
 def _check(differences: Differences, within: float, to: Target) -> None:
-    """Stops where an export says something else than the adapted model.
+    """Stops where an export differs from the adapted model by more than `within`.
 
     Raises:
         RecipeError: nothing is left behind.

@@ -9,7 +9,7 @@
     _, template = split(dataset, offset=-30)
     evaluate_model(predictor, test_data=template.generate_instances(30), metrics=[MASE()])
 
-Needs gluonts, which no other part of an adapted model does: import this module where it is used.
+Only this module of the package needs gluonts: import it where it is used.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class AdaptedPredictor(Predictor):
 
     Args:
         folder: a run or bundle of task forecast.
-        channel: that targets (T,) are of, where their entries do not say.
+        channel: of targets (T,) whose entries have no field `channel`.
         raw: the model's own quantiles, where the bundle could calibrate them.
 
     Raises:
@@ -117,10 +117,12 @@ class AdaptedPredictor(Predictor):
         quantiles = self._predictor.predict(arrays, self.prediction_length)  # (B, C, Q, H)
         founded = observed.sum(-1) >= self._enough
         quantiles = np.where(founded[..., None, None], quantiles, np.nan)
-        for entry, found in zip(entries, quantiles, strict=True):
-            alone = np.ndim(entry["target"]) == 1
+        for entry, forecast in zip(entries, quantiles, strict=True):
+            one_channel = np.ndim(entry["target"]) == 1
             yield QuantileForecast(
-                forecast_arrays=found[self._row_of(entry)] if alone else found.transpose(1, 2, 0),
+                forecast_arrays=forecast[self._row_of(entry)]
+                if one_channel
+                else forecast.transpose(1, 2, 0),
                 start_date=forecast_start(entry),
                 forecast_keys=[f"{level:g}" for level in self._predictor.levels],
                 item_id=entry.get("item_id"),

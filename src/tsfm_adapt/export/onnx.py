@@ -1,4 +1,4 @@
-"""A forecasting model as a graph of fixed shapes (ONNX), and that graph run by onnxruntime."""
+"""Writes a forecasting model as an ONNX graph of fixed shapes, and runs it."""
 
 from __future__ import annotations
 
@@ -124,8 +124,10 @@ class Graph:
     def __call__(self, values: Tensor) -> Tensor:
         """Quantiles (B, C, H, Q) of values (B, C, T) with NaN."""
         pieces = [values] if self.dynamic else list(values.split(1))
-        given, asked = _NAMES
-        outputs = [self.session.run([asked], {given: piece.numpy()})[0] for piece in pieces]
+        input_name, output_name = _NAMES
+        outputs = [
+            self.session.run([output_name], {input_name: piece.numpy()})[0] for piece in pieces
+        ]
         return torch.cat([torch.from_numpy(output) for output in outputs])
 
 
@@ -168,7 +170,7 @@ def _traced(forecaster: nn.Module, card: Card, windows: int) -> Any:
 def _running_max(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """`cummax`, which ONNX lacks, in as many maxima as its length has binary digits.
 
-    Where the maxima stand is not worked out: nothing that is exported asks for it.
+    The indices of the maxima are not computed: no exported model reads them.
     """
     running = values.movedim(dim, -1)
     exact = running.dtype.is_floating_point
@@ -177,14 +179,14 @@ def _running_max(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     while reach < running.shape[-1]:
         shifted = nn.functional.pad(running[..., :-reach], (reach, 0), value=lowest)
         running, reach = torch.maximum(running, shifted), 2 * reach
-    found = running.movedim(-1, dim)
-    return found, torch.zeros_like(found, dtype=torch.int64)
+    maxima = running.movedim(-1, dim)
+    return maxima, torch.zeros_like(maxima, dtype=torch.int64)
 
 
 def _running_min(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """`cummin` by the same way."""
-    found, nowhere = _running_max(-values, dim)
-    return -found, nowhere
+    maxima, indices = _running_max(-values, dim)
+    return -maxima, indices
 
 
 def _metadata(card: Card) -> dict[str, str]:

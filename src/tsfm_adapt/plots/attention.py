@@ -1,4 +1,4 @@
-"""Where channels look at each other: the attention between the channels of a window."""
+"""The attention between the channels of a window."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def channel_attention(model: AdaptedModel, windows: Windows) -> dict[str, FloatA
         windows: N of them, read at once.
 
     Returns:
-        For each place in the model (C, C): row i says where channel i looks, and sums to 1; the
+        For each place in the model (C, C): row i is the attention of channel i, and sums to 1; the
         mean over windows, heads and those tokens of channel i that were measured. A row is NaN
         where the channel was never measured. The adapters' where one has any, else the
         backbone's.
@@ -45,36 +45,36 @@ def channel_attention(model: AdaptedModel, windows: Windows) -> dict[str, FloatA
         for adapter in model.adapters
         for place, mixer in adapter.channel_attention().items()
     }
-    with torch.inference_mode(), _attended(mixers) as found:
+    with torch.inference_mode(), _attended(mixers) as attended:
         shown = model.encode(batch).token_observed
         if not mixers:
             own = model.backbone.channel_attention(batch, model)
-            found |= {
+            attended |= {
                 f"block {block}": each for block, each in enumerate(own if own is not None else ())
             }
-    if not found:
+    if not attended:
         raise RecipeError(
             f"channel attention: in {model.backbone.spec.name} no channel attends to another, and "
             "no adapter adds attention between channels. Add one that does, or use a backbone "
             f"with attention between channels: {', '.join(with_channel_attention())}."
         )
-    return {place: _mean(weights, shown) for place, weights in found.items()}
+    return {place: _mean(weights, shown) for place, weights in attended.items()}
 
 
 @contextmanager
 def _attended(mixers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     """What mixers attend to (B, P, C, C) while the block runs."""
-    found: dict[str, Tensor] = {}
+    attended: dict[str, Tensor] = {}
 
     def hook(place: str) -> Any:  # Any: what `register_forward_pre_hook` takes
-        def seen(module: Any, given: tuple[Tensor, ...]) -> None:
-            found[place] = module.attention(given[0])
+        def keep(module: Any, given: tuple[Tensor, ...]) -> None:
+            attended[place] = module.attention(given[0])
 
-        return seen
+        return keep
 
     handles = [mixer.register_forward_pre_hook(hook(place)) for place, mixer in mixers.items()]
     try:
-        yield found
+        yield attended
     finally:
         for handle in handles:
             handle.remove()

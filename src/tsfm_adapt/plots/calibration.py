@@ -1,4 +1,4 @@
-"""Whether predicted quantiles hold: the share of measured values below each."""
+"""Calibration curves: the share of measured values below each predicted quantile."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def calibration_curve(predictions: pyarrow.Table, title: str) -> Figure:
 
 
 def draw_calibration(axis: Axes, by_channel: Shares) -> None:
-    """A line a channel beside the diagonal, on which quantiles hold."""
+    """Draws a line for each channel, and the diagonal of perfect calibration."""
     axis.plot([0, 1], [0, 1], color="C7", linewidth=0.8)
     for channel, points in by_channel.items():
         axis.plot(*zip(*points, strict=True), "o-", ms=3, label=channel)

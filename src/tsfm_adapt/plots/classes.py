@@ -1,4 +1,4 @@
-"""Pictures of a classification: how it ranks, what it confuses, whether it is as sure as right."""
+"""Pictures of a classification: ROC, precision and recall, confusion, reliability."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ def roc(probability: FloatArray, target: BoolArray, classes: Sequence[str], titl
 
     figure, (left, right) = panels(2, 2)
     left.plot([0, 1], [0, 1], color="C7", linewidth=0.8)
-    for k in _asked(len(classes), target):
+    for k in _shown_classes(len(classes), target):
         true, sure = target[:, k], probability[:, k]
         if true.all() or not true.any():
             continue
         curve = roc_curve(true, sure)
         area, precision = roc_auc_score(true, sure), average_precision_score(true, sure)
         left.plot(curve[0], curve[1], color=f"C{k % 10}", label=f"{classes[k]}: {area:.2f}")
-        found, recall, _ = precision_recall_curve(true, sure)
+        precisions, recall, _ = precision_recall_curve(true, sure)
         share = true.mean()
         label = f"{classes[k]}: {precision:.2f} ({true.sum()} of {len(true)})"
-        right.step(recall, found, where="post", color=f"C{k % 10}", label=label)
+        right.step(recall, precisions, where="post", color=f"C{k % 10}", label=label)
         right.axhline(share, color=f"C{k % 10}", linestyle=":", linewidth=0.8)
     left.set(xlabel="1 - specificity", ylabel="sensitivity", title="ROC, area", aspect="equal")
     right.set(xlabel="sensitivity (recall)", ylabel="precision", ylim=(0, 1.02))
@@ -112,7 +112,7 @@ def confusion(
 def reliability(
     probability: FloatArray, target: BoolArray, classes: Sequence[str], title: str
 ) -> Figure:
-    """How often a class was true by how probable it was said to be, and how often that was said.
+    """Reliability diagram: how often a class was true, by its predicted probability; and counts.
 
     Args:
         probability: (N, K).
@@ -124,13 +124,13 @@ def reliability(
     figure.set_size_inches(6.0, 6.0)
     above.plot([0, 1], [0, 1], color="C7", linewidth=0.8)
     edges = np.linspace(0, 1, _BINS + 1)
-    for k in _asked(len(classes), target):
+    for k in _shown_classes(len(classes), target):
         number = np.clip((probability[:, k] * _BINS).astype(int), 0, _BINS - 1)
-        said = np.bincount(number, weights=probability[:, k], minlength=_BINS)
-        came = np.bincount(number, weights=target[:, k], minlength=_BINS)
+        stated = np.bincount(number, weights=probability[:, k], minlength=_BINS)
+        occurred = np.bincount(number, weights=target[:, k], minlength=_BINS)
         rows = np.bincount(number, minlength=_BINS)
         some = rows > 0
-        points = said[some] / rows[some], came[some] / rows[some]
+        points = stated[some] / rows[some], occurred[some] / rows[some]
         above.plot(*points, "o-", color=f"C{k % 10}", label=classes[k])
         below.stairs(rows, edges, color=f"C{k % 10}")
     above.set(xlabel="probability", ylabel="share that was of the class", title=title)
@@ -139,7 +139,7 @@ def reliability(
     return figure
 
 
-def _asked(classes: int, target: BoolArray) -> range:
-    """The second of two classes, or all; two labels are no two classes."""
+def _shown_classes(classes: int, target: BoolArray) -> range:
+    """The classes with a curve: the second of two exclusive ones, else all."""
     exclusive = bool((target.sum(axis=1) == 1).all())
     return range(1, 2) if classes == 2 and exclusive else range(classes)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _DOTS = 3000  # samples beyond which single ones cannot be seen
 _BINS = 2000  # of a recording that has more samples than this many dots
 _CELLS = 12  # channels up to which each cell of an attention has its number
-_BANDS = 2  # models beyond which bands hide each other
+_INTERVALS = 2  # models beyond which prediction intervals hide each other
 _COLOURS = 10  # groups beyond which colours cannot be told apart
 
 
@@ -106,9 +106,9 @@ def forecast(
         _gaps(axis, time, np.isfinite(values))
         for colour, (model, rows) in enumerate(at.items()):
             of = rows[rows["channel"] == name]
-            low, middle, high = _band(of)
+            low, middle, high = _interval(of)
             lead = (of["time_s"].to_numpy(dtype=float) - origin_s) / size
-            if len(at) <= _BANDS:
+            if len(at) <= _INTERVALS:
                 axis.fill_between(lead, low, high, color=f"C{colour}", alpha=0.2, lw=0)
             axis.plot(lead, middle, color=f"C{colour}", label=model)
             if not np.isfinite(middle).any():
@@ -119,8 +119,9 @@ def forecast(
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=5, fontsize="small")
     levels = quantile_columns(next(iter(at.values())).columns)
-    band = f" and band {levels[0][1:]} to {levels[-1][1:]}" if len(at) <= _BANDS else ""
-    figure.suptitle(_titled(f"{shown.id}: median{band}", shown))
+    ends = f"{levels[0][1:]} to {levels[-1][1:]}"
+    interval = f" and prediction interval {ends}" if len(at) <= _INTERVALS else ""
+    figure.suptitle(_titled(f"{shown.id}: median{interval}", shown))
     return figure
 
 
@@ -130,7 +131,7 @@ def filled(
     *,
     between_s: tuple[float, float] | None = None,
 ) -> Figure:
-    """A recording with its gaps filled: what was measured, and the median and band elsewhere.
+    """A recording with its gaps filled: what was measured, elsewhere the median and interval.
 
     Args:
         shown: the recording, with its gaps.
@@ -158,7 +159,7 @@ def filled(
         of = own[(own["channel"] == name) & ~own["measured"]]
         at_s = of["time_s"].to_numpy(dtype=float)
         of = of[(at_s >= first_s) & (at_s < stop_s) & of["value"].notna().to_numpy()]
-        low, middle, high = _band(of)
+        low, middle, high = _interval(of)
         at = of["time_s"].to_numpy(dtype=float) / size
         axis.vlines(at, low, high, color="C0", alpha=0.35, lw=1)
         axis.plot(at, middle, ".", color="C0", ms=3, label="filled")
@@ -170,13 +171,14 @@ def filled(
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2, fontsize="small")
     levels = quantile_columns(own.columns)
-    title = f"{shown.id}: gaps filled, median and band {levels[0][1:]} to {levels[-1][1:]}"
+    ends = f"{levels[0][1:]} to {levels[-1][1:]}"
+    title = f"{shown.id}: gaps filled, median and prediction interval {ends}"
     figure.suptitle(_titled(title, shown))
     return figure
 
 
 def channel_attention(model: AdaptedModel, windows: Windows) -> Figure:
-    """Where each channel looks, a panel a place in the model; see `attention`.
+    """Draws the attention between channels, a panel for each place in the model; see `attention`.
 
     Args:
         model: such as `Run.model()`.
@@ -185,13 +187,13 @@ def channel_attention(model: AdaptedModel, windows: Windows) -> Figure:
     Raises:
         RecipeError: channels do not attend to each other in this model.
     """
-    found = attention.channel_attention(model, windows)
+    shares = attention.channel_attention(model, windows)
     some = windows.recordings[0]
     names = list(model.setting.encoded or some.channels)
     count = len(names)
-    highest = max(float(np.nanmax(share)) for share in found.values())
-    figure, axes = panels(len(found), _columns(len(found)))
-    for axis, (place, share) in zip(axes, found.items(), strict=False):
+    highest = max(float(np.nanmax(share)) for share in shares.values())
+    figure, axes = panels(len(shares), _columns(len(shares)))
+    for axis, (place, share) in zip(axes, shares.items(), strict=False):
         axis.imshow(share, cmap="Blues", vmin=0, vmax=highest)
         if count <= _CELLS:
             for row, column in np.argwhere(np.isfinite(share)):
@@ -203,7 +205,7 @@ def channel_attention(model: AdaptedModel, windows: Windows) -> Figure:
         axis.set_yticks(range(count), names)
         axis.set(xlabel="looks at", ylabel="channel")
         axis.set_title(place, fontsize="small")
-    figure.colorbar(axes[0].images[0], ax=axes[: len(found)], label="share of the attention")
+    figure.colorbar(axes[0].images[0], ax=axes[: len(shares)], label="share of the attention")
     title = f"{len(windows)} windows; evenly spread it would be {1 / count:.2f}"
     figure.suptitle(_titled(title, some))
     return figure
@@ -303,7 +305,7 @@ def _gaps(axis: Axes, time: FloatArray, measured: BoolArray) -> None:
 
 
 def _origin(shown: Recording, models: Mapping[str, pandas.DataFrame]) -> float:
-    """The latest origin of all models whose future was measured in part; else the latest."""
+    """The latest origin of all models whose future is within the recording; else the latest."""
     common = set.intersection(*(set(rows["origin_s"]) for rows in models.values()))
     if not common:
         raise DataError(
@@ -322,7 +324,7 @@ def _between(shown: Recording, first_s: float, stop_s: float) -> slice:
     return slice(max(0, first), max(0, stop))
 
 
-def _band(rows: pandas.DataFrame) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _interval(rows: pandas.DataFrame) -> tuple[FloatArray, FloatArray, FloatArray]:
     """The lowest quantile, the one next to the median, and the highest."""
     levels = quantile_columns(rows.columns)
     middle = min(levels, key=lambda level: abs(float(level[1:]) - 0.5))

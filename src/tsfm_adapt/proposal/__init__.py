@@ -1,1 +1,1 @@
-"""A first look at recordings that nobody has described: what they hold, and a recipe for them."""
+"""Surveys recordings without a description, and proposes a recipe for them."""

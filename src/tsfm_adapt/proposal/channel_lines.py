@@ -1,4 +1,4 @@
-"""What is said of a channel: its unit, what 0 means, what is possible, why it is left out."""
+"""Proposed lines of channels: unit, meaning of 0, possible range, reason to leave it out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ChannelLine:
 
 
 def line_of(channel: Channel, survey: Survey, alike: frozenset[str]) -> ChannelLine:
-    """What is said of one channel before it is cleaned."""
+    """Proposes the line of one channel, from its survey."""
     unit, from_unit, unit_why = _unit(channel)
     known = vital(channel.name)
     limits = None if known is None else known.limits_in(unit)
@@ -72,13 +72,13 @@ def _unit(channel: Channel) -> tuple[str, str | None, str]:
     if stated not in ("", "1"):
         return stated, None, ""
     known = vital(channel.name)
-    told = None if known is None else known.unit_of(channel.nonzero_median)
-    if told is not None and told != "1":
+    usual = None if known is None else known.unit_of(channel.nonzero_median)
+    if usual is not None and usual != "1":
         return (
-            told,
-            told,
+            usual,
+            usual,
             (
-                f"no unit in the file: {told} by its name and its median, "
+                f"no unit in the file: {usual} by its name and its median, "
                 f"{channel.nonzero_median:.3g}; check it"
             ),
         )
@@ -91,8 +91,8 @@ def _zero(channel: Channel, known: Vital | None, unit: str) -> str | None:
     """Why 0 means missing: impossible for the quantity, or far from everything else."""
     if not channel.zeros or channel.constant:
         return None
-    part = channel.zeros / channel.measured
-    share = f"{'under 0.1%' if part < 0.001 else f'{part:.1%}'} are exactly 0"
+    fraction = channel.zeros / channel.measured
+    share = f"{'under 0.1%' if fraction < 0.001 else f'{fraction:.1%}'} are exactly 0"
     limits = None if known is None else known.limits_in(unit)
     if known is not None and limits is not None:
         return f"{share}, no {known.quantity}" if limits[0] > 0 else None
@@ -124,7 +124,7 @@ def _still(channel: Channel) -> float | None:
 
 
 def _seen(channel: Channel) -> str:
-    """In a few words."""
+    """A summary of the channel's values."""
     spread = f"mostly {channel.quantiles[1]:.3g} to {channel.quantiles[3]:.3g}"
     if channel.regular and channel.measured < channel.samples:
         return f"{share_measured(channel)} measured, {spread}"

@@ -16,12 +16,12 @@ from tsfm_adapt.signals.readers.base import ReaderConfig
 _COUNTED = 20_000  # files beyond which nobody wants to know how many
 
 
-def recognised(path: Path, asked: str | None = None) -> ReaderConfig:
+def recognised(path: Path, given: str | None = None) -> ReaderConfig:
     """The settings of the reader that a file or folder is for.
 
     Args:
         path: of the recordings.
-        asked: a reader's name, or its settings as YAML; None = the one reader that claims the
+        given: a reader's name, or its settings as YAML; None = the one reader that claims the
             path. Formats go before tables, which many formats are written as.
 
     Raises:
@@ -29,8 +29,8 @@ def recognised(path: Path, asked: str | None = None) -> ReaderConfig:
         RecipeError: there is no such reader or setting.
     """
     _check_there(path)
-    if asked is not None:
-        return _asked(path, asked)
+    if given is not None:
+        return _given(path, given)
     claims: list[ReaderConfig] = []
     reasons: list[str] = []
     for name, config in configs("reader").items():
@@ -100,20 +100,20 @@ def _check_there(path: Path) -> None:
         raise DataError(f"'{path}' must be readable: {problem}. Give another path.") from problem
 
 
-def _asked(path: Path, asked: str) -> ReaderConfig:
+def _given(path: Path, given: str) -> ReaderConfig:
     """The named reader's own guess, or the settings as they were given."""
-    if not asked.lstrip().startswith("{") and ":" not in asked:
-        component("reader", asked)
-        claim = config_class("reader", asked).guess(path)
+    if not given.lstrip().startswith("{") and ":" not in given:
+        component("reader", given)
+        claim = config_class("reader", given).guess(path)
         if isinstance(claim, ReaderConfig):
             return claim
         raise DataError(
-            f"{asked}: '{path}' does not look like it. Give all its settings, like "
-            f"'{{name: {asked}, ...}}'; `tsfm-adapt schema` lists them.",
+            f"{given}: '{path}' does not look like it. Give all its settings, like "
+            f"'{{name: {given}, ...}}'; `tsfm-adapt schema` lists them.",
             argument="reader",
         )
     try:
-        settings = parse_mapping(asked, "reader")
+        settings = parse_mapping(given, "reader")
     except RecipeError as error:
         raise RecipeError(str(error), argument="reader") from error
     name = settings.get("name")

@@ -1,4 +1,4 @@
-"""Values for a recipe, each with what was seen that speaks for it.
+"""Proposes the values of a recipe, each with its reason.
 
 Everything is proposed from the recordings looked at. Channels are cleaned and split by the code
 that a run uses, so that every split has windows of the length that is proposed.

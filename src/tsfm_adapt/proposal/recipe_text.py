@@ -77,8 +77,10 @@ def _reader(reader: ReaderConfig) -> list[str]:
     for key, value in ordered.items():
         line = f"    {key}: {_flow(value)}"
         if key in ("rate_hz", "unit") and stated[key].is_required():
-            said = "1 counts in samples" if key == "rate_hz" else "'1' stands for unknown"
-            line = _beside(line, f"the format does not state it, {said}: correct it if you know")
+            meaning = "1 counts in samples" if key == "rate_hz" else "'1' stands for unknown"
+            line = _beside(
+                line, f"the format does not state it, {meaning}: correct it if you know"
+            )
         lines.append(line)
     return lines
 

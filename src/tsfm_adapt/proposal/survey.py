@@ -1,4 +1,4 @@
-"""What recordings hold as they lie on disk, uncleaned: bounded however many there are."""
+"""Surveys uncleaned recordings: channels, units, rates, gaps; bounded in time and memory."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Channel:
 
     @property
     def constant(self) -> bool:
-        """Whether there is nothing to tell."""
+        """True if the channel was never measured or has one value only."""
         return self.measured == 0 or self.low == self.high
 
     @property
@@ -70,7 +70,7 @@ class Channel:
 
 @dataclass(frozen=True)
 class Listed:
-    """What is noted of every recording."""
+    """Id, subject and labels of a recording."""
 
     id: str
     subject: str
@@ -91,7 +91,7 @@ class Pictured:
 
 @dataclass(frozen=True)
 class Survey:
-    """The outcome of a look."""
+    """What a survey of recordings saw."""
 
     channels: tuple[Channel, ...]
     listed: tuple[Listed, ...]
@@ -99,7 +99,7 @@ class Survey:
     more: bool  # there are recordings that are not even listed
     samples: tuple[int, ...]  # of each recording looked at; of events readings a channel
     durations_s: tuple[float, ...]
-    stated_duration: bool  # events that say how long nothing may have been measured
+    stated_duration: bool  # events whose recordings state their duration
     longest_gap_s: float  # in which nothing at all was measured
     spans: Mapping[str, int]  # label of a marked span: how many
     pictured: tuple[Pictured, ...]

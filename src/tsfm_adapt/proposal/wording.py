@@ -1,4 +1,4 @@
-"""Numbers as a comment of a recipe says them."""
+"""Numbers in the comments of a recipe."""
 
 from __future__ import annotations
 

@@ -53,7 +53,9 @@ class Card:
     synthetic: bool  # trained on simulated recordings
     versions: Mapping[str, str]
     subjects: tuple[str, ...] = ()  # of train, where an adapter has parameters for each
-    calibrated: tuple[float, ...] = ()  # nominal coverages of the bands that `conformal` adjusts
+    calibrated: tuple[
+        float, ...
+    ] = ()  # nominal coverages of the intervals that `conformal` adjusts
     format_version: int = FORMAT_VERSION
 
     @property
@@ -141,7 +143,7 @@ def calibration(folder: Path) -> Conformal | None:
     """The calibration of a bundle; None where it has none.
 
     Raises:
-        DataError: it does not hold what its card says.
+        DataError: a file that its card names is missing or does not fit.
     """
     card = read_card(folder)
     if not card.calibrated:
@@ -150,7 +152,7 @@ def calibration(folder: Path) -> Conformal | None:
     shape = (len(card.channels), len(card.quantiles))
     if factors is None or tuple(factors.shape) != shape:
         raise DataError(
-            f"'{folder}': bundle.json says that bands are calibrated, but fitted.safetensors "
+            f"'{folder}': bundle.json names calibrated intervals, but fitted.safetensors "
             f"holds no {_CONFORMAL} of {shape[0]} channels and {shape[1]} levels. Write it again."
         )
     return Conformal(card.quantiles, factors.double().numpy(), (None,) * shape[0])

@@ -57,7 +57,7 @@ class ScoringContext:
 
 @dataclass(frozen=True)
 class Rated:
-    """A predictor, and the windows with the features that it alone reads."""
+    """A predictor, and its windows with cached features."""
 
     name: str
     role: Role
@@ -98,7 +98,7 @@ def rivals(
         context: of the run.
         model: adapted, or the zero-shot model of a recipe that adapts nothing.
         progress: where progress is shown.
-        without_baselines: the model alone.
+        without_baselines: only the model.
     """
     recipe = context.recipe
     role = Role.ADAPTED if recipe.adapts else Role.ZERO_SHOT

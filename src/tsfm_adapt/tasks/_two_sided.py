@@ -1,4 +1,4 @@
-"""Gaps filled by forecasting: from before and from behind, blended by distance.
+"""Fills gaps by two forecasts, from before and from behind, blended by distance.
 
 Any forecaster can fill this way without having been trained for it. The windows run backwards for
 the second forecast, so that a gap's right side becomes the past.
@@ -74,7 +74,7 @@ def two_sided(
 
 
 def some_gaps(wanted: Tensor, most: int) -> Tensor:
-    """What is wanted (B, C, T) in at most `most` stretches of each window, evenly spaced.
+    """The wanted samples (B, C, T) in at most `most` stretches of each window, evenly spaced.
 
     A stretch is a run of samples where some channel is wanted. Which are kept depends on the
     window alone.
@@ -86,7 +86,9 @@ def some_gaps(wanted: Tensor, most: int) -> Tensor:
     number = np.cumsum(begins, axis=1) - 1  # of the stretch, where there is one
     kept = np.zeros_like(anywhere)
     for row, stretches in enumerate(begins.sum(1)):
-        picked = (2 * np.arange(most) + 1) * stretches // (2 * most)  # the middles of `most` parts
+        picked = (
+            (2 * np.arange(most) + 1) * stretches // (2 * most)
+        )  # the middles of `most` equal shares
         kept[row] = anywhere[row] & np.isin(number[row], picked)
     return wanted & torch.from_numpy(kept).to(wanted.device)[:, None]
 

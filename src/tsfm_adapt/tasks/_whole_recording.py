@@ -1,4 +1,4 @@
-"""Gaps of whole recordings, filled window by window."""
+"""Fills the gaps of whole recordings window by window, and counts what is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task decides: windows and targets, the training loss, predictions, tables and pictures.
+"""The contract of tasks: windows and targets, training loss, predictions, tables, pictures.
 
 How predictions are scored is a `Scoring`, which the task names. A task is one file: what `init`
 proposes for it, the pictures of its runs and the columns of its predictions are part of it.
@@ -33,7 +33,7 @@ SplitName = Literal["train", "val", "test"]
 
 
 class Task(ABC):
-    """What a model is trained and scored for.
+    """A task that models are trained and scored for.
 
     Guarantees, tested by `tests/contracts/task.py` for every task:
 
@@ -89,11 +89,11 @@ class Task(ABC):
         """
 
     def outputs(self, rate_hz: float, train: Windows | None = None) -> Outputs:  # noqa: ARG002
-        """What a head has to put out.
+        """The shape of what a head has to put out.
 
         Args:
             rate_hz: of the data.
-            train: the training windows; None where a trained model is put together.
+            train: the training windows; None where a trained model is assembled.
         """
         from tsfm_adapt.model import Outputs
 
@@ -223,7 +223,7 @@ class Task(ABC):
 
 @dataclass(frozen=True)
 class Sighting:
-    """What `init` knows of recordings when it asks a task what to propose."""
+    """What `init` knows of the recordings for which a task proposes a recipe."""
 
     rate_hz: float
     context: int  # samples
@@ -262,7 +262,7 @@ class TaskConfig(Frozen, ABC):
 
     name: str
 
-    # What `init` asks; a task that can be proposed sets `contexts` and writes `proposed`.
+    # Read by `init`; a task that can be proposed sets `contexts` and writes `proposed`.
     of_labels: ClassVar[bool] = False  # it needs a label of the recordings
     spans_gaps: ClassVar[bool] = False  # its window shall be longer than the longest gap
 

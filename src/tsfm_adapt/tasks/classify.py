@@ -1,4 +1,4 @@
-"""Classify: which class a window or a recording is of, or what begins soon after it."""
+"""Classify: the class of a window or a recording, or whether an event begins soon after it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class OfRecording(Frozen):
     """`labels: {of: recording}`: every window has the class of its recording."""
 
     of: Literal["recording"] = "recording"
-    label: str = Field(description="the recording's label that says it")
+    label: str = Field(description="the recording's label that holds the class")
     classes: dict[str, Value] | tuple[Value, ...] = Field(
         min_length=2, description="every value of the label, or name: value"
     )
@@ -196,7 +196,7 @@ class Classify(Task):
         )
 
     def window(self, rate_hz: float, split_name: SplitName) -> WindowSpec:  # noqa: ARG002
-        """The same geometry in all parts."""
+        """The same geometry in all splits."""
         context = samples(self.config.context_s, rate_hz, "context_s")
         self.config.labels.labelling(rate_hz)
         return WindowSpec(context, 0, stride_of(self.config.stride_s, rate_hz, context))
@@ -215,7 +215,7 @@ class Classify(Task):
         check_context(spec, self.window(rate_hz, "test").context, rate_hz)
 
     def outputs(self, rate_hz: float, train: Windows | None = None) -> Outputs:
-        """The classes, weighted by how rare they are in train where that is asked for."""
+        """The classes, with `balanced` weighted by how rare they are in train."""
         labelling = self.config.labels.labelling(rate_hz)
         weights: tuple[float, ...] = ()
         if self.config.class_weights == "balanced" and isinstance(train, LabelledWindows):

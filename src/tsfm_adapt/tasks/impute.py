@@ -1,4 +1,4 @@
-"""Impute: what was not measured, with quantiles, from the rest of its window."""
+"""Impute: quantiles of values that were not measured, from the rest of their window."""
 
 from __future__ import annotations
 
@@ -162,11 +162,11 @@ class Impute(Task):
     Windows are scored where values were measured and are hidden: the same values for every model,
     since masks depend on nothing but their seed and the window. A (window, channel) pair counts
     where at least `min_context` of its values stay visible. With 0, a channel that shows none has
-    its mean over the fit parts, unless a head or a baseline knows better from the others.
+    its mean over train and validation, unless a head or a baseline knows better from the others.
 
-    Adapters train on the hidden values of the train part, by the same route, with the loss of the
-    estimate (pinball for quantiles) in units of the deviation of what is visible. Of two-sided
-    forecasts two gaps a window are learned from, since each costs two forecasts.
+    Adapters train on the hidden values of the training split, by the same route, with the loss of
+    the estimate (pinball for quantiles) in units of the standard deviation of what is visible. Of
+    two-sided forecasts two gaps a window are learned from, since each costs two forecasts.
     """
 
     name = "impute"
@@ -243,7 +243,7 @@ class Impute(Task):
     def predictor(self, model: AdaptedModel) -> Predictor:
         """Quantiles (B, C, Q, T) at the recipe's levels; what is visible is its own.
 
-        Where windows have a target, gaps without a hidden value are not asked for. Without a head
+        Where windows have a target, gaps without a hidden value are not estimated. Without a head
         that fills, channels that show nothing have NaN: `with_fallback` gives them their mean.
         """
         import torch
@@ -375,12 +375,12 @@ class Impute(Task):
 
     def _masks(self, rate_hz: float) -> dict[str, Missingness]:
         """The kinds of masks by name, seed 0."""
-        found = {}
+        masks = {}
         for hiding in self.config.missingness:
             lengths = [samples(s, rate_hz, "missingness.lengths_s") for s in hiding.lengths_s]
             for name, length in zip(_names(hiding), lengths or [1], strict=True):
-                found[name] = Missingness(hiding.pattern, hiding.rate, length)
-        return found
+                masks[name] = Missingness(hiding.pattern, hiding.rate, length)
+        return masks
 
 
 def _names(hiding: Hiding) -> list[str]:
