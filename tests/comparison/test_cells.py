@@ -136,7 +136,7 @@ def test_an_interrupt_of_the_first_process_stops_all_and_their_steps_are_kept(re
     finally:
         process.kill()
     assert process.returncode == 130, said
-    assert "0 of 2 runs are finished. Give the same command to go on." in said
+    assert "0 of 2 runs are finished. Repeat the command to resume." in said
     assert "Traceback" not in said
     stopped = [
         read(path)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tsfm_adapt.backbones import embedded
 from tsfm_adapt.errors import EnvironmentProblem, RecipeError, TsfmAdaptError
@@ -62,7 +62,7 @@ def fetch(source: str, name: str, revision: str | None) -> Path:
     return Path(hf_hub_download(source, name, revision=revision))
 
 
-def complete(checkpoint: str, report: Mapping[str, Any]) -> None:
+def complete(checkpoint: str, report: Mapping[str, Collection[object]]) -> None:
     """Raises where weights are missing, which upstream would silently fill with random ones.
 
     Args:

@@ -14,6 +14,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from pydantic import JsonValue
+
 from tsfm_adapt.backbones._checkpoints import complete, locate, unavailable
 from tsfm_adapt.backbones._through import Site
 from tsfm_adapt.backbones.base import (
@@ -39,10 +41,9 @@ _GROWING = Lock()
 
 def load(
     recipe: BackboneConfig,
-    model_class: Any,  # of uni2ts, untyped
     needs: Sequence[str],
     foreign: Sequence[str],
-    decoded: Callable[[dict[str, Any]], dict[str, Any]],
+    construct: Callable[[dict[str, JsonValue]], Any],
     weights: bool,
 ) -> Any:
     """Upstream's model of a checkpoint, float32; on the meta device without weights.
@@ -52,10 +53,9 @@ def load(
 
     Args:
         recipe: which checkpoint.
-        model_class: takes the values of config.json as arguments.
         needs: settings that config.json must have.
         foreign: settings by which config.json shows another family.
-        decoded: config.json as the arguments of `model_class`.
+        construct: makes upstream's model, untyped, from the values of config.json.
         weights: False builds the shapes only.
 
     Raises:
@@ -84,11 +84,10 @@ def load(
                 f"config.json {'lacks' if absent else 'has'} {', '.join(absent or others)}. "
                 "Give one that fits, or the backbone that fits it."
             )
-        arguments = decoded(settings)
         if not weights:
             with torch.device("meta"):
-                return model_class(**arguments)
-        model = model_class(**arguments)
+                return construct(settings)
+        model = construct(settings)
         file = Path(source) / "model.safetensors"
         with safe_open(file, framework="pt") as stored:
             lacking = sorted(model.state_dict().keys() - set(stored.keys()))

@@ -12,7 +12,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from tsfm_adapt.backbones._packing import (
     Context,
@@ -96,12 +96,14 @@ class Config(BackboneConfig):
         """Loads the checkpoint into upstream's own class."""
         from uni2ts.model.moirai.module import MoiraiModule, decode_distr_output
 
-        def decoded(settings: dict[str, Any]) -> dict[str, Any]:
-            known = {n: settings[n] for n in (*_SETTINGS, "scaling") if n in settings}
-            return known | {"distr_output": decode_distr_output(settings["distr_output"])}
+        def construct(settings: dict[str, JsonValue]) -> MoiraiModule:
+            known: Any = {n: settings[n] for n in (*_SETTINGS, "scaling") if n in settings}
+            return MoiraiModule(
+                **known | {"distr_output": decode_distr_output(settings["distr_output"])}
+            )
 
         # Moirai-MoE has d_ff beside all settings of this class.
-        model = load(self, MoiraiModule, _SETTINGS, ["d_ff"], decoded, weights)
+        model = load(self, _SETTINGS, ["d_ff"], construct, weights)
         return Moirai(model, checkpoint=self.checkpoint, patch_size=self.patch_size)
 
     def _tiny(self) -> Moirai:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import JsonValue
+
 from tsfm_adapt.backbones._packing import (
     Context,
     PackedSite,
@@ -75,12 +77,13 @@ class Config(BackboneConfig):
         """Loads the checkpoint into upstream's own class."""
         from uni2ts.model.moirai2.module import Moirai2Module
 
-        def decoded(settings: dict[str, Any]) -> dict[str, Any]:
-            optional = ("scaling", "quantile_levels")
-            return {name: settings[name] for name in _SETTINGS + optional if name in settings}
+        def construct(settings: dict[str, JsonValue]) -> Moirai2Module:
+            names = (*_SETTINGS, "scaling", "quantile_levels")
+            known: Any = {name: settings[name] for name in names if name in settings}
+            return Moirai2Module(**known)
 
         # Moirai 1.x and Moirai-MoE have several patch sizes.
-        model = load(self, Moirai2Module, _SETTINGS, ["patch_sizes"], decoded, weights)
+        model = load(self, _SETTINGS, ["patch_sizes"], construct, weights)
         return Moirai2(model, checkpoint=self.checkpoint)
 
     def _tiny(self) -> Moirai2:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import JsonValue
 
 from tsfm_adapt.cli.options import Json, Quiet, Sets, print_json
 from tsfm_adapt.errors import RecipeError
@@ -78,11 +79,11 @@ def _show(tuned: Tuned, as_json: bool) -> None:
 
     folder = str(tuned.study.folder)
     if as_json:
-        content: dict[str, object] = {
+        content: dict[str, JsonValue] = {
             "study": folder,
-            "trials": dict(tuned.trials),
+            "trials": {**tuned.trials},
             "metric": tuned.study.search.metric,
-            "best": {"trial": tuned.best, "value": tuned.value, "changes": dict(tuned.changes)},
+            "best": {"trial": tuned.best, "value": tuned.value, "changes": {**tuned.changes}},
             "as_it_stands": tuned.standing,
             "run": str(tuned.run.folder) if tuned.run else None,
             "scores": tuned.run.scores.tree() if tuned.run else None,

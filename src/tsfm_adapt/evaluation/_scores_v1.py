@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any  # JSON that was not checked yet
+from pydantic import JsonValue
 
 from tsfm_adapt.evaluation.metric import metric
 
-Tree = dict[str, Any]
+Tree = dict[str, JsonValue]
 
 _ROLES = ("adapted", "zero_shot", "frozen_probe")  # were names; all others are baselines
 _COSTS = (
@@ -40,28 +40,40 @@ def upgraded(tree: Tree) -> Tree:
     Raises:
         KeyError, TypeError, AttributeError: it is not of format 1.
     """
-    ranked_by = tree.get("ranked_by", {"metric": "mase", "better": "lower"})
+    ranked_by = _mapping(tree.get("ranked_by", {"metric": "mase", "better": "lower"}))
     new: Tree = {key: tree[key] for key in _KEPT if tree.get(key) is not None}
     new |= {
         "checkpoint": tree["checkpoint"],
         "metric": ranked_by["metric"],
         "better": ranked_by["better"],
-        "protocol": _renamed(tree["protocol"]),
-        "audit": _audit(tree["audit"]),
-        "models": _models(tree["models"]),
+        "protocol": _renamed(_mapping(tree["protocol"])),
+        "audit": _audit(_mapping(tree["audit"])),
+        "models": _models(_mapping(tree["models"])),
         "verdict": _verdict(tree.get("verdict")),
         "calibration": _calibration(tree.get("calibration")),
         "costs": {key: tree.get(key) for key in _COSTS},
     }
     for key in ("horizons", "gaps"):
-        new[key] = {name: _models(own) for name, own in tree.get(key, {}).items()}
+        groups = _mapping(tree.get(key, {}))
+        new[key] = {name: _models(_mapping(own)) for name, own in groups.items()}
     return new
+
+
+def _mapping(value: JsonValue) -> Tree:
+    """A value that is a mapping in format 1.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(value, dict):
+        raise TypeError(f"a mapping is expected, not {value!r:.60}")
+    return value
 
 
 def _models(models: Tree) -> Tree:
     """Models with their roles, without those that were not scored."""
     return {
-        name: own | {"role": name if name in _ROLES else "baseline"}
+        name: _mapping(own) | {"role": name if name in _ROLES else "baseline"}
         for name, own in models.items()
         if own is not None
     }
@@ -72,33 +84,41 @@ def _renamed(tree: Tree) -> Tree:
 
 
 def _audit(audit: Tree) -> Tree:
-    findings = [
-        {("splits" if key == "parts" else key): value for key, value in finding.items()}
-        for finding in audit["findings"]
+    findings = audit["findings"]
+    if not isinstance(findings, list):
+        raise TypeError(f"audit.findings: a list is expected, not {findings!r:.60}")
+    renamed: list[JsonValue] = [
+        {("splits" if key == "parts" else key): value for key, value in _mapping(each).items()}
+        for each in findings
     ]
-    return audit | {"findings": findings}
+    return audit | {"findings": renamed}
 
 
-def _calibration(calibration: Tree | None) -> Tree | None:
+def _calibration(calibration: JsonValue) -> JsonValue:
     if calibration is None:
         return None
-    return {("split" if key == "part" else key): value for key, value in calibration.items()}
+    items = _mapping(calibration).items()
+    return {("split" if key == "part" else key): value for key, value in items}
 
 
-def _verdict(verdict: Tree | None) -> Tree | None:
+def _verdict(verdict: JsonValue) -> JsonValue:
     if not verdict:
         return None
-    comparisons = [
-        verdict[f"vs_{name}"] | {"against": name, "role": name}
+    known = _mapping(verdict)
+    comparisons: list[JsonValue] = [
+        _against(_mapping(known[f"vs_{name}"]), name, name)
         for name in ("zero_shot", "frozen_probe")
-        if verdict.get(f"vs_{name}") is not None
+        if known.get(f"vs_{name}") is not None
     ]
-    baseline = dict(verdict["vs_best_baseline"])
-    comparisons.append(baseline | {"against": baseline.pop("name"), "role": "baseline"})
-    for each in comparisons:
-        each.pop("name", None)
+    baseline = _mapping(known["vs_best_baseline"])
+    comparisons.append(_against(baseline, baseline["name"], "baseline"))
     return {
-        "metric": metric(verdict["metric"]).name,
-        "interval": verdict["interval"],
+        "metric": metric(str(known["metric"])).name,
+        "interval": known["interval"],
         "comparisons": comparisons,
     }
+
+
+def _against(comparison: Tree, against: JsonValue, role: str) -> Tree:
+    numbers = {key: value for key, value in comparison.items() if key != "name"}
+    return numbers | {"against": against, "role": role}

@@ -14,10 +14,10 @@ Only this module of the package needs gluonts: import it where it is used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from tsfm_adapt.signals.recording import FloatArray
 from tsfm_adapt.signals.windows import WindowArrays
 from tsfm_adapt.tasks.forecast import Forecast
 
+if TYPE_CHECKING:
+    import pandas
+
 try:
     from gluonts.dataset.util import forecast_start
     from gluonts.model.forecast import QuantileForecast
@@ -37,7 +40,14 @@ except ImportError as error:
         "tsfm_adapt.export.gluonts needs gluonts, which is not installed. Run: pip install gluonts"
     ) from error
 
-Entry = Mapping[str, Any]  # Any: as GluonTS has it; `target` and `start` are read, and `item_id`
+
+class Entry(TypedDict):
+    """The fields of an entry of GluonTS that are read; it may have others."""
+
+    target: FloatArray  # (T,) or (C, T)
+    start: pandas.Period
+    item_id: NotRequired[str]
+    channel: NotRequired[str]
 
 
 class AdaptedPredictor(Predictor):
@@ -171,11 +181,9 @@ class AdaptedPredictor(Predictor):
         return float(entry["start"].to_timestamp().timestamp() + skipped / self.rate_hz)
 
     def _check_rate(self, entry: Entry) -> None:
-        import pandas as pd
-
         freq = entry["start"].freq
         try:
-            step_s = pd.Timedelta(freq).total_seconds()
+            step_s = freq.nanos / 1e9
         except ValueError:  # months and the like have no length
             step_s = float("nan")
         if not np.isclose(step_s * self.rate_hz, 1.0, rtol=1e-6):

@@ -16,11 +16,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import lightning.pytorch as lightning
 import numpy as np
 import torch
+from torch import Tensor
+from torch.optim.optimizer import StateDict
 
 from tsfm_adapt._util import atomic
 from tsfm_adapt._util.progress import Meter, Progress
@@ -43,6 +45,18 @@ class Fitted:
     validations_without_gain: int
     train_seconds: float  # steps only, without validation and checkpoints
     peak_memory_mb: float
+
+
+class State(TypedDict):
+    """The content of a checkpoint."""
+
+    format: int
+    fitted: Any  # the fields of `Fitted`, by name
+    trainable: dict[str, Tensor]
+    adapters: dict[str, dict[str, Tensor]]  # `AdaptedModel.states`
+    optimizer: StateDict
+    scheduler: StateDict
+    precision: StateDict
 
 
 def load_best(model: AdaptedModel, folder: Path) -> None:
@@ -197,7 +211,7 @@ class Keeper(lightning.Callback):
                 f"(now {self._settings.lr:g}) or set train.clip."
             )
 
-    def _state(self, trainer: Any) -> dict[str, Any]:
+    def _state(self, trainer: Any) -> State:
         return {
             "format": 1,
             "fitted": asdict(self.fitted),
@@ -269,13 +283,13 @@ def reseed(seed: int) -> None:
         torch.mps.manual_seed(seed)
 
 
-def _write_state(path: Path, state: dict[str, Any]) -> None:
+def _write_state(path: Path, state: State) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     atomic.write_bytes(path, buffer.getvalue())
 
 
-def read(path: Path) -> dict[str, Any] | None:
+def read(path: Path) -> State | None:
     """The state in a checkpoint; None where there is none yet.
 
     Raises:
@@ -284,7 +298,7 @@ def read(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: State = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a broken file
         raise EnvironmentProblem(
             f"'{path}' is not a readable checkpoint ({type(error).__name__}). Remove it to start "

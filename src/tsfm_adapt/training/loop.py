@@ -19,6 +19,7 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from tsfm_adapt._util.progress import Progress
@@ -29,7 +30,7 @@ from tsfm_adapt.errors import DataError, RecipeError
 from tsfm_adapt.model import AdaptedModel
 from tsfm_adapt.recipe.schema import Train
 from tsfm_adapt.signals.windows import Windows, step_indices
-from tsfm_adapt.training.checkpoints import Fitted, Keeper, read, reseed, stream
+from tsfm_adapt.training.checkpoints import Fitted, Keeper, State, read, reseed, stream
 
 
 def fit(
@@ -201,7 +202,7 @@ class _Module(lightning.LightningModule):
     """The model as a LightningModule."""
 
     def __init__(
-        self, model: AdaptedModel, settings: Train, seed: int, state: dict[str, Any] | None
+        self, model: AdaptedModel, settings: Train, seed: int, state: State | None
     ) -> None:
         super().__init__()
         self.model = model
@@ -260,7 +261,7 @@ class _Module(lightning.LightningModule):
         for adapter in self._step_listeners:
             adapter.stepped(step, self._settings.steps)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         settings = self._settings
         optimizer = torch.optim.AdamW(
             self.model.groups(settings.lr), lr=settings.lr, weight_decay=settings.weight_decay
