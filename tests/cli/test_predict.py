@@ -50,7 +50,7 @@ def test_predict_refuses_a_name_that_says_no_format_before_it_works(
 ) -> None:
     outcome = cli("predict", "no_such_run", "no_such_file", "--out", name)
     assert outcome.code == 2
-    assert f"--out: the name ends with one of .csv, .parquet, found '{name}'" in outcome.err
+    assert f"--out: the name must end with .csv or .parquet; '{name}' does not" in outcome.err
 
 
 def test_predict_can_forecast_along_a_recording(

@@ -130,7 +130,7 @@ def test_a_bundle_from_before_calibration_has_none_and_a_broken_one_is_refused(r
     path = tmp_path / "old" / "bundle.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(content | {"channels": ["HR"]}), encoding="utf-8")
-    with pytest.raises(DataError, match="says that bands are calibrated"):
+    with pytest.raises(DataError, match="names calibrated intervals"):
         calibration(tmp_path / "old")
     del content["calibrated"]
     path.write_text(json.dumps(content), encoding="utf-8")
