@@ -10,7 +10,7 @@ import numpy as np
 from tsfm_adapt.proposal.proposal import propose
 from tsfm_adapt.proposal.survey import look
 from tsfm_adapt.signals.readers.base import ReaderConfig
-from tsfm_adapt.signals.recording import Events, Recording
+from tsfm_adapt.signals.recording import IrregularReadings, Recording
 
 
 class Given(ReaderConfig):
@@ -20,7 +20,7 @@ class Given(ReaderConfig):
     items: ClassVar[list[Any]] = []
     read_so_far: ClassVar[list[str]] = []
 
-    def read(self, channels: tuple[str, ...]) -> Iterator[Recording | Events]:
+    def read(self, channels: tuple[str, ...]) -> Iterator[Recording | IrregularReadings]:
         for item in self.items:
             self.read_so_far.append(item.id)
             yield item

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from tsfm_adapt.components import component, config_class
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.recording import Events, Recording
+from tsfm_adapt.signals.recording import IrregularReadings, Recording
 
 
 def same(first, second):
@@ -40,7 +40,7 @@ def stretches(items):
     """The parts of each stretch by its id; a recording that is a part of nothing is its own."""
     found = {}
     for item in items:
-        found.setdefault(item.part_of or item.id, []).append(item)
+        found.setdefault(item.multirate_id or item.id, []).append(item)
     return found
 
 
@@ -98,14 +98,14 @@ class ReaderContract:
         self, config
     ):
         items = list(config.read(()))
-        met = [id for id, _ in groupby(items, lambda item: item.part_of or item.id)]
+        met = [id for id, _ in groupby(items, lambda item: item.multirate_id or item.id)]
         assert len(set(met)) == len(met)
         for parts in stretches(items).values():
             names = [name for part in parts for name in part.channels]
             assert len(set(names)) == len(names)
             clocks = [p.rate_hz if isinstance(p, Recording) else None for p in parts]
             assert len(set(clocks)) == len(clocks)
-            for name in ("subject", "start", "spans", "attributes", "labels", "part_of"):
+            for name in ("subject", "start", "spans", "attributes", "labels", "multirate_id"):
                 assert all(getattr(part, name) == getattr(parts[0], name) for part in parts)
 
     def test_a_channel_that_no_record_has_is_left_to_the_caller(self, config):
@@ -130,7 +130,7 @@ class ReaderContract:
 
     def test_the_start_is_in_whole_seconds_or_unknown(self, config):
         for item in config.read(()):
-            assert isinstance(item, Recording | Events)
+            assert isinstance(item, Recording | IrregularReadings)
             assert item.start is None or item.start.dtype == np.dtype("datetime64[s]")
 
     def test_an_unknown_field_is_refused(self, config):

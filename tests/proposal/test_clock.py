@@ -7,7 +7,7 @@ import pytest
 
 from contracts.proposed import given_items, proposed, recording, walk
 from tsfm_adapt.proposal.survey import look
-from tsfm_adapt.signals.recording import Events
+from tsfm_adapt.signals.recording import IrregularReadings
 
 
 def test_fast_signals_are_slowed_by_a_whole_number():
@@ -24,7 +24,7 @@ def test_of_one_stretch_at_several_rates_what_is_not_much_slower_stays():
             rate_hz=float(rate),
             channels=(name,),
             units=("mV",),
-            part_of="a",
+            multirate_id="a",
         )
         for name, rate in (("slow", 1), ("middle", 25), ("fast", 100))
     ]
@@ -36,7 +36,7 @@ def test_of_one_stretch_at_several_rates_what_is_not_much_slower_stays():
 
 def events(subject, time_s, value, duration_s=None, **more):
     time_s = np.asarray(time_s, float)
-    return Events(
+    return IrregularReadings(
         id=subject,
         subject=subject,
         time_s=time_s,

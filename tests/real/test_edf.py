@@ -38,7 +38,7 @@ def test_seven_channels_of_two_rates_and_the_hypnogram_beside_them():
         "Event marker": "",
     }
     for recording in (slow, fast):
-        assert recording.part_of == recording.subject == "short_psg"
+        assert recording.multirate_id == recording.subject == "short_psg"
         assert recording.start == np.datetime64("1989-04-24T16:13:00", "s")
         assert recording.attributes == {"sex": "F"}
         assert recording.spans == (Span(0.0, 300.0, "Sleep stage W"),)

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.binning import cut, grid, to_rate
-from tsfm_adapt.signals.recording import Events, Recording, Span
+from tsfm_adapt.signals.binning import bin_readings, cut_at_gaps, to_rate
+from tsfm_adapt.signals.recording import IrregularReadings, Recording, Span
 
 NAN = np.nan
 
@@ -19,7 +19,7 @@ def recording(*rows, rate_hz=1.0, **fields):
 def events(time_s, value, channel=None, channels=1, **fields):
     names = tuple(f"c{i}" for i in range(channels))
     numbers = np.zeros(len(time_s)) if channel is None else channel
-    return Events(
+    return IrregularReadings(
         "e",
         "s",
         np.array(time_s, dtype=np.float64),
@@ -68,25 +68,27 @@ def test_every_sample_falls_into_the_bin_of_its_time_whatever_the_rates(samples,
 
 def test_several_events_in_a_bin_give_their_median_and_empty_bins_are_missing():
     source = events([10, 20, 30, 61, 250], [1, 2, 9, 7, 4], channel=[0, 0, 0, 1, 0], channels=2)
-    (result,) = grid(source, 1 / 60, "median", None)
+    (result,) = bin_readings(source, 1 / 60, "median", None)
     np.testing.assert_array_equal(result.values, [[2, NAN, NAN, NAN, 4], [NAN, 7, NAN, NAN, NAN]])
 
 
 def test_a_stated_duration_fixes_the_number_of_bins():
-    (result,) = grid(events([3600, 7199], [1, 3], duration_s=172800), 1 / 3600, "median", None)
+    (result,) = bin_readings(
+        events([3600, 7199], [1, 3], duration_s=172800), 1 / 3600, "median", None
+    )
     assert result.values.shape == (1, 48)
     assert result.values[0, 1] == 2
     assert np.isfinite(result.values).sum() == 1
-    (nothing,) = grid(events([], [], duration_s=172800), 1 / 3600, "median", None)
+    (nothing,) = bin_readings(events([], [], duration_s=172800), 1 / 3600, "median", None)
     assert nothing.values.shape == (1, 48)
     assert np.isnan(nothing.values).all()
-    (partial,) = grid(events([89.9999999], [5], duration_s=90), 1 / 60, "median", None)
+    (partial,) = bin_readings(events([89.9999999], [5], duration_s=90), 1 / 60, "median", None)
     np.testing.assert_array_equal(partial.values, [[NAN, 5]])
 
 
 def test_no_events_of_unknown_length_give_no_recording():
-    assert grid(events([], []), 1.0, "median", None) == []
-    assert grid(events([], [], duration_s=60), 1.0, "median", 5.0) == []
+    assert bin_readings(events([], []), 1.0, "median", None) == []
+    assert bin_readings(events([], [], duration_s=60), 1.0, "median", 5.0) == []
 
 
 def test_a_gap_of_417_days_makes_two_pieces_and_no_417_day_grid():
@@ -97,7 +99,7 @@ def test_a_gap_of_417_days_makes_two_pieces_and_no_417_day_grid():
         start=np.datetime64("2014-02-03T08:42:12", "s"),
         spans=(Span(400, 500, "meal"),),
     )
-    first, second = grid(source, 1 / 300, "median", 1800.0)
+    first, second = bin_readings(source, 1 / 300, "median", 1800.0)
     assert (first.id, second.id) == ("e#1", "e#2")
     np.testing.assert_array_equal(first.values, [[1, 2]])
     np.testing.assert_array_equal(second.values, [[3, 4]])
@@ -110,15 +112,18 @@ def test_a_gap_of_417_days_makes_two_pieces_and_no_417_day_grid():
 def test_a_year_between_two_readings_at_a_high_rate_is_refused_before_any_grid_is_made():
     few = events([0.0, 0.5, 365 * 86400.0], [1.0, 2.0, 3.0])
     with pytest.raises(DataError, match=r"365 days.*max_gap_s"):
-        grid(few, 250.0, "median", max_gap_s=None)
-    assert [piece.samples for piece in grid(few, 250.0, "median", max_gap_s=60)] == [126, 1]
+        bin_readings(few, 250.0, "median", max_gap_s=None)
+    assert [piece.samples for piece in bin_readings(few, 250.0, "median", max_gap_s=60)] == [
+        126,
+        1,
+    ]
 
 
 def test_readings_exactly_the_longest_gap_apart_are_not_cut():
-    (whole,) = grid(events([0, 1800], [1, 2]), 1 / 300, "median", 1800.0)
+    (whole,) = bin_readings(events([0, 1800], [1, 2]), 1 / 300, "median", 1800.0)
     assert whole.id == "e"
     assert whole.samples == 7
-    assert len(grid(events([0, 1801], [1, 2]), 1 / 300, "median", 1800.0)) == 2
+    assert len(bin_readings(events([0, 1801], [1, 2]), 1 / 300, "median", 1800.0)) == 2
 
 
 def test_a_recording_is_cut_where_no_channel_has_a_value_for_too_long():
@@ -127,13 +132,13 @@ def test_a_recording_is_cut_where_no_channel_has_a_value_for_too_long():
         [NAN, NAN, NAN, 5, NAN, NAN, NAN, 6, NAN],
         start=np.datetime64("2020-01-01T00:00:00", "s"),
     )
-    first, second = cut(source, 2.0)
+    first, second = cut_at_gaps(source, 2.0)
     assert (first.id, second.id) == ("r#1", "r#2")
     np.testing.assert_array_equal(first.values, [[1, NAN, NAN], [NAN, NAN, 5]])
     np.testing.assert_array_equal(second.values, [[2, 3], [NAN, 6]])
     assert second.start == np.datetime64("2020-01-01T00:00:06")
     assert np.shares_memory(second.values, source.values)
-    (whole,) = cut(source, 3.0)
+    (whole,) = cut_at_gaps(source, 3.0)
     assert (whole.id, whole.samples) == ("r", 7)
 
 
@@ -144,7 +149,7 @@ def test_a_recording_is_cut_where_no_channel_has_a_value_for_too_long():
 )
 def test_cutting_loses_no_measured_value_and_leaves_no_longer_gap(values, max_gap):
     source = recording([NAN if v is None else v for v in values])
-    pieces = cut(source, float(max_gap))
+    pieces = cut_at_gaps(source, float(max_gap))
     joined = np.concatenate([p.values[0] for p in pieces]) if pieces else np.empty(0)
     measured = source.values[0][np.isfinite(source.values[0])]
     np.testing.assert_array_equal(joined[np.isfinite(joined)], measured)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tsfm_adapt.errors import DataError, RecipeError
 from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, clean
-from tsfm_adapt.signals.recording import Events, Recording
+from tsfm_adapt.signals.recording import IrregularReadings, Recording
 
 NAN = np.nan
 START = np.datetime64("2896-10-10T00:31:25", "s")
@@ -28,7 +28,7 @@ def recording(rows, units=None, rate_hz=1.0, id="r", dtype=np.float64, **fields)
 def as_events(source, **fields):
     """The measured values of a recording, one channel after the other."""
     channel, sample = np.nonzero(np.isfinite(source.values))
-    return Events(
+    return IrregularReadings(
         source.id,
         source.subject,
         sample / source.rate_hz,
@@ -229,7 +229,7 @@ def test_nothing_left_stops(source):
 
 
 def test_events_outside_the_stay_belong_to_no_bin():
-    source = Events(
+    source = IrregularReadings(
         "e",
         "s",
         np.array([172800.0, -1.0, 172799.0, 0.0]),
@@ -246,7 +246,7 @@ def test_events_outside_the_stay_belong_to_no_bin():
 
 def test_gaps_count_between_events_that_survive_the_rules():
     times = np.array([0.0, 1000.0, 2000.0])
-    source = Events(
+    source = IrregularReadings(
         "e", "s", times, np.zeros(3, dtype=np.int64), np.array([5.0, 0.0, 6.0]), ("HR",), ("bpm",)
     )
     assert len(clean([source], plan("HR", rate_hz=1 / 300, max_gap_s=1500.0))) == 1
@@ -255,7 +255,7 @@ def test_gaps_count_between_events_that_survive_the_rules():
 
 
 def test_unsorted_events_are_sorted_and_ties_keep_the_files_order():
-    source = Events(
+    source = IrregularReadings(
         "e",
         "s",
         np.array([70.0, 10.0, 10.0]),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, channels_of_first, clean
 from tsfm_adapt.signals.rates import ChannelRate, channel_rates
-from tsfm_adapt.signals.recording import Events, Recording, Span
+from tsfm_adapt.signals.recording import IrregularReadings, Recording, Span
 
 NAN = np.nan
 
@@ -23,13 +23,13 @@ def part(name, values, rate_hz, stretch="night", **fields):
         channels=(name,),
         units=("uV",),
         rate_hz=rate_hz,
-        part_of=stretch,
+        multirate_id=stretch,
         **fields,
     )
 
 
 def readings(name, time_s, values, stretch="night", **fields):
-    return Events(
+    return IrregularReadings(
         id=f"{stretch}/readings",
         subject="s",
         time_s=np.asarray(time_s, float),
@@ -37,7 +37,7 @@ def readings(name, time_s, values, stretch="night", **fields):
         value=np.asarray(values, float),
         channels=(name,),
         units=("uV",),
-        part_of=stretch,
+        multirate_id=stretch,
         **fields,
     )
 
@@ -54,7 +54,7 @@ def only(parts, rules):
 def test_a_slow_channel_is_measured_at_its_own_samples_only():
     parts = [part("temp", [36, 37], 1.0), part("eeg", np.arange(8.0), 4.0)]
     recording = only(parts, plan("eeg", "temp", rate_hz=4.0))
-    assert (recording.id, recording.part_of, recording.rate_hz) == ("night", None, 4.0)
+    assert (recording.id, recording.multirate_id, recording.rate_hz) == ("night", None, 4.0)
     assert (recording.channels, recording.units) == (("eeg", "temp"), ("uV", "uV"))
     expected = [np.arange(8.0), [36, NAN, NAN, NAN, 37, NAN, NAN, NAN]]
     np.testing.assert_array_equal(recording.values, expected)
@@ -86,7 +86,7 @@ def test_each_channel_is_binned_as_if_it_were_alone(pair, seconds, bin_s, resamp
     for row, piece in zip(together, parts, strict=True):
         name = piece.channels[0]
         limits = {"a": (-2.0, 2.0)} if name == "a" else {}
-        own = replace(piece, part_of=None)
+        own = replace(piece, multirate_id=None)
         alone = only([own], plan(name, rate_hz=1 / bin_s, resample=resample, ranges=limits))
         np.testing.assert_array_equal(row[: alone.samples], alone.values[0])
         assert np.isnan(row[alone.samples :]).all()
@@ -187,7 +187,7 @@ def test_the_plan_says_what_happens_to_each_channel():
 def test_the_plan_lists_every_rate_at_which_files_hold_a_channel():
     rules = plan("a", rate_hz=1.0, resample="mean")
     parts = [
-        replace(part("a", np.ones(60), rate_hz, f"n{rate_hz}"), part_of=None)
+        replace(part("a", np.ones(60), rate_hz, f"n{rate_hz}"), multirate_id=None)
         for rate_hz in (2.0, 1.0, 2.0)
     ]
     found = channel_rates(clean(parts, rules).rates, rules)

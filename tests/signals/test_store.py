@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tsfm_adapt.signals import store
-from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, Seen, cleaned
+from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningLog, CleaningPlan, clean_each
 from tsfm_adapt.signals.mapping import _map_of
 from tsfm_adapt.signals.recording import Recording, Span
 from tsfm_adapt.signals.windows import Windows, WindowSpec
@@ -41,7 +41,7 @@ def recordings(n=3, samples=500, dtype=np.float64):
 
 
 def seen():
-    return Seen({"gone": "has no measured value"}, {"HR": (None, 0.1), "SpO2": (1.0,)})
+    return CleaningLog({"gone": "has no measured value"}, {"HR": (None, 0.1), "SpO2": (1.0,)})
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_no_more_than_two_recordings_are_held_while_a_store_is_written(folder):
             yield replace(next(recordings(1)), id=str(number), values=values)
 
     plan = CleaningPlan((ChannelPlan("HR", "bpm", "HR"), ChannelPlan("SpO2", "%", "SpO2")), 1 / 60)
-    store.collect(cleaned(counted(), plan, noted := Seen()), noted, folder, 10**9)
+    store.collect(clean_each(counted(), plan, noted := CleaningLog()), noted, folder, 10**9)
     assert len(made) == 6
     assert max(most) <= 2
 

@@ -215,7 +215,7 @@ def _cleaned(
     )
     looked = {item.id for item in survey.listed[: survey.looked]}
     items = reader.read(tuple(line.name for line in kept))
-    return clean(takewhile(lambda item: (item.part_of or item.id) in looked, items), plan)
+    return clean(takewhile(lambda item: (item.multirate_id or item.id) in looked, items), plan)
 
 
 def _sparse(recordings: RecordingSet) -> dict[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers.base import ReaderConfig
-from tsfm_adapt.signals.recording import BoolArray, Events, FloatArray, Recording
+from tsfm_adapt.signals.recording import BoolArray, FloatArray, IrregularReadings, Recording
 
 _TRIAL = 4096  # samples: a longer recording with a label is no trial
 _KEPT = 4000  # values of a channel and recording that stay for quantiles
@@ -158,8 +158,10 @@ def look(reader: ReaderConfig, bounds: Bounds | None = None) -> Survey:
     looking = True
     for item in reader.read(()):
         size = item.values.size if isinstance(item, Recording) else item.value.size
-        id = item.part_of or item.id
-        new = item.part_of is None or id != last  # of a stretch at several rates comes each rate
+        id = item.multirate_id or item.id
+        new = (
+            item.multirate_id is None or id != last
+        )  # of a stretch at several rates comes each rate
         last = id
         if new:
             if len(listed) >= bounds.listed or values > bounds.listed_values:
@@ -180,7 +182,7 @@ def look(reader: ReaderConfig, bounds: Bounds | None = None) -> Survey:
             durations.append(duration_s)
             samples.append(size // max(len(item.channels), 1))
             spans.update(span.label for span in item.spans)
-            stated |= isinstance(item, Events) and item.duration_s is not None
+            stated |= isinstance(item, IrregularReadings) and item.duration_s is not None
         if len(pictured) < _PICTURED:
             pictured.append(_picture(item))
     if not listed:
@@ -233,7 +235,7 @@ def _recording(item: Recording, tallies: dict[str, _Tally]) -> float:
     return _longest(~anything) / item.rate_hz
 
 
-def _events(item: Events, tallies: dict[str, _Tally]) -> float:
+def _events(item: IrregularReadings, tallies: dict[str, _Tally]) -> float:
     """Notes every channel; the longest time without any event, s."""
     for index, (name, unit) in enumerate(zip(item.channels, item.units, strict=True)):
         own = item.channel == index
@@ -304,13 +306,13 @@ def _longest_flat(value: FloatArray) -> int:
     return _longest(same) + 1
 
 
-def _duration_s(item: Events) -> float:
+def _duration_s(item: IrregularReadings) -> float:
     if item.duration_s is not None:
         return item.duration_s
     return float(item.time_s.max(initial=0.0)) if item.time_s.size else 0.0
 
 
-def _picture(item: Recording | Events) -> Pictured:
+def _picture(item: Recording | IrregularReadings) -> Pictured:
     """Shares by bins of time."""
     count = len(item.channels)
     if isinstance(item, Recording):

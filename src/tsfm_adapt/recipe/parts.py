@@ -19,14 +19,14 @@ from tsfm_adapt.signals.attributes import grouped
 from tsfm_adapt.signals.audit import Audit, audit
 from tsfm_adapt.signals.cleaning import (
     ChannelPlan,
+    CleaningLog,
     CleaningPlan,
-    Seen,
     channels_of_first,
     clean,
-    cleaned,
+    clean_each,
 )
 from tsfm_adapt.signals.rates import ChannelRate, channel_rates
-from tsfm_adapt.signals.recording import Events, FloatArray, Recording, RecordingSet
+from tsfm_adapt.signals.recording import FloatArray, IrregularReadings, Recording, RecordingSet
 from tsfm_adapt.signals.splitting import SplitPlan, split
 from tsfm_adapt.signals.statistics import moments
 from tsfm_adapt.signals.windows import Windows
@@ -168,7 +168,7 @@ def read_clean(data: Data, progress: Progress | None = None) -> RecordingSet:
     def all_channels() -> tuple[str, ...]:
         return channels_of_first(data.reader.read(()))
 
-    def read() -> Iterator[Recording | Events]:
+    def read() -> Iterator[Recording | IrregularReadings]:
         return data.reader.read(tuple(c.source for c in plan.channels))
 
     files = data.reader.files()
@@ -180,10 +180,10 @@ def read_clean(data: Data, progress: Progress | None = None) -> RecordingSet:
     cached = store.opened(folder)
     if cached is not None:
         return cached
-    seen = Seen()
-    pieces = cleaned(read(), plan, seen, all_channels)
+    log = CleaningLog()
+    pieces = clean_each(read(), plan, log, all_channels)
     try:
-        cached = store.collect(pieces, seen, folder, origin.file_bytes)
+        cached = store.collect(pieces, log, folder, origin.file_bytes)
     except store.NotKept as problem:
         progress.say(f"recordings {problem}. They are held in memory, and read again each time.")
         return clean(read(), plan, all_channels)

@@ -1,4 +1,7 @@
-"""Readings to a clock: bins `[t, t + 1/rate)`, empty ones missing, and cutting at long gaps."""
+"""Binning to a clock, and cutting at gaps.
+
+A bin is `[t, t + 1/rate)`; one without a value is NaN. No value is interpolated.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ import numpy as np
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.recording import (
-    Events,
     FloatArray,
     IntArray,
+    IrregularReadings,
     Recording,
     later,
     spans_between,
@@ -27,10 +30,10 @@ _LARGE, _SPARSE = 1 << 27, 0.01  # cells of a grid, and the share of them that m
 
 
 def to_rate(recording: Recording, rate_hz: float, resample: Resample) -> Recording:
-    """The recording at `rate_hz`, binned from its first sample on; a view where it already is.
+    """Resamples to `rate_hz` by binning from the first sample on; a view where that is its rate.
 
     Raises:
-        DataError: the recording is slower; values would have to be invented.
+        DataError: the recording is slower than `rate_hz`.
     """
     if same_rate(recording.rate_hz, rate_hz):
         return replace(recording, rate_hz=rate_hz)
@@ -42,10 +45,10 @@ def to_rate(recording: Recording, rate_hz: float, resample: Resample) -> Recordi
     return replace(recording, values=np.stack(rows), rate_hz=rate_hz)
 
 
-def spread(recording: Recording, rate_hz: float) -> Recording:
-    """A slow recording on a faster clock: each sample in its bin, NaN in the bins between.
+def place_on_clock(recording: Recording, rate_hz: float) -> Recording:
+    """Puts a recording on a faster clock: each sample in its bin, NaN in the bins between.
 
-    Only for what comes with a recording that is as fast as the clock.
+    Used for slow channels beside channels that are as fast as the clock.
     """
     bins = _bin_of(np.arange(recording.samples) / recording.rate_hz, rate_hz)
     count = int(np.ceil(recording.duration_s * rate_hz - _EDGE))
@@ -54,107 +57,121 @@ def spread(recording: Recording, rate_hz: float) -> Recording:
     return replace(recording, values=values, rate_hz=rate_hz)
 
 
-def same_rate(found_hz: float, rate_hz: float) -> bool:
-    """Whether two rates differ by no more than rounded headers do."""
-    return abs(found_hz - rate_hz) <= _SAME_RATE * rate_hz
+def same_rate(one_hz: float, other_hz: float) -> bool:
+    """True if two rates agree up to the rounding of file headers, relative 1e-3."""
+    return abs(one_hz - other_hz) <= _SAME_RATE * other_hz
 
 
-def too_slow(id: str, found_hz: float, rate_hz: float) -> DataError:
-    """What to say where no channel is as fast as the clock."""
+def too_slow(id: str, recorded_hz: float, rate_hz: float) -> DataError:
+    """The error for a recording none of whose channels is as fast as the clock."""
     return DataError(
-        f"data.rate_hz: {id} has {found_hz:g} samples a second, {rate_hz:g} are asked for, and "
-        f"values are not invented. Use rate_hz: {found_hz:g} or less."
+        f"data.rate_hz: {id} has {recorded_hz:g} samples a second, {rate_hz:g} are asked for, and "
+        f"values are not invented. Use rate_hz: {recorded_hz:g} or less."
     )
 
 
-def cut(recording: Recording, max_gap_s: float) -> list[Recording]:
-    """Views of the stretches whose measured rows are at most `max_gap_s` apart.
+def cut_at_gaps(recording: Recording, max_gap_s: float) -> list[Recording]:
+    """Cuts a recording where no channel has a value for more than `max_gap_s`; values are views.
 
-    Each begins and ends with a row that has a measured value. One stretch keeps the id, several
-    are called `<id>#1`, `<id>#2`, ...
+    Each piece begins and ends with a sample that is measured in some channel. One piece keeps the
+    id, several are called `<id>#1`, `<id>#2`, ...
     """
     measured = np.zeros(recording.samples, dtype=np.bool_)
     for row in recording.values:
         measured |= np.isfinite(row)
-    rows = np.flatnonzero(measured)
-    pieces = list(_stretches(rows / recording.rate_hz, max_gap_s))
+    samples = np.flatnonzero(measured)
+    pieces = list(_pieces(samples / recording.rate_hz, max_gap_s))
     return [
-        recording.between(int(rows[piece][0]), int(rows[piece][-1]) + 1, name)
+        recording.between(int(samples[piece][0]), int(samples[piece][-1]) + 1, name)
         for piece, name in zip(pieces, _names(recording.id, len(pieces)), strict=True)
     ]
 
 
-def grid(
-    events: Events, rate_hz: float, resample: Resample, max_gap_s: float | None
+def bin_readings(
+    readings: IrregularReadings, rate_hz: float, resample: Resample, max_gap_s: float | None
 ) -> list[Recording]:
-    """Events, sorted by time, as regular recordings.
+    """Makes regular recordings of irregular readings.
 
-    Without `max_gap_s` the clock begins at `start` and lasts `duration_s`, or to the last event.
-    With it the events are cut where two follow each other later than that, before any grid is
-    made, and each stretch has its own clock from its first event to its last. No events give no
-    recording, unless `duration_s` says how long nothing was measured.
+    Without `max_gap_s` the clock begins at `start` and lasts `duration_s`, or to the last reading.
+    With it the readings are cut where two in a row lie further apart, before any array is made,
+    and each piece has its own clock from its first reading to its last.
+
+    Args:
+        readings: sorted by time.
+        rate_hz: of the clock.
+        resample: how several readings in a bin become one value.
+        max_gap_s: longest gap within a recording, in seconds; None = never cut.
+
+    Returns:
+        The pieces. None for no readings, unless `duration_s` states a length.
+
+    Raises:
+        DataError: the array would be very large and nearly empty.
     """
     if max_gap_s is not None:
-        pieces = list(_stretches(events.time_s, max_gap_s))
-        names = _names(events.id, len(pieces))
-        parts = [_piece(events, piece, id) for piece, id in zip(pieces, names, strict=True)]
-        return [_gridded(part, rate_hz, resample) for part in parts]
-    if events.time_s.size or events.duration_s is not None:
-        return [_gridded(events, rate_hz, resample)]
+        slices = list(_pieces(readings.time_s, max_gap_s))
+        names = _names(readings.id, len(slices))
+        pieces = [_piece(readings, some, id) for some, id in zip(slices, names, strict=True)]
+        return [_gridded(piece, rate_hz, resample) for piece in pieces]
+    if readings.time_s.size or readings.duration_s is not None:
+        return [_gridded(readings, rate_hz, resample)]
     return []
 
 
-def _piece(events: Events, piece: slice, id: str) -> Events:
-    """Some of the events as their own stretch, whose time begins with the first of them."""
-    origin_s = float(events.time_s[piece][0])
+def _piece(readings: IrregularReadings, some: slice, id: str) -> IrregularReadings:
+    """Some readings as a piece of their own, whose time begins with the first of them."""
+    origin_s = float(readings.time_s[some][0])
     return replace(
-        events,
+        readings,
         id=id,
-        time_s=events.time_s[piece] - origin_s,
-        channel=events.channel[piece],
-        value=events.value[piece],
-        start=later(events.start, origin_s),
+        time_s=readings.time_s[some] - origin_s,
+        channel=readings.channel[some],
+        value=readings.value[some],
+        start=later(readings.start, origin_s),
         duration_s=None,
-        spans=spans_between(events.spans, origin_s, np.inf),
+        spans=spans_between(readings.spans, origin_s, np.inf),
     )
 
 
-def _gridded(events: Events, rate_hz: float, resample: Resample) -> Recording:
-    bins = _bin_of(events.time_s, rate_hz)
-    if events.duration_s is None:
+def _gridded(readings: IrregularReadings, rate_hz: float, resample: Resample) -> Recording:
+    """All readings on one clock from time 0."""
+    bins = _bin_of(readings.time_s, rate_hz)
+    if readings.duration_s is None:
         count = int(bins[-1]) + 1
     else:
-        count = int(np.ceil(events.duration_s * rate_hz - _EDGE))
+        count = int(np.ceil(readings.duration_s * rate_hz - _EDGE))
         bins = np.minimum(bins, count - 1)  # a time within _EDGE of the end is before it
-    channels = len(events.channels)
-    if channels * count > _LARGE and events.value.size < _SPARSE * channels * count:
+    channels = len(readings.channels)
+    if channels * count > _LARGE and readings.value.size < _SPARSE * channels * count:
         days = count / rate_hz / 86400
         raise DataError(
-            f"'{events.id}': {events.value.size} values lie over {days:,.0f} days, which at "
+            f"'{readings.id}': {readings.value.size} values lie over {days:,.0f} days, which at "
             f"{rate_hz:g} Hz are {channels} x {count:,} samples, nearly all of them empty. "
             "Set data.cleaning.max_gap_s to cut where nothing is measured, or check the times."
         )
-    cells = _binned(events.value, events.channel * count + bins, channels * count, resample)
+    cells = _binned(readings.value, readings.channel * count + bins, channels * count, resample)
     return Recording(
-        id=events.id,
-        subject=events.subject,
+        id=readings.id,
+        subject=readings.subject,
         values=cells.reshape(channels, count),
-        channels=events.channels,
-        units=events.units,
+        channels=readings.channels,
+        units=readings.units,
         rate_hz=rate_hz,
-        start=events.start,
-        spans=spans_between(events.spans, 0.0, count / rate_hz),
-        attributes=events.attributes,
-        labels=events.labels,
+        start=readings.start,
+        spans=spans_between(readings.spans, 0.0, count / rate_hz),
+        attributes=readings.attributes,
+        labels=readings.labels,
     )
 
 
 def _bin_of(time_s: FloatArray, rate_hz: float) -> IntArray:
+    """The bin (N,) of each time."""
     bins: IntArray = np.floor(time_s * rate_hz + _EDGE).astype(np.int64)
     return bins
 
 
 def _binned(value: FloatArray, bins: IntArray, count: int, resample: Resample) -> FloatArray:
+    """One value a bin, (count,); NaN in an empty one."""
     import pandas as pd
 
     summary = pd.Series(value).groupby(bins).agg(resample)  # leaves NaN out, keeps file order
@@ -163,7 +180,8 @@ def _binned(value: FloatArray, bins: IntArray, count: int, resample: Resample) -
     return row
 
 
-def _stretches(time_s: FloatArray, max_gap_s: float) -> Iterator[slice]:
+def _pieces(time_s: FloatArray, max_gap_s: float) -> Iterator[slice]:
+    """Slices of sorted times (N,) in which two neighbours are at most `max_gap_s` apart."""
     if not time_s.size:
         return
     breaks = np.flatnonzero(np.diff(time_s) > max_gap_s + _EDGE) + 1

@@ -1,7 +1,19 @@
-"""From what a reader yields to recordings on one clock: fixed rules, nothing invented.
+"""Cleaning: from what a reader yields to recordings on the recipe's clock.
 
-Order: named channels in the recipe's units, limits and flat lines, binning to the clock, cutting
-at gaps. No rule looks ahead: altering a value changes nothing in the bins before it.
+Fixed rules in a fixed order: pick and rename channels, convert units, remove zeros, values out of
+range and flat lines, bin to the clock, cut at gaps. No value is interpolated, and no rule looks
+ahead: changing a value changes nothing in the bins before it.
+
+The calls, from a reader's items to recordings:
+
+    clean, clean_each      all recordings at once, or one after the other
+      _groups              items that belong to one recording: same `multirate_id`
+      _clean_group         one group's recordings, and the rates of its channels
+        _clean_single      an item that holds all channels
+        _merge_rates       items of one stretch at several rates
+          _on_clock        one of them, binned
+        _select_channels, _select_readings    channels by the plan
+          _apply_rules     one channel: unit, zeros, range, flat lines
 """
 
 from __future__ import annotations
@@ -14,32 +26,42 @@ from types import MappingProxyType
 import numpy as np
 
 from tsfm_adapt.errors import DataError, RecipeError, closest
-from tsfm_adapt.signals.binning import Resample, cut, grid, same_rate, spread, to_rate, too_slow
+from tsfm_adapt.signals.binning import (
+    Resample,
+    bin_readings,
+    cut_at_gaps,
+    place_on_clock,
+    same_rate,
+    to_rate,
+    too_slow,
+)
 from tsfm_adapt.signals.mapping import release
 from tsfm_adapt.signals.recording import (
     BoolArray,
-    Events,
     FloatArray,
     IntArray,
+    IrregularReadings,
     Recording,
     RecordingSet,
 )
 from tsfm_adapt.signals.units import Quantity, convert
 
+Item = Recording | IrregularReadings  # what readers yield
+
 
 @dataclass(frozen=True)
 class ChannelPlan:
-    """One channel of the cleaned recordings and where it comes from."""
+    """One channel of the cleaned recordings, and its source in the files."""
 
-    name: str  # `glucose` also says what is measured: mmol/L then converts to mg/dL
+    name: str  # a channel called `glucose` converts between mmol/L and mg/dL
     unit: str
-    source: str  # its name in the recordings
-    from_unit: str | None = None  # overrides the recordings' own, where absent or wrong
+    source: str  # its name in the files
+    from_unit: str | None = None  # replaces the files' unit, where absent or wrong
 
 
 @dataclass(frozen=True)
 class CleaningPlan:
-    """The recipe's channels, clock and fixed rules; rules are by the channels' new names.
+    """The recipe's channels, clock and cleaning rules; rules are by channel `name`.
 
     Raises:
         RecipeError: a rule is for a channel that the plan does not have.
@@ -82,200 +104,221 @@ class CleaningPlan:
 
 
 def clean(
-    source: Iterable[Recording | Events],
+    source: Iterable[Item],
     plan: CleaningPlan,
     all_channels: Callable[[], Iterable[str]] = tuple,
 ) -> RecordingSet:
-    """Recordings with the plan's channels, units and rate.
+    """Cleans all recordings: the plan's channels, units and rate.
 
-    Values are the reader's own, memory-mapped ones included, wherever nothing has to change. A
-    channel that a recording lacks is all missing there. What has no measured value in the named
-    channels is left out, and listed with the reason; a stay whose length is stated is kept.
+    Values are the reader's own arrays, memory-mapped ones included, where nothing has to change.
+    A channel that a recording lacks is NaN there. A recording without a measured value in the
+    plan's channels is left out, and listed with the reason; one whose duration is stated is kept.
 
-    The recordings of one stretch at several rates become one: each channel is binned by itself
-    as if it were alone, and one that is slower than the clock is measured in some bins only.
+    Recordings of one stretch at several rates become one: each channel is binned by itself, and a
+    channel slower than the clock has values in some bins only.
 
     Args:
-        source: what a reader yields, perhaps of the plan's channels only.
+        source: what a reader yields; the plan's channels suffice.
         plan: the rules.
-        all_channels: the names that the files hold; asked only when one of the plan is absent.
+        all_channels: gives the channel names in the files; called only where one of the plan's is
+            absent, for the error.
 
     Raises:
         DataError: a channel is in no recording, a unit does not convert, a recording is slower
             than the clock, or nothing is left.
     """
-    seen = Seen()
-    kept = tuple(cleaned(source, plan, seen, all_channels))
-    return RecordingSet(kept, MappingProxyType(seen.left_out), MappingProxyType(seen.rates))
+    log = CleaningLog()
+    recordings = tuple(clean_each(source, plan, log, all_channels))
+    return RecordingSet(recordings, MappingProxyType(log.left_out), MappingProxyType(log.rates))
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What `cleaned` notes on the way; whole once the last recording has come."""
+class CleaningLog:
+    """Facts that `clean_each` writes down; complete after its last recording."""
 
     left_out: dict[str, str] = field(default_factory=dict)  # id: reason
     rates: dict[str, tuple[float | None, ...]] = field(default_factory=dict)  # of a RecordingSet
 
 
-def cleaned(
-    source: Iterable[Recording | Events],
+def clean_each(
+    source: Iterable[Item],
     plan: CleaningPlan,
-    seen: Seen,
+    log: CleaningLog,
     all_channels: Callable[[], Iterable[str]] = tuple,
 ) -> Iterator[Recording]:
-    """The recordings of `clean` one after the other, with no other one held.
+    """Cleans recordings one after the other, and holds no other one meanwhile.
 
-    What is wrong with all of them together is said after the last one.
+    Errors about all of them together are raised after the last one.
 
     Args:
-        source: as in `clean`, like all but the next.
+        source: as in `clean`.
         plan: the rules.
-        seen: filled in.
-        all_channels: the names that the files hold.
+        log: filled in.
+        all_channels: as in `clean`.
 
     Raises:
         DataError: as in `clean`.
     """
-    found: dict[str, set[float | None]] = {}  # rates by channel
-    kept, measured = 0, False
-    for id, parts in _stretches(source):
-        own: dict[str, float | None] = {}
-        pieces = _cleaned(_noted(parts, own), plan)
-        for name, rate_hz in own.items():
-            found.setdefault(name, set()).add(rate_hz)
-        if not pieces:
-            seen.left_out[id] = (
-                "has no measured value in the named channels"
-                if any(channel.source in own for channel in plan.channels)
-                else f"has none of the named channels, only: {_listed(own)}"
-            )
-        measured = measured or any(_measured_at_all(piece) for piece in pieces)
-        kept += len(pieces)
-        yield from pieces
-        for piece in pieces:
-            release(piece.values)
-        del parts, pieces  # before the next ones are read
-    if kept or seen.left_out:
-        _require_channels(plan, set(found), all_channels)
-    if not measured:
-        reasons = "".join(f"; {id} {reason}" for id, reason in list(seen.left_out.items())[:3])
+    rates: dict[str, set[float | None]] = {}  # by the files' channel name
+    kept, any_measured = 0, False
+    for id, items in _groups(source):
+        group = _clean_group(items, plan)
+        for name, rate_hz in group.rates.items():
+            rates.setdefault(name, set()).add(rate_hz)
+        if not group.recordings:
+            log.left_out[id] = _reason(group, plan)
+        any_measured = any_measured or any(map(_has_values, group.recordings))
+        kept += len(group.recordings)
+        yield from group.recordings
+        for recording in group.recordings:
+            release(recording.values)
+        del group, items  # before the next ones are read
+    if kept or log.left_out:
+        _require_channels(plan, set(rates), all_channels)
+    if not any_measured:
+        reasons = "".join(f"; {id} {reason}" for id, reason in list(log.left_out.items())[:3])
         raise DataError(
-            f"No measured value is left after cleaning, in {kept + len(seen.left_out)} recordings"
+            f"No measured value is left after cleaning, in {kept + len(log.left_out)} recordings"
             f"{reasons}. Check what data.reader points to, and the ranges and names in data."
         )
-    seen.rates.update((c.name, _sorted(found[c.source])) for c in plan.channels)
+    log.rates.update((c.name, _irregular_first(rates[c.source])) for c in plan.channels)
 
 
-def channels_of_first(source: Iterable[Recording | Events]) -> tuple[str, ...]:
-    """The channels of the first stretch, at whatever rates; reads no further."""
-    for _, parts in _stretches(source):
-        return tuple(name for part in parts for name in part.channels)
+def channels_of_first(source: Iterable[Item]) -> tuple[str, ...]:
+    """The channels of the first recording, whatever their rates; reads no further."""
+    for _, items in _groups(source):
+        return tuple(name for item in items for name in item.channels)
     return ()
 
 
-def _stretches(
-    source: Iterable[Recording | Events],
-) -> Iterator[tuple[str, Iterator[Recording | Events]]]:
-    """Ids and parts: the recordings in a row that share `part_of`, any other by itself."""
-    alone = count()
-    for _, together in groupby(source, key=lambda item: item.part_of or next(alone)):
-        parts = iter(together)
-        first = next(parts)
-        yield first.part_of or first.id, chain([first], parts)
-        del first, parts
+def _groups(source: Iterable[Item]) -> Iterator[tuple[str, Iterator[Item]]]:
+    """Ids and items of each recording: items in a row that share `multirate_id`, or one item."""
+    single = count()
+    for _, group in groupby(source, key=lambda item: item.multirate_id or next(single)):
+        items = iter(group)
+        first = next(items)
+        yield first.multirate_id or first.id, chain([first], items)
+        del first, items
 
 
-def _noted(
-    parts: Iterable[Recording | Events], rates: dict[str, float | None]
-) -> Iterator[Recording | Events]:
-    """Writes down the rate of each channel that passes; None = irregular."""
-    for part in parts:
-        rates |= dict.fromkeys(
-            part.channels, part.rate_hz if isinstance(part, Recording) else None
-        )
-        yield part
+@dataclass(frozen=True)
+class _CleanedGroup:
+    """What a group of items became."""
+
+    recordings: list[Recording]  # on the plan's clock; none where nothing was measured
+    rates: dict[str, float | None]  # Hz, by the files' channel name; None = irregular
 
 
-def _sorted(rates: Iterable[float | None]) -> tuple[float | None, ...]:
-    return tuple(sorted(rates, key=lambda rate_hz: rate_hz or 0.0))
+def _clean_group(items: Iterator[Item], plan: CleaningPlan) -> _CleanedGroup:
+    """Reads and cleans the items of one recording."""
+    first = next(items)
+    if first.multirate_id is None:
+        return _CleanedGroup(_clean_single(first, plan), _rates(first))
+    return _merge_rates(first.multirate_id, chain([first], items), plan)
 
 
-def _require_channels(
-    plan: CleaningPlan, found: set[str], all_channels: Callable[[], Iterable[str]]
-) -> None:
-    for channel in plan.channels:
-        if channel.source not in found:
-            found = found.union(all_channels())
-            raise DataError(
-                f"data.channels.{channel.name}: no recording has a channel '{channel.source}'."
-                f"{closest(channel.source, found)} Found: {_listed(found)}. Name one of these, "
-                f"with `source:` where its name here should differ."
-            )
-
-
-def _cleaned(parts: Iterator[Recording | Events], plan: CleaningPlan) -> list[Recording]:
-    """A stretch's pieces on the plan's clock; none where nothing was measured."""
-    item = next(parts)
-    if item.part_of is not None:
-        return _together(item.part_of, chain([item], parts), plan)
-    if isinstance(item, Events):
-        return grid(
-            _select_events(item, plan.channels, plan), plan.rate_hz, plan.resample, plan.max_gap_s
-        )
-    selected = _select(item, plan.channels, plan)
-    if not _measured_at_all(selected):
+def _clean_single(item: Item, plan: CleaningPlan) -> list[Recording]:
+    """Cleans an item that holds all channels; cut at gaps where the plan says so."""
+    if isinstance(item, IrregularReadings):
+        readings = _select_readings(item, plan.channels, plan)
+        return bin_readings(readings, plan.rate_hz, plan.resample, plan.max_gap_s)
+    recording = _select_channels(item, plan.channels, plan)
+    if not _has_values(recording):
         return []
-    recording = to_rate(selected, plan.rate_hz, plan.resample)
-    return [recording] if plan.max_gap_s is None else cut(recording, plan.max_gap_s)
+    return _cut(to_rate(recording, plan.rate_hz, plan.resample), plan)
 
 
-def _together(id: str, parts: Iterable[Recording | Events], plan: CleaningPlan) -> list[Recording]:
-    """One recording of a stretch's parts, which are held one at a time, cut after that."""
+def _merge_rates(id: str, items: Iterable[Item], plan: CleaningPlan) -> _CleanedGroup:
+    """Makes one recording of items at several rates, reading one at a time; then cuts it."""
+    rates: dict[str, float | None] = {}
     rows: dict[str, FloatArray] = {}
     fastest_hz = 0.0
-    whole: Recording | None = None
-    for part in parts:
-        channels = tuple(c for c in plan.channels if c.source in part.channels)
-        if isinstance(part, Recording) and channels:
-            fastest_hz = max(fastest_hz, part.rate_hz)
-        for recording in _on_clock(part, channels, plan) if channels else ():
-            whole = recording if whole is None else whole
+    template: Recording | None = None  # subject, start, spans and labels of the merged one
+    for item in items:
+        rates |= _rates(item)
+        channels = tuple(c for c in plan.channels if c.source in item.channels)
+        if isinstance(item, Recording) and channels:
+            fastest_hz = max(fastest_hz, item.rate_hz)
+        for recording in _on_clock(item, channels, plan) if channels else ():
+            template = recording if template is None else template
             rows |= zip(recording.channels, recording.values, strict=True)
-    if whole is None:
-        return []
+    if template is None:
+        return _CleanedGroup([], rates)
     if fastest_hz and fastest_hz < plan.rate_hz and not same_rate(fastest_hz, plan.rate_hz):
         raise too_slow(id, fastest_hz, plan.rate_hz)
     values = np.full((len(plan.names), max(map(len, rows.values()))), np.nan)
     for name, row in rows.items():
         values[plan.names.index(name), : len(row)] = row
     merged = replace(
-        whole, id=id, part_of=None, values=values, channels=plan.names, units=plan.units
+        template,
+        id=id,
+        multirate_id=None,
+        values=values,
+        channels=plan.names,
+        units=plan.units,
     )
-    return [merged] if plan.max_gap_s is None else cut(merged, plan.max_gap_s)
+    return _CleanedGroup(_cut(merged, plan), rates)
 
 
 def _on_clock(
-    part: Recording | Events, channels: tuple[ChannelPlan, ...], plan: CleaningPlan
+    item: Item, channels: tuple[ChannelPlan, ...], plan: CleaningPlan
 ) -> list[Recording]:
-    """Some channels of a part on the plan's clock, uncut; none where nothing was measured."""
-    if isinstance(part, Events):
-        selected = _select_events(part, channels, plan)
-        return grid(selected, plan.rate_hz, plan.resample, None) if selected.value.size else []
-    recording = _select(part, channels, plan)
-    if not _measured_at_all(recording):
+    """Bins some channels of an item to the plan's clock, uncut; [] where nothing was measured."""
+    if isinstance(item, IrregularReadings):
+        readings = _select_readings(item, channels, plan)
+        if not readings.value.size:
+            return []
+        return bin_readings(readings, plan.rate_hz, plan.resample, None)
+    recording = _select_channels(item, channels, plan)
+    if not _has_values(recording):
         return []
-    if part.rate_hz < plan.rate_hz and not same_rate(part.rate_hz, plan.rate_hz):
-        return [spread(recording, plan.rate_hz)]
+    if item.rate_hz < plan.rate_hz and not same_rate(item.rate_hz, plan.rate_hz):
+        return [place_on_clock(recording, plan.rate_hz)]
     return [to_rate(recording, plan.rate_hz, plan.resample)]
 
 
-def _measured_at_all(recording: Recording) -> bool:
+def _cut(recording: Recording, plan: CleaningPlan) -> list[Recording]:
+    return [recording] if plan.max_gap_s is None else cut_at_gaps(recording, plan.max_gap_s)
+
+
+def _rates(item: Item) -> dict[str, float | None]:
+    """The rate in Hz of each channel of an item; None = irregular."""
+    return dict.fromkeys(item.channels, item.rate_hz if isinstance(item, Recording) else None)
+
+
+def _irregular_first(rates: Iterable[float | None]) -> tuple[float | None, ...]:
+    return tuple(sorted(rates, key=lambda rate_hz: rate_hz or 0.0))
+
+
+def _has_values(recording: Recording) -> bool:
     return any(bool(np.isfinite(row).any()) for row in recording.values)
 
 
-def _select(
+def _reason(group: _CleanedGroup, plan: CleaningPlan) -> str:
+    """Why a group has no recording."""
+    if any(channel.source in group.rates for channel in plan.channels):
+        return "has no measured value in the named channels"
+    return f"has none of the named channels, only: {_listed(group.rates)}"
+
+
+def _require_channels(
+    plan: CleaningPlan, present: set[str], all_channels: Callable[[], Iterable[str]]
+) -> None:
+    """Stops where the plan has a channel that no recording has."""
+    for channel in plan.channels:
+        if channel.source not in present:
+            known = present.union(all_channels())
+            raise DataError(
+                f"data.channels.{channel.name}: no recording has a channel '{channel.source}'."
+                f"{closest(channel.source, known)} Found: {_listed(known)}. Name one of these, "
+                f"with `source:` where its name here should differ."
+            )
+
+
+def _select_channels(
     recording: Recording, channels: tuple[ChannelPlan, ...], plan: CleaningPlan
 ) -> Recording:
+    """Some channels in the plan's units, rules applied; a view where nothing changes."""
     samples = recording.samples
     time_s = np.arange(samples if plan.flatline_s else 0) / recording.rate_hz
     rows: list[FloatArray] = []
@@ -286,7 +329,7 @@ def _select(
             continue
         index = recording.channels.index(channel.source)
         source = recording.values[index]
-        rows.append(_measured(source, time_s, recording, channel, plan))
+        rows.append(_apply_rules(source, time_s, recording, channel, plan))
         if rows[-1] is source:
             untouched.append(index)
     first = untouched[0] if untouched else 0
@@ -302,30 +345,31 @@ def _select(
     )
 
 
-def _select_events(
-    events: Events, channels: tuple[ChannelPlan, ...], plan: CleaningPlan
-) -> Events:
-    """Measured events of some channels, sorted by time; those of one time stay in file order."""
-    stop_s = np.inf if events.duration_s is None else events.duration_s
-    inside = (events.time_s >= 0) & (events.time_s < stop_s)
-    order = np.argsort(events.time_s, kind="stable")
+def _select_readings(
+    readings: IrregularReadings, channels: tuple[ChannelPlan, ...], plan: CleaningPlan
+) -> IrregularReadings:
+    """Finite readings of some channels, rules applied, sorted by time; ties stay in file order."""
+    stop_s = np.inf if readings.duration_s is None else readings.duration_s
+    inside = (readings.time_s >= 0) & (readings.time_s < stop_s)
+    order = np.argsort(readings.time_s, kind="stable")
     order = order[inside[order]]
     times: list[FloatArray] = [np.empty(0)]
     numbers: list[IntArray] = [np.empty(0, dtype=np.int64)]
     values: list[FloatArray] = [np.empty(0)]
     for number, channel in enumerate(channels):
-        if channel.source not in events.channels:
+        if channel.source not in readings.channels:
             continue
-        own = order[events.channel[order] == events.channels.index(channel.source)]
-        value = _measured(events.value[own], events.time_s[own], events, channel, plan)
+        rows = order[readings.channel[order] == readings.channels.index(channel.source)]
+        time_s = readings.time_s[rows]
+        value = _apply_rules(readings.value[rows], time_s, readings, channel, plan)
         finite = np.isfinite(value)
-        times.append(events.time_s[own][finite])
+        times.append(time_s[finite])
         numbers.append(np.full(int(finite.sum()), number, dtype=np.int64))
         values.append(value[finite])
     time_s = np.concatenate(times)
     by_time = np.argsort(time_s, kind="stable")
     return replace(
-        events,
+        readings,
         time_s=time_s[by_time],
         channel=np.concatenate(numbers)[by_time],
         value=np.concatenate(values)[by_time],
@@ -334,14 +378,14 @@ def _select_events(
     )
 
 
-def _measured(
+def _apply_rules(
     value: FloatArray,
     time_s: FloatArray,
-    item: Recording | Events,
+    item: Item,
     channel: ChannelPlan,
     plan: CleaningPlan,
 ) -> FloatArray:
-    """One channel in its new unit, NaN where a rule says so; the same array if nothing changes."""
+    """One channel (N,) in the plan's unit, NaN where a rule says so; itself if nothing changes."""
     missing = np.isinf(value)
     if channel.name in plan.zero_is_missing:
         missing |= value == 0
@@ -352,20 +396,21 @@ def _measured(
         low, high = plan.ranges[channel.name]
         missing |= (value < low) | (value > high)
     if channel.name in plan.flatline_s:
-        measured = ~missing & ~np.isnan(value)
-        missing[measured] = _flat(value[measured], time_s[measured], plan.flatline_s[channel.name])
+        observed = ~missing & ~np.isnan(value)
+        missing[observed] = _flat(value[observed], time_s[observed], plan.flatline_s[channel.name])
     return np.where(missing, np.nan, value) if missing.any() else value
 
 
 def _flat(value: FloatArray, time_s: FloatArray, limit_s: float) -> BoolArray:
-    """Where a run of identical measured values has lasted longer than `limit_s`, from then on."""
+    """True where identical values have lasted longer than `limit_s`, (N,)."""
     changed = np.append(True, value[1:] != value[:-1])[: len(value)]
     began_s = time_s[changed][np.cumsum(changed) - 1]
     flat: BoolArray = time_s - began_s > limit_s + 1e-6  # a limit that falls on a sample keeps it
     return flat
 
 
-def _conversion(item: Recording | Events, channel: ChannelPlan) -> tuple[float, float]:
+def _conversion(item: Item, channel: ChannelPlan) -> tuple[float, float]:
+    """Scale and offset from the unit in the files to the plan's."""
     stated = item.units[item.channels.index(channel.source)]
     unit = stated if channel.from_unit is None else channel.from_unit
     quantity: Quantity | None = "glucose" if channel.name.casefold() == "glucose" else None

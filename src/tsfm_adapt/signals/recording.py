@@ -1,6 +1,6 @@
-"""A recording, its marked spans, and a set of recordings.
+"""Recordings, irregular readings, labelled spans, and sets of recordings.
 
-NaN at this border means *not measured*; `observed` masks appear only from windows on.
+NaN means *not measured* here; `observed` masks appear only from windows on.
 """
 
 from __future__ import annotations
@@ -20,45 +20,48 @@ BoolArray = npt.NDArray[np.bool_]
 
 _BLOCK = 1 << 16  # samples of a recording read at once
 
-_EMPTY: Mapping[str, str | int | float] = MappingProxyType({})
+Attributes = Mapping[str, str | float]  # facts about the subject or stay, by name
+Labels = Mapping[str, str | int | float]  # what to predict, and the split, by name
+
+_EMPTY: Labels = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Span:
-    """A labelled stretch, in seconds from the start of its recording."""
+    """A labelled time span, in seconds from the recording's start; one of no length is a mark."""
 
     start_s: float
     stop_s: float
     label: str
 
     def overlaps(self, start_s: float, stop_s: float) -> bool:
-        """Whether the stretch from `start_s` to before `stop_s` holds some of it; marks too."""
+        """True if the span intersects [start_s, stop_s); zero-length spans count."""
         return self.start_s < stop_s and (self.stop_s > start_s or self.start_s >= start_s)
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One subject, one continuous stretch, one clock.
+    """Regularly sampled channels of one subject over one continuous stretch.
 
-    `start` has second precision: de-identified data holds years beyond 2262, the end of
-    nanosecond time.
+    `start` has second precision: de-identified data holds years beyond 2262, where nanosecond
+    timestamps end.
 
-    A stretch whose channels have several rates is read as a recording for each rate, in a row.
-    They share `part_of`, `subject`, `spans` and the time of their first sample; cleaning makes
-    one recording of them. No value is repeated or interpolated for that.
+    A stretch whose channels have several rates is read as one recording for each rate, in a row.
+    They share `multirate_id`, `subject`, `spans` and the time of their first sample; cleaning
+    merges them into one recording. No value is repeated or interpolated for that.
     """
 
-    id: str  # the stay, sitting or file
-    subject: str  # the patient; the unit of splitting and of every interval
+    id: str  # of the stay, session or file
+    subject: str  # the patient; the unit of splitting and of confidence intervals
     values: FloatArray  # (C, T) in `units`; NaN = not measured; may be memory-mapped
     channels: tuple[str, ...]
     units: tuple[str, ...]
     rate_hz: float
     start: np.datetime64 | None = None
     spans: tuple[Span, ...] = ()
-    attributes: Mapping[str, str | float] = field(default_factory=lambda: MappingProxyType({}))
-    labels: Mapping[str, str | int | float] = field(default_factory=lambda: _EMPTY)
-    part_of: str | None = None  # the stretch whose other channels have clocks of their own
+    attributes: Attributes = field(default_factory=lambda: MappingProxyType({}))
+    labels: Labels = field(default_factory=lambda: _EMPTY)
+    multirate_id: str | None = None  # id of a stretch at several rates; None = one rate
 
     def __post_init__(self) -> None:
         assert self.values.ndim == 2, self.values.shape
@@ -76,23 +79,23 @@ class Recording:
         return self.samples / self.rate_hz
 
     def blocks(self, overlap: int = 0) -> Iterator[FloatArray]:
-        """The values (C, T) a stretch at a time, in order; views of at most 65 536 + overlap.
+        """Yields the values in blocks (C, n) in order; views, n at most 65 536 + overlap.
 
-        What a pass over memory-mapped values has read is given back on the way, so that it never
-        holds a whole recording.
+        Memory-mapped pages are released after each block, so that no pass holds a whole
+        recording.
 
         Args:
-            overlap: samples that a block shares with the next one; a recording that has no more
-                than these has no blocks.
+            overlap: samples that a block shares with the next one. A recording of no more samples
+                than that has no blocks.
         """
         for first in range(0, self.samples - overlap, _BLOCK):
             yield np.asarray(self.values[:, first : first + _BLOCK + overlap])
             release(self.values)
 
     def between(self, first: int, stop: int, id: str) -> Recording:
-        """The samples from `first` to before `stop` as a recording of its own; values are a view.
+        """The samples [first, stop) as a recording of its own; values are a view.
 
-        The new `start` is rounded to its second precision; spans are clipped and keep theirs.
+        The new `start` is rounded to whole seconds; spans are clipped and not rounded.
         """
         first_s, stop_s = first / self.rate_hz, stop / self.rate_hz
         return replace(
@@ -105,11 +108,11 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Events:
-    """Irregular readings of one subject, before they are binned to a clock.
+class IrregularReadings:
+    """Time-stamped readings of one subject at irregular times, before they are binned to a clock.
 
-    Several readings may share a time; the order is that of the file. Readings before `start` or
-    at or after `duration_s` belong to no bin.
+    Several readings may share a time and keep the order of the file. Readings before `start`, or
+    at or after `duration_s`, belong to no bin.
     """
 
     id: str
@@ -120,11 +123,11 @@ class Events:
     channels: tuple[str, ...]
     units: tuple[str, ...]
     start: np.datetime64 | None = None
-    duration_s: float | None = None  # where the source states it: 48 h however few the readings
+    duration_s: float | None = None  # where the files state it: 48 h however few the readings
     spans: tuple[Span, ...] = ()
-    attributes: Mapping[str, str | float] = field(default_factory=lambda: MappingProxyType({}))
-    labels: Mapping[str, str | int | float] = field(default_factory=lambda: _EMPTY)
-    part_of: str | None = None  # the stretch whose other channels have clocks of their own
+    attributes: Attributes = field(default_factory=lambda: MappingProxyType({}))
+    labels: Labels = field(default_factory=lambda: _EMPTY)
+    multirate_id: str | None = None  # id of a stretch at several rates; None = one rate
 
     def __post_init__(self) -> None:
         assert self.time_s.shape == self.channel.shape == self.value.shape
@@ -133,11 +136,11 @@ class Events:
 
 @dataclass(frozen=True)
 class RecordingSet:
-    """Recordings that share channels, units and rate: what a reader plus cleaning yields."""
+    """Cleaned recordings that share channels, units and rate."""
 
     recordings: tuple[Recording, ...]
     left_out: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # id: reason
-    # Channel: the rates, Hz, at which files hold it; None = irregular readings.
+    # The rates in Hz at which files hold each channel; None = irregular readings.
     rates: Mapping[str, tuple[float | None, ...]] = field(
         default_factory=lambda: MappingProxyType({})
     )
@@ -154,17 +157,17 @@ class RecordingSet:
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """The distinct subjects, sorted."""
+        """The subjects, each once, sorted."""
         return tuple(sorted({r.subject for r in self.recordings}))
 
 
 def later(start: np.datetime64 | None, seconds: float) -> np.datetime64 | None:
-    """`start` moved by whole seconds, the nearest; None stays unknown."""
+    """`start` plus `seconds`, rounded to whole seconds; None stays None."""
     return None if start is None else start + np.timedelta64(round(seconds), "s")
 
 
 def spans_between(spans: tuple[Span, ...], start_s: float, stop_s: float) -> tuple[Span, ...]:
-    """The spans between two times, clipped to them and counted from the first."""
+    """The spans that intersect [start_s, stop_s), clipped to it, in seconds from `start_s`."""
     return tuple(
         Span(max(s.start_s, start_s) - start_s, min(s.stop_s, stop_s) - start_s, s.label)
         for s in spans

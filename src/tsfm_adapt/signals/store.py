@@ -1,14 +1,14 @@
-"""Cleaned recordings in one memory-mapped file, so that a cohort may be larger than memory.
+"""A disk cache of cleaned recordings in one memory-mapped file, for cohorts larger than memory.
 
     values.f32   float32 of this machine's byte order, each recording's (C, T) after the other
-    index.json   everything else that recordings hold, and where each one's values begin
+    index.json   the other fields of the recordings, and the offset of each one's values
 
-A store is written once, into a draft that gets its name when it is complete and on the disk, and
-never changed. Its name is a hash of all that it depends on. Files count by path, size and time of
-change, not by content: to read them all before one may leave them unread would be absurd. A file
-that is altered with its size and time restored is thus not noticed.
+A store is written once, as a draft that is renamed when it is complete and on the disk, and never
+changed. Its name is its cache key, a hash of everything that its content depends on. Files count
+by path, size and time of change, not by content, since hashing them takes as long as reading
+them: a file that is altered with its size and time restored is not noticed.
 
-A store is a cache: what it cannot keep is read again.
+What the store cannot keep is read again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -28,15 +28,22 @@ from io import FileIO
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from tsfm_adapt._util.cache import code_of
-from tsfm_adapt.signals.cleaning import CleaningPlan, Seen
-from tsfm_adapt.signals.recording import FloatArray, Recording, RecordingSet, Span
+from tsfm_adapt.signals.cleaning import CleaningLog, CleaningPlan
+from tsfm_adapt.signals.recording import (
+    Attributes,
+    FloatArray,
+    Labels,
+    Recording,
+    RecordingSet,
+    Span,
+)
 
-# What is smaller is not kept: it fits into memory, and is read in seconds.
+# Smaller cohorts are not stored: they fit into memory, and are read in seconds.
 SMALL = 64e6  # bytes of float32 values
 SMALL_FILES = 32e6  # bytes; text is read at a few million a second
 
@@ -47,28 +54,28 @@ _DRAFT_S, _UNUSED_S = 86_400, 30 * 86_400  # a draft, or store, not touched for 
 
 
 class NotKept(Exception):
-    """A store cannot be written; the recordings that went into it are gone."""
+    """The store cannot be written; the recordings that were passed to it are used up."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What recordings are made of."""
+    """Cache key and size of the files that recordings are read from."""
 
-    key: str  # sha256 of all that they depend on
+    key: str  # sha256 of all that the cleaned recordings depend on
     file_bytes: int
 
 
 def origin(settings: str, plan: CleaningPlan, files: Iterable[Path]) -> Origin:
-    """The state of a reader's files and of everything that is done with them.
+    """The cache key of cleaned recordings: reader, plan, code, package versions, state of files.
 
     Args:
-        settings: the reader's.
+        settings: of the reader, as text.
         plan: the cleaning rules.
-        files: all that the reader looks into.
+        files: every file that the reader opens.
     """
-    said = [_VERSION, settings, repr(plan), code_of("signals")]
-    said += [version(package) for package in ("tsfm-adapt", "numpy", "pandas")]
-    digest = sha256(repr(said).encode())
+    dependencies = [_VERSION, settings, repr(plan), code_of("signals")]
+    dependencies += [version(package) for package in ("tsfm-adapt", "numpy", "pandas")]
+    digest = sha256(repr(dependencies).encode())
     total = 0
     for path in sorted(files):
         with suppress(FileNotFoundError):
@@ -80,15 +87,15 @@ def origin(settings: str, plan: CleaningPlan, files: Iterable[Path]) -> Origin:
 
 
 def collect(
-    recordings: Iterable[Recording], seen: Seen, folder: Path, file_bytes: int
+    recordings: Iterable[Recording], log: CleaningLog, folder: Path, file_bytes: int
 ) -> RecordingSet:
-    """The recordings in memory where they and their files are small, else from a new store.
+    """Keeps recordings in memory where they and their files are small, else in a new store.
 
     Args:
-        recordings: what `cleaned` yields; none is held while the store is written.
-        seen: what `cleaned` notes.
-        folder: of the store, whose name is the key.
-        file_bytes: of the files that they are read from.
+        recordings: from `clean_each`; consumed. None is held while the store is written.
+        log: of that `clean_each`; complete once the recordings are consumed.
+        folder: of the store; its name is the cache key.
+        file_bytes: size of the files that the recordings are read from.
 
     Raises:
         NotKept: the disk is full or not writable; nothing is left of the store.
@@ -103,44 +110,45 @@ def collect(
             break
     else:
         kept = tuple(held)
-        return RecordingSet(kept, MappingProxyType(seen.left_out), MappingProxyType(seen.rates))
+        return RecordingSet(kept, MappingProxyType(log.left_out), MappingProxyType(log.rates))
     del recording
-    _write(folder, chain(_emptied(held), coming), seen)
-    found = opened(folder)
-    if found is None:
+    _write(folder, chain(_emptied(held), coming), log)
+    stored = opened(folder)
+    if stored is None:
         raise NotKept(f"cannot be read back from '{folder}'")
-    return found
+    return stored
 
 
 def opened(folder: Path) -> RecordingSet | None:
-    """A store's recordings, whose values are read when they are asked for; None = no store.
+    """Opens a store; values stay on disk until they are used. None = there is no store.
 
-    What is broken is removed.
+    A store that cannot be read is removed.
     """
     if not folder.exists():
         return None
     try:
-        about = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        index: _Index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
         size = (folder / _VALUES).stat().st_size
-        if about["version"] != _VERSION or size != 4 * about["samples"]:
+        if index["version"] != _VERSION or size != 4 * index["samples"]:
             raise ValueError(f"{size} bytes")
         flat = np.asarray(np.memmap(folder / _VALUES, dtype=np.float32, mode="r"))
-        recordings = tuple(_recording(entry, about, flat) for entry in about["recordings"])
-        rates = {name: tuple(own) for name, own in about["rates"].items()}
+        recordings = tuple(_recording(entry, index, flat) for entry in index["recordings"])
+        rates = {name: tuple(rates_hz) for name, rates_hz in index["rates"].items()}
     except (OSError, ValueError, KeyError, TypeError):
         shutil.rmtree(folder, ignore_errors=True)
         return None
     with suppress(OSError):
         os.utime(folder)  # it is in use
-    return RecordingSet(recordings, MappingProxyType(about["left_out"]), MappingProxyType(rates))
+    return RecordingSet(recordings, MappingProxyType(index["left_out"]), MappingProxyType(rates))
 
 
-def _write(folder: Path, recordings: Iterable[Recording], seen: Seen) -> None:
+def _write(folder: Path, recordings: Iterable[Recording], log: CleaningLog) -> None:
+    """Writes a draft and renames it to `folder`."""
     with _kept_in(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         _tidy(folder.parent)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    entries: list[dict[str, Any]] = []
+    entries: list[_Entry] = []
     samples = 0
     try:
         with _kept_in(folder):
@@ -155,21 +163,21 @@ def _write(folder: Path, recordings: Iterable[Recording], seen: Seen) -> None:
                 samples += recording.values.size
             with _kept_in(folder):
                 os.fsync(values.fileno())
-        about = {
+        index: _Index = {
             "version": _VERSION,
             "samples": samples,
             "channels": recording.channels,
             "units": recording.units,
             "rate_hz": recording.rate_hz,
-            "left_out": seen.left_out,
-            "rates": seen.rates,
+            "left_out": log.left_out,
+            "rates": log.rates,
             "recordings": entries,
         }
         with _kept_in(folder):
-            with (draft / _INDEX).open("w", encoding="utf-8") as index:
-                json.dump(about, index, separators=(",", ":"), default=np.generic.item)
-                index.flush()
-                os.fsync(index.fileno())
+            with (draft / _INDEX).open("w", encoding="utf-8") as file:
+                json.dump(index, file, separators=(",", ":"), default=np.generic.item)
+                file.flush()
+                os.fsync(file.fileno())
             _named(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -177,7 +185,7 @@ def _write(folder: Path, recordings: Iterable[Recording], seen: Seen) -> None:
 
 @contextmanager
 def _kept_in(folder: Path) -> Iterator[None]:
-    """A problem of the disk means that nothing is kept; what readers raise passes."""
+    """Turns errors of the disk into `NotKept`; errors of readers pass."""
     try:
         yield
     except OSError as error:
@@ -191,7 +199,7 @@ def _require_room(draft: Path, size: int) -> None:
 
 
 def _put(file: FileIO, row: FloatArray) -> None:
-    """Writes a channel as float32; what is too large for it is not measured, as in windows."""
+    """Writes a channel (T,) as float32; what overflows becomes NaN, as in windows."""
     with np.errstate(over="ignore"):
         values = np.ascontiguousarray(row, dtype=np.float32)
     if np.isinf(values).any():
@@ -202,13 +210,14 @@ def _put(file: FileIO, row: FloatArray) -> None:
 
 
 def _emptied(held: list[Recording]) -> Iterator[Recording]:
+    """Yields the recordings in order and drops each from the list."""
     held.reverse()
     while held:
         yield held.pop()
 
 
 def _named(draft: Path, folder: Path) -> None:
-    """Gives a draft its name, unless another process was first."""
+    """Renames a draft, unless another process was first."""
     try:
         draft.rename(folder)
     except OSError:
@@ -217,7 +226,7 @@ def _named(draft: Path, folder: Path) -> None:
 
 
 def _tidy(place: Path) -> None:
-    """Removes what killed processes left, and what nobody has opened for long."""
+    """Removes drafts of killed processes, and stores that were not opened for 30 days."""
     for folder in place.iterdir():
         with suppress(OSError):
             draft = folder.name.startswith(".")
@@ -226,7 +235,33 @@ def _tidy(place: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _entry(recording: Recording, offset: int) -> dict[str, Any]:
+class _Entry(TypedDict):
+    """One recording in index.json."""
+
+    id: str
+    subject: str
+    offset: int  # of its first value in values.f32, in values
+    samples: int  # T
+    start: str | None
+    spans: Sequence[tuple[float, float, str]]
+    attributes: Attributes
+    labels: Labels
+
+
+class _Index(TypedDict):
+    """index.json; tuples come back as lists."""
+
+    version: int
+    samples: int  # values of all recordings and channels
+    channels: Sequence[str]
+    units: Sequence[str]
+    rate_hz: float
+    left_out: Mapping[str, str]
+    rates: Mapping[str, Sequence[float | None]]
+    recordings: Sequence[_Entry]
+
+
+def _entry(recording: Recording, offset: int) -> _Entry:
     return {
         "id": recording.id,
         "subject": recording.subject,
@@ -239,16 +274,16 @@ def _entry(recording: Recording, offset: int) -> dict[str, Any]:
     }
 
 
-def _recording(entry: Mapping[str, Any], about: Mapping[str, Any], flat: FloatArray) -> Recording:
-    first, channels = entry["offset"], tuple(about["channels"])
+def _recording(entry: _Entry, index: _Index, flat: FloatArray) -> Recording:
+    first, channels = entry["offset"], tuple(index["channels"])
     shape = (len(channels), entry["samples"])
     return Recording(
         id=entry["id"],
         subject=entry["subject"],
         values=flat[first : first + shape[0] * shape[1]].reshape(shape),
         channels=channels,
-        units=tuple(about["units"]),
-        rate_hz=about["rate_hz"],
+        units=tuple(index["units"]),
+        rate_hz=index["rate_hz"],
         start=None if entry["start"] is None else np.datetime64(entry["start"], "s"),
         spans=tuple(Span(*span) for span in entry["spans"]),
         attributes=MappingProxyType(entry["attributes"]),

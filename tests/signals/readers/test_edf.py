@@ -22,7 +22,7 @@ class TestEdfContract(ReaderContract):
 def test_values_units_names_and_times_are_those_of_the_file(tmp_path):
     write(tmp_path / "a.edf", mixed())
     slow, fast = read(tmp_path)
-    assert [(r.id, r.part_of, r.rate_hz) for r in (slow, fast)] == [
+    assert [(r.id, r.multirate_id, r.rate_hz) for r in (slow, fast)] == [
         ("a/1Hz", "a", 1.0),
         ("a/4Hz", "a", 4.0),
     ]
@@ -36,7 +36,7 @@ def test_values_units_names_and_times_are_those_of_the_file(tmp_path):
 def test_one_rate_among_the_channels_asked_for_keeps_the_id(tmp_path):
     write(tmp_path / "a.edf", mixed())
     (recording,) = read(tmp_path, ("Temp",))
-    assert (recording.id, recording.part_of, recording.rate_hz) == ("a", None, 1.0)
+    assert (recording.id, recording.multirate_id, recording.rate_hz) == ("a", None, 1.0)
     (recording,) = read(tmp_path, ("nothing",))
     assert (recording.channels, recording.samples) == ((), 24)
 

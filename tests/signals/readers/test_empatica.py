@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from contracts.reader import ReaderContract, channel_of
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.binning import grid
+from tsfm_adapt.signals.binning import bin_readings
 from tsfm_adapt.signals.readers.empatica import UNITS, Config
 from tsfm_adapt.signals.recording import Span
 from tsfm_adapt.signals.units import canonical
@@ -121,7 +121,7 @@ def test_a_sitting_never_worn_has_no_events_and_gives_no_recording(tmp_path):
     sitting(tmp_path / "S1" / "Final", np.zeros(6 * MINUTE))
     (events,) = read(tmp_path)
     assert events.value.size == 0
-    assert grid(events, 1.0, "median", None) == []
+    assert bin_readings(events, 1.0, "median", None) == []
     assert len(read(tmp_path, worn_only=False)[0].value) == 2 * 6 * MINUTE + 350
 
 

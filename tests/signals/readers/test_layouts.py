@@ -7,7 +7,7 @@ import pytest
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers._cells import Table
-from tsfm_adapt.signals.readers._layouts import events_of_long, events_of_wide, regular_of_wide
+from tsfm_adapt.signals.readers._layouts import readings_of_long, readings_of_wide, regular_of_wide
 from tsfm_adapt.signals.readers._records import Columns, records
 
 UNITS = {"HR": "bpm", "T": "degC"}
@@ -37,11 +37,11 @@ def of(cells):
 
 
 def wide(cells=WIDE, channels=(), units=UNITS, missing=("-1",)):
-    return list(events_of_wide(*of(cells), channels, units, missing))
+    return list(readings_of_wide(*of(cells), channels, units, missing))
 
 
 def long(cells=LONG, channels=(), unit="unit"):
-    return list(events_of_long(*of(cells), channels, "what", "is", unit, ()))
+    return list(readings_of_long(*of(cells), channels, "what", "is", unit, ()))
 
 
 def triples(events):

@@ -126,9 +126,9 @@ def test_wfdb_records_are_listed_with_their_header_or_without_suffix(root):
         )
     (root / "manifest.csv").write_text("file,subject\nr1.hea,p1\nr2,p2\n")
     first, slow, fast = read(root, reader={"name": "wfdb"})
-    assert (first.id, first.part_of, first.subject) == ("r1", None, "p1")
+    assert (first.id, first.multirate_id, first.subject) == ("r1", None, "p1")
     assert [slow.id, fast.id] == ["r2/125Hz", "r2/500Hz"]
-    assert slow.part_of == fast.part_of == "r2"
+    assert slow.multirate_id == fast.multirate_id == "r2"
     assert read(root, ("II",), reader={"name": "wfdb"})[1].id == "r2"
 
 

@@ -46,7 +46,7 @@ class TestVitalContractOfNumbersOnly(ReaderContract):
 def test_numbers_keep_their_times_and_waves_theirs_to_the_sample(tmp_path, packed):
     events, slow, fast = read(write(tmp_path / "1.vital", packed=packed))
     assert [item.id for item in (events, slow, fast)] == ["1/readings", "1/2Hz", "1/4Hz"]
-    assert {item.part_of for item in (events, slow, fast)} == {"1"}
+    assert {item.multirate_id for item in (events, slow, fast)} == {"1"}
     assert {item.start for item in (events, slow, fast)} == {np.datetime64(int(START_S), "s")}
     assert (events.channels, events.units) == (("Solar8000/HR", "Solar8000/BT"), ("/min", "C"))
     time_s, value = channel_of(events, "Solar8000/HR")
@@ -79,7 +79,7 @@ def test_numbers_and_waves_share_one_clock_after_cleaning(tmp_path):
 def test_a_track_goes_by_its_own_name_where_that_is_the_only_one(tmp_path):
     write(tmp_path / "1.vital")
     (recording,) = read(tmp_path, ("ECG_II",))
-    assert (recording.id, recording.channels, recording.part_of) == ("1", ("ECG_II",), None)
+    assert (recording.id, recording.channels, recording.multirate_id) == ("1", ("ECG_II",), None)
     tracks = ward() | {"Primus/HR": (numbers([1], [70]), 0, "/min")}
     write(tmp_path / "1.vital", tracks)
     with pytest.raises(

@@ -35,13 +35,13 @@ class TestSeveralRates:
             ("a/125Hz", 125.0, ("ABP",)),
             ("a/500Hz", 500.0, ("ECG",)),
         ]
-        assert slow.subject == fast.subject == slow.part_of == fast.part_of == "a"
+        assert slow.subject == fast.subject == slow.multirate_id == fast.multirate_id == "a"
         np.testing.assert_array_equal(slow.values[0], np.arange(20.0))
         np.testing.assert_array_equal(fast.values[0], np.arange(80.0))
 
     def test_one_rate_among_the_channels_asked_for_keeps_the_id(self, root):
         (recording,) = read(root, ("ECG",))
-        assert (recording.id, recording.rate_hz, recording.part_of) == ("a", 500.0, None)
+        assert (recording.id, recording.rate_hz, recording.multirate_id) == ("a", 500.0, None)
 
 
 def test_skewed_signals_are_shifted_into_place(tmp_path):

@@ -1,4 +1,4 @@
-"""Readings out of a table: one row a reading (long), or one row a time (wide)."""
+"""From a table's rows to readings or samples: long tables (one row a reading) and wide ones."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from tsfm_adapt.errors import DataError, closest
 from tsfm_adapt.signals.readers._cells import Table
 from tsfm_adapt.signals.readers._records import Record
-from tsfm_adapt.signals.recording import Events, FloatArray, IntArray, Recording
+from tsfm_adapt.signals.recording import FloatArray, IntArray, IrregularReadings, Recording
 
 
-def events_of_long(
+def readings_of_long(
     table: Table,
     records: Sequence[Record],
     channels: Sequence[str],
@@ -20,8 +20,8 @@ def events_of_long(
     value: str,
     unit: str | Mapping[str, str],
     missing: Sequence[str],
-) -> Iterator[Events]:
-    """Events of a long table; every record has all channels that the file has.
+) -> Iterator[IrregularReadings]:
+    """Readings of each record of a long table; every record has all channels of the file.
 
     Args:
         table: the file.
@@ -55,22 +55,25 @@ def events_of_long(
     for record in records:
         rows = np.flatnonzero(np.isfinite(values[record.rows]))
         kept = record.rows[rows]
-        yield _events(record, record.time_s[rows], index[kept], values[kept], names, units)
+        yield _readings(record, record.time_s[rows], index[kept], values[kept], names, units)
 
 
-def events_of_wide(
+def readings_of_wide(
     table: Table,
     records: Sequence[Record],
     channels: Sequence[str],
     units: Mapping[str, str],
     missing: Sequence[str],
-) -> Iterator[Events]:
-    """Events of a wide table, one for each cell that is not missing; see `regular_of_wide`."""
+) -> Iterator[IrregularReadings]:
+    """Readings of each record of a wide table, one for each cell that is not missing.
+
+    Arguments and errors are those of `regular_of_wide`.
+    """
     names, values = _wide_values(table, channels, units, missing)
     for record in records:
         of_record = values[:, record.rows].T  # (rows, C)
         row, index = np.nonzero(np.isfinite(of_record))
-        yield _events(
+        yield _readings(
             record,
             record.time_s[row],
             index,
@@ -89,20 +92,20 @@ def regular_of_wide(
     time: str,
     rate_hz: float,
 ) -> Iterator[Recording]:
-    """Recordings of a wide table with one row a sample.
+    """A recording for each record of a wide table with one row a sample.
 
     Args:
         table: the file.
         records: its rows by record.
-        channels: names to read; empty = all that have a unit.
-        units: by column; the columns that are channels.
+        channels: names to read; empty = all in `units`.
+        units: by column, for each column that is a channel.
         missing: cells that mean missing.
-        time: the column with the time, for errors.
-        rate_hz: the clock; every row must be nearest to its own sample.
+        time: the column with the time, which errors name.
+        rate_hz: of the clock; row n must lie less than half a sample from time n / rate_hz.
 
     Raises:
-        DataError: no channel is there, one has no unit, a cell is no number, or a row is off the
-            clock.
+        DataError: no channel is in the table, one has no unit, a cell is no number, or a row
+            is off the clock.
     """
     names, values = _wide_values(table, channels, units, missing)
     for record in records:
@@ -123,7 +126,7 @@ def regular_of_wide(
 def _stated_units(
     table: Table, column: str, names: Sequence[str], index: IntArray
 ) -> tuple[str, ...]:
-    """The unit of each channel, from a column that must agree with itself."""
+    """The unit of each channel (C,), from a column that holds one unit a channel."""
     table.require([column], "unit")
     cells = table.text(column)
     units = []
@@ -151,7 +154,7 @@ def _unit_of(table: Table, name: str, units: Mapping[str, str]) -> str:
 def _wide_values(
     table: Table, channels: Sequence[str], units: Mapping[str, str], missing: Sequence[str]
 ) -> tuple[tuple[str, ...], FloatArray]:
-    """The names of the channels that are there, and their columns (C, rows)."""
+    """The names of the channels in the table, and their values (C, rows)."""
     for name in channels:
         if name in table.columns:
             _unit_of(table, name, units)
@@ -166,6 +169,7 @@ def _wide_values(
 
 
 def _check_clock(table: Table, column: str, record: Record, rate_hz: float) -> None:
+    """Stops at the first row that is half a sample or more off the clock."""
     sample = (record.time_s - record.time_s[0]) * rate_hz
     off = np.flatnonzero(np.abs(sample - np.arange(len(sample))) >= 0.5)
     if off.size:
@@ -174,20 +178,20 @@ def _check_clock(table: Table, column: str, record: Record, rate_hz: float) -> N
         raise table.broken(
             int(record.rows[row]),
             column,
-            f"rate_hz={rate_hz:g} means a row every {1 / rate_hz:g} s (null reads rows as events "
-            f"instead), expected sample {row} of {record.id}, {step_s:g} s after the row before",
+            f"with rate_hz={rate_hz:g} rows are {1 / rate_hz:g} s apart (null reads rows at any "
+            f"times), expected sample {row} of {record.id}, {step_s:g} s after the row before",
         )
 
 
-def _events(
+def _readings(
     record: Record,
     time_s: FloatArray,
     channel: IntArray,
     value: FloatArray,
     channels: tuple[str, ...],
     units: tuple[str, ...],
-) -> Events:
-    return Events(
+) -> IrregularReadings:
+    return IrregularReadings(
         id=record.id,
         subject=record.subject,
         time_s=time_s,

@@ -13,17 +13,17 @@ from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers._cells import Table
 from tsfm_adapt.signals.readers._columns import Cells, settings_of
 from tsfm_adapt.signals.readers._heads import some_files
-from tsfm_adapt.signals.readers._layouts import events_of_long, events_of_wide, regular_of_wide
+from tsfm_adapt.signals.readers._layouts import readings_of_long, readings_of_wide, regular_of_wide
 from tsfm_adapt.signals.readers._rate import RateHz
 from tsfm_adapt.signals.readers._records import Columns, records
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
-from tsfm_adapt.signals.recording import Events, Recording
+from tsfm_adapt.signals.recording import IrregularReadings, Recording
 
 _TIME_FORMATS = ("auto", "seconds", "unix", "clock", "iso")
 
 
 class TableConfig(ReaderConfig):
-    """Events of each record, sorted by time; a recording where `rate_hz` is stated.
+    """IrregularReadings of each record, sorted by time; a recording where `rate_hz` is stated.
 
     A record is the rows that share subject and record; its id is made of the file's path below
     the root (where the root is a folder), subject and record. Timestamps with an offset become
@@ -124,7 +124,7 @@ class TableConfig(ReaderConfig):
         root = resolve_root(self.root)
         return [root] if root.is_file() else sorted(_visible(root, self.suffix))
 
-    def read(self, channels: tuple[str, ...]) -> Iterator[Recording | Events]:
+    def read(self, channels: tuple[str, ...]) -> Iterator[Recording | IrregularReadings]:
         """Yields the records file by file in order of their names, sorted within a file."""
         root = resolve_root(self.root)
         paths = self.files()
@@ -139,7 +139,7 @@ class TableConfig(ReaderConfig):
 
     def _recordings(
         self, table: Table, below: str, channels: tuple[str, ...]
-    ) -> Iterator[Recording | Events]:
+    ) -> Iterator[Recording | IrregularReadings]:
         missing = tuple(str(value) for value in self.missing_values)
         columns = Columns(
             time=self.time,
@@ -151,11 +151,11 @@ class TableConfig(ReaderConfig):
         )
         found = records(table, columns, below)
         if self.layout == "long":
-            return events_of_long(
+            return readings_of_long(
                 table, found, channels, self.channel, self.value, self.unit or self.units, missing
             )
         if self.rate_hz is None:
-            return events_of_wide(table, found, channels, self.units, missing)
+            return readings_of_wide(table, found, channels, self.units, missing)
         return regular_of_wide(
             table, found, channels, self.units, missing, self.time, self.rate_hz
         )

@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 
 from tsfm_adapt._util.frozen import Frozen
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.recording import Events, Recording
+from tsfm_adapt.signals.recording import IrregularReadings, Recording
 
 
 class ReaderConfig(Frozen, ABC):
@@ -56,7 +56,7 @@ class ReaderConfig(Frozen, ABC):
         return [path] if path.is_file() else (p for p in path.rglob("*") if p.is_file())
 
     @abstractmethod
-    def read(self, channels: tuple[str, ...]) -> Iterator[Recording | Events]:
+    def read(self, channels: tuple[str, ...]) -> Iterator[Recording | IrregularReadings]:
         """Yields every recording; of its channels only those named, in the file's own names.
 
         Args:

@@ -18,7 +18,7 @@ from pydantic import Field
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers._heads import head, some_files
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
-from tsfm_adapt.signals.recording import Events
+from tsfm_adapt.signals.recording import IrregularReadings
 
 DURATION_S = 48 * 3600.0
 
@@ -106,7 +106,7 @@ class Config(ReaderConfig):
         root = resolve_root(self.root)
         return {*(path for path in root.rglob("*") if path.is_file()), *_outcome_files(root)}
 
-    def read(self, channels: tuple[str, ...]) -> Iterator[Events]:
+    def read(self, channels: tuple[str, ...]) -> Iterator[IrregularReadings]:
         """Yields the patients sorted by RecordID, with the parameters asked for."""
         root = resolve_root(self.root)
         paths = sorted(
@@ -144,7 +144,9 @@ def _files(root: Path, name: str | None) -> list[Path]:
     return own
 
 
-def _patient(path: Path, channels: tuple[str, ...], labels: Mapping[str, int]) -> Events:
+def _patient(
+    path: Path, channels: tuple[str, ...], labels: Mapping[str, int]
+) -> IrregularReadings:
     index = {name: number for number, name in enumerate(channels)}
     statics: dict[str, float] = {}
     readings: list[tuple[float, int, float]] = []
@@ -171,7 +173,7 @@ def _patient(path: Path, channels: tuple[str, ...], labels: Mapping[str, int]) -
             f"{statics.get('RecordID', 'none')}. Fetch it again."
         )
     table = np.array(sorted(readings, key=lambda reading: reading[0])).reshape(-1, 3)
-    return Events(
+    return IrregularReadings(
         id=path.stem,
         subject=path.stem,
         time_s=table[:, 0],

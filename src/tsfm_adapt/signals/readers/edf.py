@@ -161,7 +161,7 @@ def _recordings(
                 start=start if header.dated else None,
                 spans=spans_between(spans, begin_s, end_s),
                 attributes=_attributes(header),
-                part_of=None if len(rates) == 1 else stretch,
+                multirate_id=None if len(rates) == 1 else stretch,
             )
 
 

@@ -21,9 +21,9 @@ from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers._heads import head
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
 from tsfm_adapt.signals.recording import (
-    Events,
     FloatArray,
     IntArray,
+    IrregularReadings,
     Span,
     spans_between,
 )
@@ -62,7 +62,7 @@ class Config(ReaderConfig):
         begins = start_s > 0 and 0 < rate_hz < 1000
         return cls.model_validate({"root": str(path)}) if begins else None
 
-    def read(self, channels: tuple[str, ...]) -> Iterator[Events]:
+    def read(self, channels: tuple[str, ...]) -> Iterator[IrregularReadings]:
         """Yields the sittings sorted by subject and name, as `<subject>/<sitting>`."""
         root = resolve_root(self.root)
         folders = {path.parent for name in UNITS for path in root.glob(f"*/*/{name}.csv")}
@@ -94,7 +94,9 @@ class _Signal:
         return times
 
 
-def _sitting(folder: Path, channels: tuple[str, ...], worn_eda_us: float | None) -> Events:
+def _sitting(
+    folder: Path, channels: tuple[str, ...], worn_eda_us: float | None
+) -> IrregularReadings:
     signals = {name: _signal(folder / f"{name}.csv") for name in UNITS}
     starts = {name: signal.start_s for name, signal in signals.items()}
     if max(starts.values()) > min(signal.stop_s for signal in signals.values()):
@@ -120,7 +122,7 @@ def _sitting(folder: Path, channels: tuple[str, ...], worn_eda_us: float | None)
         values.append(signals[name].value[kept])
     time_s = np.concatenate(times)
     order = np.argsort(time_s, kind="stable")
-    return Events(
+    return IrregularReadings(
         id=f"{folder.parent.name}/{folder.name}",
         subject=folder.parent.name,
         time_s=time_s[order],

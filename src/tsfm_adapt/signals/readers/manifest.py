@@ -22,7 +22,7 @@ from tsfm_adapt.errors import DataError, closest
 from tsfm_adapt.signals.readers._cells import MISSING, Table, moment, read_csv
 from tsfm_adapt.signals.readers._heads import head
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
-from tsfm_adapt.signals.recording import Events, Recording
+from tsfm_adapt.signals.recording import IrregularReadings, Recording
 
 _TABLES = ("manifest.csv", "manifest.tsv")
 _FILES = ("file", "filename", "file_name", "path", "record")
@@ -82,13 +82,13 @@ class Config(ReaderConfig):
             }
         )
 
-    def read(self, channels: tuple[str, ...]) -> Iterator[Recording | Events]:
+    def read(self, channels: tuple[str, ...]) -> Iterator[Recording | IrregularReadings]:
         """Yields the recordings of one file after the other; the table is checked first."""
         root = resolve_root(self.root)
         require("reader", self.reader["name"])
         for row in self._rows(root):
             found = list(_reader_of(self.reader, str(row.path)).read(channels))
-            alone = len({item.part_of or item.id for item in found}) == 1
+            alone = len({item.multirate_id or item.id for item in found}) == 1
             yield from (row.applied(item, alone) for item in found)
 
     def _rows(self, root: Path) -> list[_Row]:
@@ -166,19 +166,21 @@ class _Row:
     attributes: Mapping[str, str | float]
     labels: Mapping[str, str | int | float]
 
-    def applied(self, item: Recording | Events, alone: bool) -> Recording | Events:
+    def applied(
+        self, item: Recording | IrregularReadings, alone: bool
+    ) -> Recording | IrregularReadings:
         """What was read of the file, as the table wants it.
 
         Args:
             item: the recording.
             alone: it is the file's only one, or a part of the only one.
         """
-        stretch = item.part_of or item.id
+        stretch = item.multirate_id or item.id
         name = self.id if alone else f"{self.id}/{stretch}"
         return replace(
             item,
             id=name + item.id.removeprefix(stretch),
-            part_of=None if item.part_of is None else name,
+            multirate_id=None if item.multirate_id is None else name,
             subject=self.subject or item.subject,
             start=item.start if self.start is None else self.start,
             attributes={**item.attributes, **self.attributes},

@@ -32,7 +32,7 @@ from tsfm_adapt.signals.readers._vital_file import (
     stated_times,
     survey,
 )
-from tsfm_adapt.signals.recording import Events, Recording, Span
+from tsfm_adapt.signals.recording import IrregularReadings, Recording, Span
 
 REQUIRES = ("vitaldb",)
 EXTRA = "vitaldb"
@@ -58,7 +58,7 @@ class Config(FilesConfig):
             return None
         return cls.model_validate({"name": "vitaldb", "root": str(path)})
 
-    def read(self, channels: tuple[str, ...]) -> Iterator[Recording | Events]:
+    def read(self, channels: tuple[str, ...]) -> Iterator[Recording | IrregularReadings]:
         """Yields the records sorted by id, each channel under the name that was asked for."""
         require("reader", "vitaldb")
         files = self.picked(self.find())
@@ -93,7 +93,7 @@ def _asked(found: Survey, channels: tuple[str, ...]) -> dict[str, Track]:
 
 def _parts(
     id: str, subject: str, found: Survey, tracks: dict[str, Track]
-) -> Iterator[Recording | Events]:
+) -> Iterator[Recording | IrregularReadings]:
     marks = [track for track in found.tracks if track.kind == "text" and _is_marks(track)]
     data = VitalData(found, {track.name for track in (*tracks.values(), *marks)})
     origin_s = math.floor(found.start_s)
@@ -115,9 +115,9 @@ def _parts(
             )
     rates = sorted({track.rate_hz for track in waves.values()})
     parts = len(rates) + bool(numbers)
-    part_of = id if parts > 1 else None
+    multirate_id = id if parts > 1 else None
     if numbers or not rates:
-        yield _events(id, subject, data, numbers, origin_s, duration_s, spans, part_of)
+        yield _events(id, subject, data, numbers, origin_s, duration_s, spans, multirate_id)
     for rate_hz in rates:
         alike = {name: track for name, track in waves.items() if track.rate_hz == rate_hz}
         samples = max(math.ceil((found.stop_s - origin_s) * rate_hz - 1e-3), 1)
@@ -125,7 +125,7 @@ def _parts(
         for row, track in zip(values, alike.values(), strict=True):
             data.place(track, origin_s, row)
         yield Recording(
-            id=f"{id}/{rate_hz:g}Hz" if part_of else id,
+            id=f"{id}/{rate_hz:g}Hz" if multirate_id else id,
             subject=subject,
             values=values,
             channels=tuple(alike),
@@ -133,7 +133,7 @@ def _parts(
             rate_hz=rate_hz,
             start=start,
             spans=spans,
-            part_of=part_of,
+            multirate_id=multirate_id,
         )
 
 
@@ -149,15 +149,15 @@ def _events(
     origin_s: float,
     duration_s: float,
     spans: tuple[Span, ...],
-    part_of: str | None,
-) -> Events:
+    multirate_id: str | None,
+) -> IrregularReadings:
     readings = [data.readings(track) for track in numbers.values()]
     time_s = np.concatenate([np.empty(0), *(times for times, _ in readings)]) - origin_s
     value = np.concatenate([np.empty(0), *(values for _, values in readings)])
     channel = np.repeat(np.arange(len(readings)), [len(times) for times, _ in readings])
     order = np.argsort(time_s, kind="stable")
-    return Events(
-        id=f"{id}/readings" if part_of else id,
+    return IrregularReadings(
+        id=f"{id}/readings" if multirate_id else id,
         subject=subject,
         time_s=time_s[order],
         channel=channel[order].astype(np.int64),
@@ -167,5 +167,5 @@ def _events(
         start=np.datetime64(int(origin_s), "s"),
         duration_s=duration_s,
         spans=spans,
-        part_of=part_of,
+        multirate_id=multirate_id,
     )

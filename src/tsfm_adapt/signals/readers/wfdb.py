@@ -231,7 +231,7 @@ def _recordings(
             start=stored.start,
             spans=spans,
             attributes=_attributes(stored.comments),
-            part_of=identity if len(rates) > 1 else None,
+            multirate_id=identity if len(rates) > 1 else None,
         )
 
 

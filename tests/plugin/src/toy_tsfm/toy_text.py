@@ -14,7 +14,7 @@ import numpy as np
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
-from tsfm_adapt.signals.recording import Events, Recording
+from tsfm_adapt.signals.recording import IrregularReadings, Recording
 
 
 class Config(ReaderConfig):
@@ -28,7 +28,7 @@ class Config(ReaderConfig):
         """A folder with `.toy` files, or one of them."""
         return cls(root=str(path)) if _files(path) else None
 
-    def read(self, channels: tuple[str, ...]) -> Iterator[Recording | Events]:
+    def read(self, channels: tuple[str, ...]) -> Iterator[Recording | IrregularReadings]:
         """One recording a file, by name."""
         root = resolve_root(self.root)
         for path in _files(root):
