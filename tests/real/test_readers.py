@@ -10,7 +10,7 @@ import pytest
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, clean
-from tsfm_adapt.signals.labels import EventSpans, LabelledWindows
+from tsfm_adapt.signals.labels import AroundSpans, LabelledWindows
 from tsfm_adapt.signals.readers import challenge2012, csv, empatica, npy, ts, wfdb
 from tsfm_adapt.signals.recording import RecordingSet
 from tsfm_adapt.signals.splitting import SplitPlan, split
@@ -110,7 +110,7 @@ def test_annotated_beats_are_where_the_heart_contracts():
     labels = [span.label for span in recording.spans]
     counts = {name: labels.count(name) for name in sorted(set(labels))}
     assert counts == {"+": 1, "A": 33, "N": 2239, "V": 1}
-    beats = EventSpans({"N": 0, "A": 1, "V": 2}, ("normal", "atrial", "ventricular"), before=72)
+    beats = AroundSpans({"N": 0, "A": 1, "V": 2}, ("normal", "atrial", "ventricular"), before=72)
     windows = LabelledWindows([recording], WindowSpec(180, 0), beats)
     assert len(windows) == 2273 - 1  # the last beat has no room behind it
     assert windows.classes_of.sum(0).tolist() == [2238, 33, 1]

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.labels import (
-    EventSpans,
+    AroundSpans,
     FutureSpans,
     LabelledWindows,
     RecordingLabel,
@@ -16,7 +16,7 @@ from tsfm_adapt.signals.windows import Windows, WindowSpec
 
 DEATH = RecordingLabel("death", (0, 1), ("survived", "died"))
 ALARM = FutureSpans(("alarm",), 4, ("no", "yes"))
-BEATS = EventSpans({"N": 0, "A": 1, "V": 1}, ("normal", "other"), 2)
+BEATS = AroundSpans({"N": 0, "A": 1, "V": 1}, ("normal", "other"), 2)
 
 
 def recording(samples=30, id="r", rate_hz=1.0, **fields):
@@ -88,7 +88,7 @@ def _as_lists(labelled):
 @settings(deadline=None, max_examples=60)
 @given(with_spans(), st.integers(1, 12), st.integers(0, 5))
 def test_every_event_with_room_around_it_has_one_window_of_its_class(source, context, before):
-    starts, classes = EventSpans((("A", 1),), ("no", "yes"), before).of(
+    starts, classes = AroundSpans((("A", 1),), ("no", "yes"), before).of(
         source, WindowSpec(context, 0, 3)
     )
     firsts = [covers(s, source.rate_hz)[0] - before for s in source.spans if s.label == "A"]
@@ -229,7 +229,7 @@ def test_overlap_is_the_most_windows_that_share_a_sample(source, shape, kind):
     labelling = (
         FutureSpans(("A",), within, ("no", "yes"))
         if kind == "future"
-        else EventSpans({"A": 0, "B": 1}, ("a", "b"), 2)
+        else AroundSpans({"A": 0, "B": 1}, ("a", "b"), 2)
     )
     windows = LabelledWindows([source], WindowSpec(context, 0, stride), labelling)
     length = context + labelling.future

@@ -1,7 +1,7 @@
-"""What a window is called: the classes that labels and spans give it, for classification.
+"""Classes of windows, from labels of recordings and from labelled spans.
 
-A span belongs to the sample in which it begins; a window of T samples from s on ends before
-sample s + T, and its future begins there.
+A span belongs to the sample in which it begins. A window of T samples from s on ends before
+sample s + T, where its future begins.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _EDGE = 1e-6  # of a sample: 2.9999999999 computed for a span at sample 3 is sam
 
 
 class Labelling(ABC):
-    """Which windows of a recording have a known class, and which class."""
+    """A rule that gives windows of a recording their classes."""
 
     classes: tuple[str, ...]  # K names
-    multilabel: bool  # False: a window has exactly one class; True: any of the K, none included
+    multilabel: bool  # False: exactly one class a window; True: any number of the K
 
     @abstractmethod
     def of(self, recording: Recording, spec: WindowSpec) -> tuple[IntArray, BoolArray]:
@@ -31,7 +31,7 @@ class Labelling(ABC):
 
         Args:
             recording: cleaned.
-            spec: context and stride in samples; its horizon plays no part.
+            spec: context and stride in samples; the horizon is not used.
 
         Returns:
             The first sample of each window (N,), and its classes (N, K).
@@ -42,16 +42,19 @@ class Labelling(ABC):
 
     @property
     def future(self) -> int:
-        """Samples behind the context that decide on the class."""
+        """Samples after the context that the class depends on."""
         return 0
 
 
 @dataclass(frozen=True)
 class RecordingLabel(Labelling):
-    """One class for a whole recording, by one of its labels; without the label, no windows."""
+    """One class for all windows of a recording, from one of its labels.
+
+    A recording without the label has no windows.
+    """
 
     label: str
-    values: tuple[str | int | float, ...]  # of the label; value i is class i
+    values: tuple[str | int | float, ...]  # of the label; value i means class i
     classes: tuple[str, ...]
     multilabel = False
 
@@ -59,7 +62,7 @@ class RecordingLabel(Labelling):
         assert len(self.values) == len(self.classes), (self.values, self.classes)
 
     def of(self, recording: Recording, spec: WindowSpec) -> tuple[IntArray, BoolArray]:
-        """All windows by the stride, with the class of the recording's label."""
+        """Windows at every stride, with the class of the recording's label."""
         if self.label not in recording.labels:
             return _none(len(self.classes))
         value = recording.labels[self.label]
@@ -70,13 +73,16 @@ class RecordingLabel(Labelling):
                 "Add it to the list, or leave the recording out."
             )
         starts = _regular(recording, spec)
-        own = np.arange(len(self.classes)) == self.values.index(value)
-        return starts, np.tile(own, (len(starts), 1))
+        one_hot = np.arange(len(self.classes)) == self.values.index(value)
+        return starts, np.tile(one_hot, (len(starts), 1))
 
 
 @dataclass(frozen=True)
 class RecordingLabels(Labelling):
-    """Several yes-or-no labels of a whole recording; where one is unknown, no windows."""
+    """Several binary labels of a recording, the same for all its windows.
+
+    A recording that lacks one of them has no windows.
+    """
 
     labels: tuple[str, ...]  # each 0 or 1
     classes: tuple[str, ...] = field(init=False)
@@ -86,7 +92,7 @@ class RecordingLabels(Labelling):
         object.__setattr__(self, "classes", self.labels)
 
     def of(self, recording: Recording, spec: WindowSpec) -> tuple[IntArray, BoolArray]:
-        """All windows by the stride, with the recording's labels."""
+        """Windows at every stride, with the recording's labels."""
         if any(label not in recording.labels for label in self.labels):
             return _none(len(self.labels))
         values = [recording.labels[label] for label in self.labels]
@@ -102,14 +108,14 @@ class RecordingLabels(Labelling):
 
 @dataclass(frozen=True)
 class FutureSpans(Labelling):
-    """Whether a span begins in the samples that follow the context.
+    """Whether a span begins within so many samples after the context: early warning.
 
-    A window is left out where a span of these is running when the context ends (an alarm that is
-    on needs no forecast), and where the future reaches beyond the recording.
+    A window is left out where one of the spans is running when the context ends (an alarm that is
+    on needs no forecast), and where its future reaches beyond the recording.
     """
 
     spans: tuple[str, ...]  # labels of spans
-    within: int  # samples that follow the context
+    within: int  # samples after the context
     classes: tuple[str, ...]  # of one span: no, yes; of several: the spans
     multilabel: bool = field(init=False)
 
@@ -121,11 +127,11 @@ class FutureSpans(Labelling):
 
     @property
     def future(self) -> int:
-        """Samples behind the context that decide on the class."""
+        """Samples after the context that the class depends on."""
         return self.within
 
     def of(self, recording: Recording, spec: WindowSpec) -> tuple[IntArray, BoolArray]:
-        """Windows by the stride, with the spans that begin after each."""
+        """Windows at every stride, with the spans that begin in the future of each."""
         starts = _regular(recording, spec, self.within)
         end = starts + spec.context
         begins = np.empty((len(starts), len(self.spans)), dtype=np.bool_)
@@ -140,11 +146,11 @@ class FutureSpans(Labelling):
 
 
 @dataclass(frozen=True)
-class EventSpans(Labelling):
-    """Windows around the beginnings of spans, with each span's class: one window a span.
+class AroundSpans(Labelling):
+    """One window around the beginning of each span, with the span's class: single heartbeats.
 
-    The stride plays no part, spans with other labels are ignored, and windows that reach beyond
-    the recording are left out.
+    The stride is not used. Spans with other labels are ignored, and windows that reach beyond the
+    recording are left out.
     """
 
     spans: Mapping[str, int] | tuple[tuple[str, int], ...]  # label of a span: index of its class
@@ -158,19 +164,19 @@ class EventSpans(Labelling):
     def of(self, recording: Recording, spec: WindowSpec) -> tuple[IntArray, BoolArray]:
         """One window a span; several may share their samples."""
         starts = [np.empty(0, dtype=np.int64)]
-        of_class = [np.empty(0, dtype=np.int64)]
-        for label, index in dict(self.spans).items():
+        class_index = [np.empty(0, dtype=np.int64)]
+        for label, number in dict(self.spans).items():
             first, _ = _samples_of(recording, label)
             starts.append(first - self.before)
-            of_class.append(np.full(len(first), index, dtype=np.int64))
-        start, own = np.concatenate(starts), np.concatenate(of_class)
+            class_index.append(np.full(len(first), number, dtype=np.int64))
+        start, index = np.concatenate(starts), np.concatenate(class_index)
         kept = np.flatnonzero((start >= 0) & (start + spec.context <= recording.samples))
         kept = kept[np.argsort(start[kept], kind="stable")]
-        return start[kept], own[kept, None] == np.arange(len(self.classes))
+        return start[kept], index[kept, None] == np.arange(len(self.classes))
 
 
 class LabelledWindows(Windows):
-    """The windows whose class is known, recording by recording; their classes are the target.
+    """Windows with known classes, recording by recording; the classes are the target.
 
     `gather` gives `target` (B, K), 1 where the window is of the class, and `target_observed`
     (B, K), which is all true.
@@ -178,7 +184,7 @@ class LabelledWindows(Windows):
     Args:
         recordings: with the same channels and rate.
         spec: the geometry in samples; without a horizon.
-        labelling: what the windows are called.
+        labelling: gives the windows and their classes.
 
     Raises:
         DataError: a recording has a label that the labelling does not list.
@@ -190,14 +196,14 @@ class LabelledWindows(Windows):
         assert spec.horizon == 0, spec
         super().__init__(recordings, spec)
         self.labelling = labelling
-        found = [labelling.of(recording, spec) for recording in recordings]
-        starts = [start for start, _ in found]
+        labelled = [labelling.of(recording, spec) for recording in recordings]
+        starts = [start for start, _ in labelled]
         counts = np.array([len(start) for start in starts], dtype=np.int64)
         self._ends = np.cumsum(counts)
         self._firsts = self._ends - counts
         self._starts: IntArray = np.concatenate([np.empty(0, dtype=np.int64), *starts])
         none = np.empty((0, len(labelling.classes)), dtype=np.bool_)
-        self._classes: BoolArray = np.concatenate([none, *(classes for _, classes in found)])
+        self._classes: BoolArray = np.concatenate([none, *(classes for _, classes in labelled)])
         length = spec.context + labelling.future
         self._overlap = max((_sharing(start, length) for start in starts), default=1)
 
@@ -208,11 +214,11 @@ class LabelledWindows(Windows):
 
     @property
     def overlap(self) -> int:
-        """Consecutive windows that share samples, those that decide on the class included."""
+        """Most consecutive windows that share samples, those of `future` included."""
         return self._overlap
 
     def _gathered(self, indices: Sequence[int] | IntArray) -> WindowArrays:
-        """Copies the values of B windows; their classes are the target."""
+        """Values of B windows, and their classes (B, K) as the target."""
         target = self._classes[self._positions(indices)].astype(np.float32)
         return replace(
             super()._gathered(indices),
@@ -226,17 +232,18 @@ class LabelledWindows(Windows):
 
 
 def _regular(recording: Recording, spec: WindowSpec, future: int = 0) -> IntArray:
-    """First samples (N,) by the stride; context and future lie inside the recording."""
+    """First samples (N,) at every stride; context and future lie inside the recording."""
     room = recording.samples - spec.context - future
     return np.arange(0, room + 1, spec.stride, dtype=np.int64)
 
 
 def _none(classes: int) -> tuple[IntArray, BoolArray]:
+    """No windows."""
     return np.empty(0, dtype=np.int64), np.empty((0, classes), dtype=np.bool_)
 
 
 def _samples_of(recording: Recording, label: str) -> tuple[IntArray, IntArray]:
-    """The first sample of each span with this label, sorted, and the one behind its last."""
+    """Sample ranges [first, stop) of the spans with a label, (N,) each, sorted by first."""
     spans = sorted((s.start_s, s.stop_s) for s in recording.spans if s.label == label)
     times = np.array(spans, dtype=np.float64).reshape(-1, 2) * recording.rate_hz
     first = np.floor(times[:, 0] + _EDGE).astype(np.int64)
@@ -245,6 +252,6 @@ def _samples_of(recording: Recording, label: str) -> tuple[IntArray, IntArray]:
 
 
 def _sharing(starts: IntArray, length: int) -> int:
-    """At most so many consecutive windows of `length` samples share one; sorted starts (N,)."""
+    """The most consecutive windows of `length` samples that share one; `starts` (N,) is sorted."""
     ends = np.searchsorted(starts, starts + length)
     return int((ends - np.arange(len(starts))).max(initial=1))

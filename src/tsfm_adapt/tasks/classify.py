@@ -14,7 +14,7 @@ from tsfm_adapt.evaluation.base import Predictor
 from tsfm_adapt.evaluation.class_errors import ClassMetric
 from tsfm_adapt.evaluation.class_scoring import ClassScoring
 from tsfm_adapt.signals.labels import (
-    EventSpans,
+    AroundSpans,
     FutureSpans,
     LabelledWindows,
     Labelling,
@@ -108,7 +108,7 @@ class OfEvent(Frozen):
         """In samples; the event begins in the sample after `before_s`."""
         classes = tuple(dict.fromkeys(self.spans.values()))
         number = {span: classes.index(name) for span, name in self.spans.items()}
-        return EventSpans(number, classes, round(self.before_s * rate_hz))
+        return AroundSpans(number, classes, round(self.before_s * rate_hz))
 
 
 Labels = Annotated[OfRecording | OfRecordings | OfFuture | OfEvent, Field(discriminator="of")]
@@ -309,7 +309,7 @@ class Classify(Task):
             spec = replace(spec, stride=samples(every_s, rate_hz, "every_s"))
         labelling = self.config.labels.labelling(rate_hz)
         windows = Windows(recordings.recordings, spec)
-        if isinstance(labelling, EventSpans):
+        if isinstance(labelling, AroundSpans):
             windows = LabelledWindows(recordings.recordings, spec, labelling)
         probabilities = [np.empty((0, len(labelling.classes)), dtype=np.float32)] + [
             predictor.predict(windows.gather(index), 0) for index in windows.batches(batch_size)
