@@ -1,4 +1,4 @@
-"""What the parts of a run share is named, and nothing else."""
+"""What the splits of a run share is named, and nothing else."""
 
 import numpy as np
 
@@ -9,60 +9,60 @@ from tsfm_adapt.signals.windows import Windows, WindowSpec
 SPEC = WindowSpec(context=60, horizon=20, stride=20)
 
 
-def parts_of(**recordings):
-    parts = {part: tuple(kept) for part, kept in recordings.items()}
-    return parts, {part: Windows(kept, SPEC) for part, kept in parts.items() if kept}
+def splits_of(**recordings):
+    splits = {name: tuple(kept) for name, kept in recordings.items()}
+    return splits, {name: Windows(kept, SPEC) for name, kept in splits.items() if kept}
 
 
-def found(parts, windows, fitted=None, by_time=False):
-    fitted = {"baselines": parts["train"]} if fitted is None else fitted
-    return audit(parts, windows, fitted, by_time).findings
+def found(splits, windows, fitted=None, by_time=False):
+    fitted = {"baselines": splits["train"]} if fitted is None else fitted
+    return audit(splits, windows, fitted, by_time).findings
 
 
-def test_parts_that_share_nothing_have_no_finding():
-    parts, windows = parts_of(
+def test_splits_that_share_nothing_have_no_finding():
+    splits, windows = splits_of(
         train=[recording(wander(seed=1), "a")],
         val=[recording(wander(seed=2), "b")],
         test=[recording(wander(seed=3), "c")],
     )
-    outcome = audit(parts, windows, {"baselines": parts["train"]}, by_time=False)
+    outcome = audit(splits, windows, {"baselines": splits["train"]}, by_time=False)
     assert outcome.findings == ()
     assert outcome.recordings == 3
     assert outcome.lines == [
-        "leakage audit: no subject, no stretch of >= 32 samples and no window in two parts; "
+        "leakage audit: no subject, no stretch of >= 32 samples and no window in two splits; "
         "nothing fitted on test"
     ]
 
 
-def test_a_subject_in_two_parts_is_named():
-    parts, windows = parts_of(
+def test_a_subject_in_two_splits_is_named():
+    splits, windows = splits_of(
         train=[recording(wander(seed=1), "a", "a-1")], test=[recording(wander(seed=2), "a", "a-2")]
     )
-    (finding,) = found(parts, windows)
-    assert (finding.kind, finding.parts, finding.subjects) == (
+    (finding,) = found(splits, windows)
+    assert (finding.kind, finding.splits, finding.subjects) == (
         "subject",
         ("train", "test"),
         ("a",),
     )
-    assert found(parts, windows, by_time=True) == ()
+    assert found(splits, windows, by_time=True) == ()
 
 
-def test_a_copy_across_parts_is_named_with_its_times_and_one_within_a_part_is_not():
+def test_a_copy_across_splits_is_named_with_its_times_and_one_within_a_split_is_not():
     one, other = pair(90)
-    parts, windows = parts_of(train=[one], val=[recording(wander(seed=3), "c")], test=[other])
-    (finding,) = found(parts, windows)
-    assert (finding.kind, finding.parts) == ("duplicate", ("train", "test"))
+    splits, windows = splits_of(train=[one], val=[recording(wander(seed=3), "c")], test=[other])
+    (finding,) = found(splits, windows)
+    assert (finding.kind, finding.splits) == ("duplicate", ("train", "test"))
     assert finding.subjects == ("a", "b")
     assert "the same 90 values of HR, from 01:40:00 to 03:09:00 of the first" in finding.what
     assert "from 00:37:00 to 02:06:00 of the second" in finding.what
-    together, windows = parts_of(train=[one, other], test=[recording(wander(seed=3), "c")])
+    together, windows = splits_of(train=[one, other], test=[recording(wander(seed=3), "c")])
     assert found(together, windows) == ()
 
 
 def test_a_channel_copied_beside_another_makes_one_finding():
     one = wander(seed=1)
-    parts, windows = parts_of(train=[recording(one, "a")], test=[recording(one.copy(), "b")])
-    (finding,) = found(parts, windows)
+    splits, windows = splits_of(train=[recording(one, "a")], test=[recording(one.copy(), "b")])
+    (finding,) = found(splits, windows)
     assert "in all, of HR, MAP" in finding.what
 
 
@@ -70,14 +70,14 @@ def test_halves_of_a_recording_share_no_window_and_pieces_that_overlap_do():
     whole = recording(wander(400), "a")
 
     def split(stop, first):
-        return parts_of(
+        return splits_of(
             train=[whole.between(0, stop, "a@train")], test=[whole.between(first, 400, "a@test")]
         )
 
     outcome = audit(*split(200, 200), {}, by_time=True)
     assert outcome.findings == ()
     assert "no subject" not in outcome.lines[0]
-    assert "in two parts (subjects are, by time)" in outcome.lines[0]
+    assert "in two splits (subjects are, by time)" in outcome.lines[0]
     kinds = {finding.kind for finding in found(*split(210, 190), by_time=True)}
     assert {"window", "fitted"} <= kinds
 
@@ -87,16 +87,16 @@ def test_times_by_the_clock_overlap_where_copies_in_memory_do_not():
     start = np.datetime64("2020-01-01T00:00:00")
     late = start + np.timedelta64(60 * 350, "s")
     one = recording(wander(400, 1), "a", "x", start)
-    parts, windows = parts_of(train=[one], test=[recording(wander(400, 2), "a", "y", late)])
-    assert "window" in {finding.kind for finding in found(parts, windows, by_time=True)}
+    splits, windows = splits_of(train=[one], test=[recording(wander(400, 2), "a", "y", late)])
+    assert "window" in {finding.kind for finding in found(splits, windows, by_time=True)}
     apart = start + np.timedelta64(60 * 400, "s")
-    parts, windows = parts_of(train=[one], test=[recording(wander(400, 2), "a", "y", apart)])
-    assert found(parts, windows, by_time=True) == ()
+    splits, windows = splits_of(train=[one], test=[recording(wander(400, 2), "a", "y", apart)])
+    assert found(splits, windows, by_time=True) == ()
 
 
 def test_what_was_fitted_on_test_is_named():
     test = recording(wander(seed=2), "b")
-    parts, windows = parts_of(train=[recording(wander(seed=1), "a")], test=[test])
-    (finding,) = found(parts, windows, fitted={"the scale": [*parts["train"], test]})
+    splits, windows = splits_of(train=[recording(wander(seed=1), "a")], test=[test])
+    (finding,) = found(splits, windows, fitted={"the scale": [*splits["train"], test]})
     assert (finding.kind, finding.subjects) == ("fitted", ("b",))
     assert "the scale was fitted on samples of b" in finding.what

@@ -215,7 +215,7 @@ def test_predefined_validation_subjects_depend_on_the_seed_alone_and_may_be_labe
 
 
 def test_predefined_train_without_subjects_for_both_parts_is_refused():
-    with pytest.raises(DataError, match="train part is empty; 6 recordings of 3 subjects"):
+    with pytest.raises(DataError, match="train split is empty; 6 recordings of 3 subjects"):
         split(labelled(3), SplitPlan("predefined"))
     with pytest.raises(DataError, match="4 subjects are asked for, 1 are there"):
         split(labelled(3), SplitPlan("predefined", val=4))
@@ -231,8 +231,8 @@ def test_predefined_train_without_subjects_for_both_parts_is_refused():
         ({"train": 0.7, "val": 1, "test": 0.2}, "only fractions"),
         ({"train": -1, "val": 1, "test": 2}, "fractions or counts"),
         ({"train": ("a",), "val": 0.1, "test": 0.1}, "by: lists"),
-        ({"by": "predefined", "val": ("a",)}, "a fraction or a count of the train part"),
-        ({"by": "predefined", "val": 1.0}, "a fraction or a count of the train part"),
+        ({"by": "predefined", "val": ("a",)}, "a fraction or a count of the train split"),
+        ({"by": "predefined", "val": 1.0}, "a fraction or a count of the train split"),
         ({"by": "time", "train": 7, "val": 1, "test": 2}, "counts have no meaning"),
         ({"by": "lists", "train": ("a",), "val": 0, "test": ("b",)}, "list of ids"),
         ({"by": "lists", "train": ("a",), "val": (), "test": ("a",)}, "a is listed twice"),
@@ -246,9 +246,9 @@ def test_sizes_that_do_not_fit_are_a_recipe_error(plan, words):
 @pytest.mark.parametrize(
     ("subjects", "size", "words"),
     [
-        (3, (0.7, 0.15, 0.15), "val part is empty; 3 recordings of 3 subjects"),
-        (1, (0.6, 0.0, 0.4), "train part is empty"),
-        (5, (1.0, 0, 0), "test part is empty"),
+        (3, (0.7, 0.15, 0.15), "val split is empty; 3 recordings of 3 subjects"),
+        (1, (0.6, 0.0, 0.4), "train split is empty"),
+        (5, (1.0, 0, 0), "test split is empty"),
         (5, (4, 1, 2), "7 subjects are asked for, 5 are there"),
     ],
 )
@@ -274,7 +274,7 @@ def test_lists_refuse_unknown_ids_and_two_parts_for_a_subject():
 
 @pytest.mark.parametrize("labels", [{}, {"part": "holdout"}])
 def test_a_predefined_part_has_to_be_one_of_the_three(labels):
-    with pytest.raises(DataError, match="parts are train, val, test"):
+    with pytest.raises(DataError, match="splits are train, val, test"):
         split(RecordingSet((recording("a", labels=labels),)), SplitPlan("predefined"))
 
 

@@ -1,8 +1,7 @@
-"""Does anything that is learned from reappear where it is scored?
+"""Leakage audit: what train, validation and test share.
 
 A file that is copied under a second name, a stay that is charted for two patients, a window that
-reaches over the edge of its part: each makes scores too good, and none of it shows in a list of
-subjects.
+reaches over the edge of its split: each makes scores too good, and a list of subjects shows none.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 
@@ -23,44 +22,62 @@ Kind = Literal["subject", "duplicate", "window", "fitted"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that two parts share."""
+    """Something that two splits share."""
 
     kind: Kind
-    parts: tuple[str, str]
+    splits: tuple[str, str]
     subjects: tuple[str, ...]
     what: str  # a sentence for the user
 
 
+class FindingSummary(TypedDict):
+    """A `Finding` in scores.json."""
+
+    kind: Kind
+    splits: tuple[str, str]
+    subjects: tuple[str, ...]
+    what: str
+
+
+class Summary(TypedDict):
+    """An `Audit` in scores.json."""
+
+    recordings: int
+    stretch_samples: int
+    findings: list[FindingSummary]
+    lines: list[str]
+
+
 @dataclass(frozen=True)
 class Audit:
-    """What was looked at and what was found."""
+    """The findings, and what was searched."""
 
     findings: tuple[Finding, ...]
-    stretch: int = STRETCH
+    stretch: int = STRETCH  # samples: the shortest copy that is looked for
     recordings: int = 0
-    by_time: bool = False  # parts share subjects on purpose
+    by_time: bool = False  # splits share subjects on purpose
 
     @property
     def lines(self) -> list[str]:
-        """The outcome in words, a line a finding."""
+        """One line of text for each finding, or one that there is none."""
         if self.findings:
             return [f"leakage audit: {finding.what}" for finding in self.findings]
         subject = "" if self.by_time else "no subject, "
         on_purpose = " (subjects are, by time)" if self.by_time else ""
         return [
             f"leakage audit: {subject}no stretch of >= {self.stretch} samples and no window "
-            f"in two parts{on_purpose}; nothing fitted on test"
+            f"in two splits{on_purpose}; nothing fitted on test"
         ]
 
-    def summary(self) -> dict[str, Any]:
-        """As scores.json holds it."""
+    def summary(self) -> Summary:
+        """The audit as scores.json holds it."""
         return {
             "recordings": self.recordings,
             "stretch_samples": self.stretch,
             "findings": [
                 {
                     "kind": finding.kind,
-                    "splits": finding.parts,
+                    "splits": finding.splits,
                     "subjects": finding.subjects,
                     "what": finding.what,
                 }
@@ -71,31 +88,31 @@ class Audit:
 
 
 def audit(
-    parts: Mapping[str, Sequence[Recording]],
+    splits: Mapping[str, Sequence[Recording]],
     windows: Mapping[str, Windows],
     fitted: Mapping[str, Sequence[Recording]],
     by_time: bool,
 ) -> Audit:
-    """What two parts share.
+    """Searches all pairs of splits for shared subjects, copied values and overlapping windows.
 
     Args:
-        parts: the recordings of each, short ones too.
-        windows: of each part.
-        fitted: by what was fitted, the recordings that it was fitted on.
-        by_time: parts share subjects on purpose, though no time of theirs.
+        splits: the recordings of each split, those too short for a window included.
+        windows: of each split.
+        fitted: the recordings that something was fitted on, by its name.
+        by_time: the splits share subjects on purpose, but no time of theirs.
     """
     findings: list[Finding] = []
-    for one, other in combinations(parts, 2):
+    for one, other in combinations(splits, 2):
         if not by_time:
-            findings += _same_subjects(one, parts[one], other, parts[other])
-        reach = [_reached(windows[part]) if part in windows else () for part in (one, other)]
+            findings += _same_subjects(one, splits[one], other, splits[other])
+        reach = [_reached(windows[name]) if name in windows else () for name in (one, other)]
         findings += _same_times("window", one, reach[0], other, reach[1])
     for what, recordings in fitted.items():
-        findings += _same_times("fitted", what, _whole(recordings), "test", _whole(parts["test"]))
-    every = [recording for recordings in parts.values() for recording in recordings]
-    part_of = {id(r): part for part, recordings in parts.items() for r in recordings}
-    copies = duplicated(every, lambda recording: part_of[id(recording)])
-    findings += _same_values(copies, part_of)
+        findings += _same_times("fitted", what, _whole(recordings), "test", _whole(splits["test"]))
+    every = [recording for recordings in splits.values() for recording in recordings]
+    split_of = {id(r): name for name, recordings in splits.items() for r in recordings}
+    copies = duplicated(every, lambda recording: split_of[id(recording)])
+    findings += _same_values(copies, split_of)
     return Audit(tuple(findings), recordings=len(every), by_time=by_time)
 
 
@@ -109,22 +126,23 @@ def _same_subjects(
     return [Finding("subject", (one, other), tuple(shared), what)]
 
 
-def _same_values(copies: Sequence[Duplicate], part_of: Mapping[int, str]) -> list[Finding]:
-    """One finding for two recordings, whatever they share."""
+def _same_values(copies: Sequence[Duplicate], split_of: Mapping[int, str]) -> list[Finding]:
+    """One finding for each pair of recordings that share values."""
     pairs: dict[tuple[int, int], list[Duplicate]] = {}
     for copy in copies:
         pairs.setdefault((id(copy.one), id(copy.other)), []).append(copy)
-    return [_copied(stretches, part_of) for stretches in pairs.values()]
+    return [_copied(stretches, split_of) for stretches in pairs.values()]
 
 
-def _copied(stretches: Sequence[Duplicate], part_of: Mapping[int, str]) -> Finding:
+def _copied(stretches: Sequence[Duplicate], split_of: Mapping[int, str]) -> Finding:
+    """The finding of a pair of recordings; `stretches` begins with the longest."""
     longest = stretches[0]
     one, other = longest.one, longest.other
-    parts = part_of[id(one)], part_of[id(other)]
+    splits = split_of[id(one)], split_of[id(other)]
     channels = sorted({copy.channel for copy in stretches})
     more = f" (and {len(stretches) - 1} more stretches)" if len(stretches) > 1 else ""
     what = (
-        f"{_named(one)} in {parts[0]} and {_named(other)} in {parts[1]} hold the same "
+        f"{_named(one)} in {splits[0]} and {_named(other)} in {splits[1]} hold the same "
         f"{longest.samples} values of {longest.channel}, from {_clock(longest.one_s[0])} to "
         f"{_clock(longest.one_s[1])} of the first and from {_clock(longest.other_s[0])} to "
         f"{_clock(longest.other_s[1])} of the second{more}"
@@ -132,10 +150,10 @@ def _copied(stretches: Sequence[Duplicate], part_of: Mapping[int, str]) -> Findi
     if len(channels) > 1:
         what += f"; in all, of {_listed(channels)}"
     subjects = tuple(dict.fromkeys((one.subject, other.subject)))
-    return Finding("duplicate", parts, subjects, what)
+    return Finding("duplicate", splits, subjects, what)
 
 
-# A recording, and the stretch of it in samples that something reaches.
+# A recording and a stretch of it: first sample, and the one after the last.
 _Reach = tuple[Recording, int, int]
 
 
@@ -144,7 +162,7 @@ def _whole(recordings: Sequence[Recording]) -> Sequence[_Reach]:
 
 
 def _reached(windows: Windows) -> Sequence[_Reach]:
-    """From the first window's first sample to the last one's last, of each recording."""
+    """The stretch from the first window to the last one of each recording."""
     length = windows.spec.context + windows.spec.horizon
     reach = zip(*(column.tolist() for column in windows.reach()), strict=True)
     return [(windows.recordings[r], first, last + length) for r, first, last in reach]
@@ -153,6 +171,7 @@ def _reached(windows: Windows) -> Sequence[_Reach]:
 def _same_times(
     kind: Kind, one: str, these: Sequence[_Reach], other: str, those: Sequence[_Reach]
 ) -> list[Finding]:
+    """One finding where stretches of a subject overlap."""
     by_subject: dict[str, list[_Reach]] = {}
     for reach in those:
         by_subject.setdefault(reach[0].subject, []).append(reach)
@@ -172,7 +191,7 @@ def _same_times(
 
 
 def _overlap(mine: _Reach, theirs: _Reach) -> bool:
-    """Whether two stretches hold a sample in common, in memory or by the clock."""
+    """True if two stretches share samples in memory, or more than a second of time."""
     (a, a_first, a_stop), (b, b_first, b_stop) = mine, theirs
     if a is b:
         return a_first < b_stop and b_first < a_stop
@@ -188,7 +207,7 @@ def _overlap(mine: _Reach, theirs: _Reach) -> bool:
 
 
 def _addresses(recording: Recording, first: int, stop: int) -> tuple[int, int]:
-    """Where the first channel of a stretch lies in memory."""
+    """Addresses of the first channel of a stretch in memory: first byte, and one past the last."""
     if recording.values.shape[0] == 0 or stop <= first:
         return 0, 0
     row = recording.values[0, first:stop]

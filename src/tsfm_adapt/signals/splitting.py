@@ -1,4 +1,4 @@
-"""Train, validation and test parts that share no patient, or within a patient no time."""
+"""Train, validation and test splits that share no subject, or by time no time of a subject."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tsfm_adapt.signals.recording import Recording, RecordingSet
 
 By = Literal["subject", "record", "time", "predefined", "lists"]
 Size = float | int | tuple[str, ...]  # a fraction, a count, or ids
-Group = Callable[[Recording], str]  # what stays together
-Choose = Callable[[Recording], str | None]  # the part, or none
+Group = Callable[[Recording], str]  # recordings of one group stay together
+Choose = Callable[[Recording], str | None]  # the split of a recording; None = left out
 
 SPLITS = ("train", "val", "test")
 
@@ -26,11 +26,12 @@ _EDGE = 1e-6  # of a subject or sample: 0.29 * 100 is 28.999999999999996 and mea
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """How to split; parts are taken in the order train, val, test.
+    """How to split recordings: train first, then val, then test.
 
-    A fraction ends at its cumulative share rounded down, so that fractions which sum to 1 leave
-    nothing over. `lists` names subjects or recordings; `predefined` reads the recordings' label
-    `part`, and takes `val` from the subjects of train where no recording is labelled val.
+    With fractions, a split ends at its cumulative share rounded down, so that fractions which sum
+    to 1 leave nothing over. `lists` names subjects or recordings. `predefined` reads the
+    recordings' label `part`, and takes `val` from the subjects of train where no recording is
+    labelled val.
 
     Raises:
         RecipeError: the sizes do not fit each other or `by`.
@@ -41,97 +42,98 @@ class SplitPlan:
     train: Size = 0.7
     val: Size = 0.15
     test: Size = 0.15
-    seed: int = 0  # of order 'seed'
+    seed: int = 0  # used with order 'seed'
 
     def __post_init__(self) -> None:
         if problem := _size_problem(self):
-            shown = ", ".join(f"{part} {size}" for part, size in self.sizes.items())
+            shown = ", ".join(f"{name} {size}" for name, size in self.sizes.items())
             raise RecipeError(f"data.split by '{self.by}' with {shown}: {problem}")
 
     @property
     def sizes(self) -> dict[str, Size]:
-        """Sizes by part."""
+        """Sizes by split."""
         return dict(zip(SPLITS, (self.train, self.val, self.test), strict=True))
 
 
 def split(recordings: RecordingSet, plan: SplitPlan) -> dict[str, RecordingSet]:
-    """The parts train, val and test; val is empty only if no size was asked for it.
+    """Divides recordings into train, val and test; val is empty only where its size is 0.
 
-    Recordings are ordered by subject and id within a part, so that the order they were read in
-    does not matter. By time, the parts of a recording are views called `<id>@train` and so on,
-    and the split is within patients.
+    Recordings are ordered by subject and id within a split, so that the order they were read in
+    does not matter. By time, each recording is divided into views called `<id>@train` and so on,
+    and the split is within subjects.
 
     Raises:
-        DataError: a part is empty, there is less than was asked for, a listed id is unknown, or
-            the parts would overlap.
+        DataError: a split is empty, there are fewer recordings or subjects than asked for, a
+            listed id is unknown, or the splits would overlap.
     """
     recordings = RecordingSet(tuple(sorted(recordings, key=_order)), recordings.left_out)
     match plan.by:
         case "time":
-            parts = _by_time(recordings, plan)
+            splits = _by_time(recordings, plan)
         case "lists":
-            parts = _by_part(recordings, _listed_part(recordings, plan))
+            splits = _divided(recordings, _choose_listed(recordings, plan))
         case "predefined":
-            parts = _by_part(recordings, _labelled_part)
-            if plan.val and not parts["val"]:
-                parts |= _val_from_train(parts["train"], plan)
+            splits = _divided(recordings, _labelled_split)
+            if plan.val and not splits["val"]:
+                splits |= _val_from_train(splits["train"], plan)
         case "subject":
-            parts = _by_part(recordings, _drawn_part(recordings, plan, lambda r: r.subject))
+            splits = _divided(recordings, _choose_drawn(recordings, plan, lambda r: r.subject))
         case "record":
-            parts = _by_part(recordings, _drawn_part(recordings, plan, lambda r: _origin(r.id)))
-    for part, kept in parts.items():
-        optional = part == "val" and not plan.val
+            splits = _divided(recordings, _choose_drawn(recordings, plan, lambda r: _origin(r.id)))
+    for name, kept in splits.items():
+        optional = name == "val" and not plan.val
         if not kept and not optional:
-            counts = ", ".join(f"{name} {len(p)}" for name, p in parts.items())
+            counts = ", ".join(f"{name} {len(kept)}" for name, kept in splits.items())
             raise DataError(
-                f"data.split: the {part} part is empty; {len(recordings)} recordings of "
+                f"data.split: the {name} split is empty; {len(recordings)} recordings of "
                 f"{len(recordings.subjects)} subjects were split by '{plan.by}' into {counts}. "
-                f"Change the sizes of the parts, or add recordings."
+                f"Change the sizes of the splits, or add recordings."
             )
-    result = {part: RecordingSet(tuple(kept)) for part, kept in parts.items()}
+    result = {name: RecordingSet(tuple(kept)) for name, kept in splits.items()}
     check_disjoint(result, plan.by)
     return result
 
 
-def check_disjoint(parts: Mapping[str, RecordingSet], by: By = "subject") -> None:
-    """Stops where two parts share a subject; by time, where they share a subject's time.
+def check_disjoint(splits: Mapping[str, RecordingSet], by: By = "subject") -> None:
+    """Stops where two splits share a subject; by time, where they share a subject's time.
 
     Raises:
-        DataError: naming what is shared.
+        DataError: two splits share a subject or its time; the text names both.
     """
-    for (one, these), (other, those) in combinations(parts.items(), 2):
+    for (one, these), (other, those) in combinations(splits.items(), 2):
         shared = set(these.subjects) & set(those.subjects)
         if shared and by != "time":
             raise DataError(
-                f"data.split by '{by}': a subject belongs to one part; {one} and {other} share "
-                f"{_some(sorted(shared))}. Use by: subject, or correct the parts."
+                f"data.split by '{by}': a subject belongs to one split; {one} and {other} share "
+                f"{_some(sorted(shared))}. Use by: subject, or correct the splits."
             )
         for subject in sorted(shared):
             for a, b in product(_of(these, subject), _of(those, subject)):
                 if _same_time(a, b):
                     raise DataError(
-                        f"data.split by 'time': parts share no time of a subject; {a.id} ({one}) "
+                        f"data.split by 'time': splits share no time of a subject; {a.id} ({one}) "
                         f"and {b.id} ({other}) of {subject} overlap. Use by: subject, or leave "
                         f"one of these recordings out."
                     )
 
 
 def _size_problem(plan: SplitPlan) -> str | None:
+    """What is wrong with the sizes, as the end of a message; None = nothing."""
     if plan.by == "predefined":
         whole = isinstance(plan.val, int)
         if isinstance(plan.val, tuple) or plan.val < 0 or (plan.val >= 1 and not whole):
-            return "val is a fraction or a count of the train part's subjects, 0 for none."
+            return "val is a fraction or a count of the train split's subjects, 0 for none."
         return None
     sizes = plan.sizes.values()
     listed = [name for size in sizes if isinstance(size, tuple) for name in size]
     numbers = [size for size in sizes if not isinstance(size, tuple)]
     if plan.by == "lists":
         if numbers:
-            return "give a list of ids for each part, [] for none."
+            return "give a list of ids for each split, [] for none."
         twice = sorted(name for name, count in Counter(listed).items() if count > 1)
-        return f"{_some(twice)} is listed twice; leave it in one part." if twice else None
+        return f"{_some(twice)} is listed twice; leave it in one split." if twice else None
     if len(numbers) < len(SPLITS) or min(numbers) < 0:
-        return "give fractions or counts, 0 for no such part; ids go with `by: lists`."
+        return "give fractions or counts, 0 for no such split; ids go with `by: lists`."
     if all(isinstance(size, int) for size in numbers):
         return "give fractions; counts have no meaning here." if plan.by == "time" else None
     if any(isinstance(size, int) and size for size in numbers):
@@ -142,33 +144,36 @@ def _size_problem(plan: SplitPlan) -> str | None:
 
 
 def _edges(plan: SplitPlan, n: int) -> list[int]:
-    """Where the parts begin and end among `n` things: 4 numbers for 3 parts."""
+    """Where the splits of `n` things begin and end: 4 numbers for 3 splits."""
     sizes = [size for size in plan.sizes.values() if not isinstance(size, tuple)]
     counted = all(isinstance(size, int) for size in sizes)
     ends = np.cumsum(sizes) if counted else np.minimum(np.cumsum(sizes) * n, n)
     return [0, *np.floor(ends + _EDGE).astype(int).tolist()]
 
 
-def _by_part(recordings: RecordingSet, part_of: Choose) -> dict[str, list[Recording]]:
-    parts: dict[str, list[Recording]] = {part: [] for part in SPLITS}
+def _divided(recordings: RecordingSet, choose: Choose) -> dict[str, list[Recording]]:
+    """The recordings of each split."""
+    splits: dict[str, list[Recording]] = {name: [] for name in SPLITS}
     for recording in recordings:
-        part = part_of(recording)
-        if part is not None:
-            parts[part].append(recording)
-    return parts
+        chosen = choose(recording)
+        if chosen is not None:
+            splits[chosen].append(recording)
+    return splits
 
 
 def _by_time(recordings: RecordingSet, plan: SplitPlan) -> dict[str, list[Recording]]:
-    parts: dict[str, list[Recording]] = {part: [] for part in SPLITS}
+    """Each recording cut into its splits, in the order of time."""
+    splits: dict[str, list[Recording]] = {name: [] for name in SPLITS}
     for recording in recordings:
         edges = _edges(plan, recording.samples)
-        for part, first, stop in zip(SPLITS, edges[:-1], edges[1:], strict=True):
+        for name, first, stop in zip(SPLITS, edges[:-1], edges[1:], strict=True):
             if first < stop:
-                parts[part].append(recording.between(first, stop, f"{recording.id}@{part}"))
-    return parts
+                splits[name].append(recording.between(first, stop, f"{recording.id}@{name}"))
+    return splits
 
 
-def _drawn_part(recordings: RecordingSet, plan: SplitPlan, group: Group) -> Choose:
+def _choose_drawn(recordings: RecordingSet, plan: SplitPlan, group: Group) -> Choose:
+    """Splits of whole groups, in seeded random order or by name."""
     names = sorted({group(recording) for recording in recordings})
     edges = _edges(plan, len(names))
     if edges[-1] > len(names):
@@ -178,40 +183,44 @@ def _drawn_part(recordings: RecordingSet, plan: SplitPlan, group: Group) -> Choo
         )
     if plan.order == "seed":
         names = [names[i] for i in np.random.default_rng(plan.seed).permutation(len(names))]
-    part_of = {
-        name: part
-        for part, first, stop in zip(SPLITS, edges[:-1], edges[1:], strict=True)
+    split_of = {
+        name: split_name
+        for split_name, first, stop in zip(SPLITS, edges[:-1], edges[1:], strict=True)
         for name in names[first:stop]
     }
-    return lambda recording: part_of.get(group(recording))
+    return lambda recording: split_of.get(group(recording))
 
 
-def _listed_part(recordings: RecordingSet, plan: SplitPlan) -> Choose:
-    part_of = {
-        name: part for part, size in plan.sizes.items() if isinstance(size, tuple) for name in size
+def _choose_listed(recordings: RecordingSet, plan: SplitPlan) -> Choose:
+    """Splits by lists of subjects and recordings."""
+    split_of = {
+        name: split_name
+        for split_name, size in plan.sizes.items()
+        if isinstance(size, tuple)
+        for name in size
     }
     known = {name for recording in recordings for name in _names(recording)}
-    for name, part in part_of.items():
+    for name, split_name in split_of.items():
         if name not in known | set(recordings.left_out):
             raise DataError(
-                f"data.split.{part}: no subject or recording is called '{name}'."
+                f"data.split.{split_name}: no subject or recording is called '{name}'."
                 f"{closest(name, known)} There are {_some(sorted(known))}."
             )
 
     def choose(recording: Recording) -> str | None:
-        found = sorted({part_of[name] for name in _names(recording) if name in part_of})
-        if len(found) > 1:
+        listed = sorted({split_of[name] for name in _names(recording) if name in split_of})
+        if len(listed) > 1:
             raise DataError(
                 f"data.split: recording {recording.id} of {recording.subject} is listed for "
-                f"{' and '.join(found)}, once by its subject. List it for one part."
+                f"{' and '.join(listed)}, once by its subject. List it for one split."
             )
-        return found[0] if found else None
+        return listed[0] if listed else None
 
     return choose
 
 
 def _val_from_train(train: list[Recording], plan: SplitPlan) -> dict[str, list[Recording]]:
-    """The recordings of train, those of some subjects as val."""
+    """Moves some subjects of train to val."""
     recordings = RecordingSet(tuple(train))
     if isinstance(plan.val, int):
         left = max(0, len(recordings.subjects) - plan.val)
@@ -219,21 +228,23 @@ def _val_from_train(train: list[Recording], plan: SplitPlan) -> dict[str, list[R
     else:
         assert isinstance(plan.val, float), plan
         inner = replace(plan, by="subject", train=1.0 - plan.val, test=0.0)
-    parts = _by_part(recordings, _drawn_part(recordings, inner, lambda r: r.subject))
-    return {"train": parts["train"], "val": parts["val"]}
+    splits = _divided(recordings, _choose_drawn(recordings, inner, lambda r: r.subject))
+    return {"train": splits["train"], "val": splits["val"]}
 
 
-def _labelled_part(recording: Recording) -> str:
-    part = recording.labels.get("part")
-    if part not in SPLITS:
+def _labelled_split(recording: Recording) -> str:
+    """The recording's label `part`."""
+    split_name = recording.labels.get("part")
+    if split_name not in SPLITS:
         raise DataError(
-            f"data.split by 'predefined': {recording.id} has the part {part!r}; parts are "
-            f"{', '.join(SPLITS)}. Use a reader that states them, or another `by`."
+            f"data.split by 'predefined': {recording.id} has {split_name!r} as its label 'part'; "
+            f"splits are {', '.join(SPLITS)}. Use a reader that states them, or another `by`."
         )
-    return str(part)
+    return str(split_name)
 
 
 def _same_time(a: Recording, b: Recording) -> bool:
+    """True if two recordings of a subject overlap by more than a second."""
     if a.start is None or b.start is None:  # no common clock but the memory that they view
         return bool(np.shares_memory(a.values, b.values))
     gap_s = float((b.start - a.start) / np.timedelta64(1, "s"))
@@ -246,11 +257,12 @@ def _of(recordings: RecordingSet, subject: str) -> list[Recording]:
 
 
 def _names(recording: Recording) -> tuple[str, str, str]:
+    """The names by which a list may call a recording."""
     return recording.subject, recording.id, _origin(recording.id)
 
 
 def _origin(id: str) -> str:
-    """The recording that a piece `<id>#2`, or a piece `<id>#2#1` of a piece, was cut from."""
+    """The id of the recording that a piece `<id>#2`, or `<id>#2#1`, was cut from."""
     return re.sub(r"(#[0-9]+)+$", "", id)
 
 
