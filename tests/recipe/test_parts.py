@@ -249,7 +249,7 @@ def test_poisoned_test_recordings_change_no_baseline_no_scale_and_no_deviation(t
 
 
 def test_a_subgroup_that_nobody_has_stops_before_anything_is_trained():
-    with pytest.raises(DataError, match=r"no recording of the test part has the attribute 'race'"):
+    with pytest.raises(DataError, match=r"no recording of the test set has the attribute 'race'"):
         parts_of("evaluate.subgroups=[race]")
     assert parts_of("evaluate.subgroups=[sex, {age: [0, 45, 65, 120]}]").subjects("test") == 2
 

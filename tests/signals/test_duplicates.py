@@ -121,8 +121,8 @@ def test_beyond_the_limit_whole_copies_are_still_found(monkeypatch):
     assert {(c.one.subject, c.other.subject, c.samples) for c in copies} == {("p2", "copy", 2000)}
 
 
-def test_of_a_cohort_beyond_all_measure_the_beginnings_are_looked_at(monkeypatch):
-    monkeypatch.setattr(module, "_LOOKED_AT", 4000)
+def test_of_a_cohort_beyond_all_measure_the_beginnings_are_searched(monkeypatch):
+    monkeypatch.setattr(module, "_SEARCHED", 4000)
     one, other = (recording(wander(2000, seed), name) for seed, name in ((1, "a"), (2, "b")))
     other.values[:, 600:1900] = one.values[:, 600:1900]
     (heart, pressure) = duplicated([one, other])

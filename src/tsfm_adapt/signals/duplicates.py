@@ -1,7 +1,7 @@
-"""Stretches that two recordings share, found by their content.
+"""Copied stretches in recordings, found by their values.
 
-Every stretch of `STRETCH` measured values in a row gets a fingerprint, and equal fingerprints are
-compared value by value.
+Every stretch of `STRETCH` observed values in a row gets a fingerprint, a hash; stretches of equal
+fingerprints are compared value by value.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray, Record
 
 Hashes = npt.NDArray[np.uint64]
 
-STRETCH = 32  # measured values in a row that two recordings must share; a power of 2
+STRETCH = 32  # observed values in a row: the shortest copy; a power of 2
 
-# Of two recordings without a common source, a stretch is shared by chance once in about
-# 2 ** -bits pairs of stretches; so many bits beyond the number of pairs are asked for.
+# Independent stretches with b bits of entropy agree by chance once in about 2 ** b pairs. A copy
+# must have so many bits more than it takes to number all pairs.
 _SPARE_BITS = 10.0
-_TURNS = 6  # changes of the step that a stretch needs to be looked at: no ramps, no flat lines
-_KEPT = 1 << 21  # fingerprints kept; of more, those whose hash ends in zeros
-_LOOKED_AT = 1 << 27  # samples; of longer cohorts the beginning of every recording
-_BATCH = 1 << 16  # samples worked on at once
+_TURNS = 6  # changes of slope that a stretch needs: no ramps, no flat lines
+_KEPT = 1 << 21  # most fingerprints kept; of more, those whose hash ends in zeros
+_SEARCHED = 1 << 27  # most samples; of larger cohorts the beginning of every recording
+_BATCH = 1 << 16  # samples processed at once
 _REACH = 1 << 20  # samples on either side within which a copy is followed
 
 _PRIME = 0x9E3779B97F4A7C15
@@ -35,15 +35,15 @@ _MIX = 0xBF58476D1CE4E5B9
 
 @dataclass(frozen=True)
 class Duplicate:
-    """One stretch of a channel that two recordings hold bit for bit, gaps left aside.
+    """A stretch of a channel that two recordings hold bit for bit, apart from gaps.
 
-    Times are in seconds from the start of the recording that they are of, the last included.
+    Times are in seconds from the start of the respective recording.
     """
 
     channel: str
-    samples: int  # measured values in a row
+    samples: int  # observed values in a row
     one: Recording
-    one_s: tuple[float, float]  # first and last sample
+    one_s: tuple[float, float]  # times of the first and the last sample
     other: Recording
     other_s: tuple[float, float]
 
@@ -51,31 +51,32 @@ class Duplicate:
 def duplicated(
     recordings: Sequence[Recording], owner: Callable[[Recording], str] | None = None
 ) -> list[Duplicate]:
-    """Stretches of at least `STRETCH` measured values that recordings of two owners share.
+    """Stretches of at least `STRETCH` observed values that recordings of two owners share.
 
-    Values are compared bit for bit, channel by channel, at any shift in time. Gaps are left
-    aside: what counts is the order of the measured values. Flat lines, ramps, what repeats itself
-    within fewer than 16 samples, and stretches of
-    which the cohort has so many that two may agree by chance are no copies: the steps from value
-    to value of a stretch must carry 10 bits more than it takes to number all pairs of samples,
-    by the entropy of the steps within it. A channel that hardly moves (SpO2 at 98 and 99) is
-    thus seldom told to be copied by itself; the channels beside it are.
+    Values are compared bit for bit, channel by channel, at any shift in time. Gaps are skipped:
+    the order of the observed values counts.
 
-    Time grows with the number of samples; memory is bounded, since values are read in pieces and
-    at most two million fingerprints are kept. Beyond that many samples every 2nd, 4th, ...
-    fingerprint is kept, chosen by its content: a copy of the whole is still found, one of a few
-    dozen samples may be missed. Of more than 134 million samples the beginning of every
-    recording is looked at, the same share of each.
+    Flat lines, ramps, what repeats itself within fewer than 16 samples, and stretches so common in
+    the cohort that two may agree by chance are no copies: the entropy of the differences within a
+    stretch must exceed, by 10 bits, what it takes to number all pairs of samples. A channel that
+    hardly changes (SpO2 at 98 and 99) is therefore seldom reported by itself.
+
+    Time grows with the number of samples. Memory is bounded: values are read in blocks, and at
+    most two million fingerprints are kept. Of more than that many samples every 2nd, 4th, ...
+    fingerprint is kept, chosen by its hash: a copy of a whole recording is still found, one of a
+    few dozen samples may be missed. Of more than 134 million samples, the same share of every
+    recording is searched, from its beginning.
 
     Args:
         recordings: with the same channels; may be memory-mapped.
-        owner: what may repeat itself; default the subject.
+        owner: the owner of a recording; copies within one owner are no finding. Default: subject.
 
     Returns:
-        The longest first. A stretch that many share is reported once for each, beside the first.
+        The longest first. A stretch in many recordings is reported once for each, beside the
+        first.
     """
-    of = owner or (lambda recording: recording.subject)
-    owners = [of(recording) for recording in recordings]
+    owner_of_one = owner or (lambda recording: recording.subject)
+    owners = [owner_of_one(recording) for recording in recordings]
     if len(set(owners)) < 2:
         return []
     table = _fingerprints(recordings)
@@ -85,32 +86,33 @@ def duplicated(
     one, other = _shared(table, owner_of, channels)
     informative = _informative(recordings, table, np.unique(one), channels)
     kept = np.isin(one, informative)
-    found = _followed(recordings, table, one[kept], other[kept], channels)
-    return sorted(found, key=lambda copy: -copy.samples)
+    copies = _followed(recordings, table, one[kept], other[kept], channels)
+    return sorted(copies, key=lambda copy: -copy.samples)
 
 
 @dataclass(frozen=True)
 class _Table:
-    """Fingerprints of stretches; a row of values is a recording's channel."""
+    """Fingerprints (F,) and where they are; a row is one channel of one recording."""
 
     hash: Hashes = field(default_factory=lambda: np.empty(0, dtype=np.uint64))  # (F,)
-    row: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    first: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))  # sample
-    looked_at: int = 0  # stretches, before any were left out
+    row: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))  # (F,)
+    first: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))  # (F,) samples
+    searched: int = 0  # stretches, before any were dropped
 
     def where(self, some: BoolArray) -> _Table:
-        return _Table(self.hash[some], self.row[some], self.first[some], self.looked_at)
+        """The fingerprints where `some` (F,) is true."""
+        return _Table(self.hash[some], self.row[some], self.first[some], self.searched)
 
 
 def _fingerprints(recordings: Sequence[Recording]) -> _Table:
-    """Those of all recordings, thinned by content where they are too many."""
+    """Fingerprints of all recordings, thinned by hash where they are too many."""
     channels = len(recordings[0].channels)
     pieces: list[_Table] = []
-    kept = looked_at = 0
+    kept = searched = 0
     mask = np.uint64(0)
-    for values, row, sample in _measured(recordings):
+    for values, row, sample in _observed(recordings):
         piece = _stretches(values, row, sample, channels, mask)
-        looked_at += len(values)
+        searched += len(values)
         pieces.append(piece)
         kept += len(piece.hash)
         while kept > _KEPT:
@@ -123,15 +125,15 @@ def _fingerprints(recordings: Sequence[Recording]) -> _Table:
         np.concatenate([piece.hash for piece in pieces]),
         np.concatenate([piece.row for piece in pieces]),
         np.concatenate([piece.first for piece in pieces]),
-        looked_at,
+        searched,
     )
 
 
-def _measured(
+def _observed(
     recordings: Sequence[Recording],
 ) -> Iterator[tuple[FloatArray, IntArray, IntArray]]:
-    """Measured values in batches, with row and sample; a batch begins with the last one's end."""
-    held: tuple[FloatArray, IntArray, IntArray] | None = None
+    """Observed values with row and sample, (N,) each, in batches that overlap by STRETCH - 1."""
+    carried: tuple[FloatArray, IntArray, IntArray] | None = None  # the end of the last batch
     for batch in _batches(recordings):
         lengths = np.array([len(values) for _, _, values in batch])
         values = np.concatenate([values for _, _, values in batch]).astype(np.float64)
@@ -141,25 +143,25 @@ def _measured(
         row = np.repeat(np.array([number for number, _, _ in batch]), lengths)
         finite = np.isfinite(values)
         some = values[finite], row[finite], sample[finite]
-        if held is not None:
+        if carried is not None:
             some = (
-                np.concatenate([held[0], some[0]]),
-                np.concatenate([held[1], some[1]]),
-                np.concatenate([held[2], some[2]]),
+                np.concatenate([carried[0], some[0]]),
+                np.concatenate([carried[1], some[1]]),
+                np.concatenate([carried[2], some[2]]),
             )
         yield some
         last = slice(max(0, len(some[0]) - STRETCH + 1), None)
-        held = some[0][last], some[1][last], some[2][last]
+        carried = some[0][last], some[1][last], some[2][last]
 
 
 def _batches(
     recordings: Sequence[Recording],
 ) -> Iterator[list[tuple[int, int, FloatArray]]]:
-    """Pieces of rows (row, first sample, values), about `_BATCH` samples at once."""
+    """Blocks of rows as (row, first sample, values), about `_BATCH` samples at a time."""
     batch: list[tuple[int, int, FloatArray]] = []
     size = row = 0
     total = sum(recording.values.size for recording in recordings)
-    share = min(1.0, _LOOKED_AT / max(total, 1))
+    share = min(1.0, _SEARCHED / max(total, 1))
     for recording in recordings:
         length = round(share * recording.samples)
         for values in np.asarray(recording.values):  # a plain view, also of a memory map
@@ -178,7 +180,7 @@ def _batches(
 def _stretches(
     values: FloatArray, row: IntArray, sample: IntArray, channels: int, mask: np.uint64
 ) -> _Table:
-    """Fingerprints of the stretches of a batch that lie in one row and are no ramp."""
+    """Fingerprints of the stretches of a batch that lie in one row and are no ramps."""
     count = len(values) - STRETCH + 1
     if count < 1:
         return _Table()
@@ -201,14 +203,14 @@ def _stretches(
 
 
 def _mixed(bits: Hashes) -> Hashes:
-    """A bijection after which each bit depends on all of them."""
+    """Mixes 64 bits one to one, so that each depends on all."""
     bits = (bits ^ (bits >> np.uint64(32))) * np.uint64(_PRIME)
     bits = (bits ^ (bits >> np.uint64(29))) * np.uint64(_MIX)
     return bits ^ (bits >> np.uint64(32))
 
 
 def _shared(table: _Table, owner_of: IntArray, channels: int) -> tuple[IntArray, IntArray]:
-    """Pairs of fingerprints that agree, by position: a first one, and one of another owner."""
+    """Pairs of equal fingerprints of two owners, by position: the first one, and another."""
     order = np.argsort(table.hash, kind="stable")
     ordered = table.hash[order]
     begins = np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
@@ -221,10 +223,10 @@ def _shared(table: _Table, owner_of: IntArray, channels: int) -> tuple[IntArray,
 def _informative(
     recordings: Sequence[Recording], table: _Table, some: IntArray, channels: int
 ) -> IntArray:
-    """Those of some fingerprints whose stretch is too rich to be met twice by chance."""
+    """The fingerprints among `some` whose stretches carry too much entropy to agree by chance."""
     if not len(some):
         return some
-    needed = 2 * np.log2(max(table.looked_at, 2)) + _SPARE_BITS
+    needed = 2 * np.log2(max(table.searched, 2)) + _SPARE_BITS
     some = some[np.argsort(table.row[some], kind="stable")]
     edges = np.flatnonzero(np.diff(table.row[some])) + 1
     kept = []
@@ -238,7 +240,7 @@ def _informative(
 
 
 def _bits(steps: FloatArray) -> FloatArray:
-    """Steps (n, L) as messages: L times the entropy of the steps within each, (n,)."""
+    """L times the entropy in bits of the L differences of each stretch, (n, L) to (n,)."""
     length = steps.shape[1]
     ordered = np.sort(steps, axis=1)
     ends = np.ones(ordered.shape, dtype=bool)
@@ -251,14 +253,14 @@ def _bits(steps: FloatArray) -> FloatArray:
 
 
 def _periodic(steps: FloatArray) -> BoolArray:
-    """Which of steps (n, L) repeat themselves after a few, (n,)."""
+    """True for differences (n, L) that repeat with a period below STRETCH / 2, (n,)."""
     repeats = [(steps[:, p:] == steps[:, :-p]).all(axis=1) for p in range(1, STRETCH // 2)]
-    found: BoolArray = np.any(repeats, axis=0)
-    return found
+    periodic: BoolArray = np.any(repeats, axis=0)
+    return periodic
 
 
 def _around(recording: Recording, channel: int, first: IntArray) -> tuple[FloatArray, IntArray]:
-    """The measured values of a channel, and their samples, around some samples."""
+    """Observed values (N,) of a channel around some samples, and their sample numbers (N,)."""
     low = max(0, int(first.min()) - _REACH)
     values = np.asarray(recording.values[channel, low : int(first.max()) + _REACH])
     measured = np.flatnonzero(np.isfinite(values))
@@ -272,29 +274,29 @@ def _followed(
     other: IntArray,
     channels: int,
 ) -> list[Duplicate]:
-    """Pairs of fingerprints as whole stretches, each pair of rows by itself."""
-    found: list[Duplicate] = []
+    """Extends pairs of equal fingerprints to whole copied stretches, by pairs of rows."""
+    copies: list[Duplicate] = []
     if not len(one):
-        return found
+        return copies
     order = np.lexsort((table.first[other], table.row[one], table.row[other]))
     one, other = one[order], other[order]
     rows = np.stack([table.row[one], table.row[other]])
     edges = np.flatnonzero((np.diff(rows, axis=1) != 0).any(axis=0)) + 1
     for begin, stop in pairwise([0, *edges.tolist(), len(one)]):
-        done = -1  # the last sample of the other that a stretch already holds
+        done = -1  # last sample of the other recording within a stretch that was reported
         for a, b in zip(one[begin:stop].tolist(), other[begin:stop].tolist(), strict=True):
             if table.first[b] > done:
                 copy = _whole_stretch(recordings, table, a, b, channels)
                 if copy is not None:
-                    found.append(copy)
+                    copies.append(copy)
                     done = round(copy.other_s[1] * copy.other.rate_hz)
-    return found
+    return copies
 
 
 def _whole_stretch(
     recordings: Sequence[Recording], table: _Table, a: int, b: int, channels: int
 ) -> Duplicate | None:
-    """The longest stretch around two equal fingerprints; None where only the hashes agree."""
+    """The longest copied stretch around two equal fingerprints; None = only the hashes agree."""
     number, channel = divmod(int(table.row[a]), channels)
     theirs = recordings[int(table.row[b]) // channels]
     ours = recordings[number]
@@ -321,4 +323,5 @@ def _whole_stretch(
 
 
 def _seconds(sample: IntArray, first: int, last: int, rate_hz: float) -> tuple[float, float]:
+    """Times of two of some samples."""
     return float(sample[first]) / rate_hz, float(sample[last]) / rate_hz

@@ -1,7 +1,7 @@
-"""Memory-mapped values: giving their pages back, so that reading a file does not hold it.
+"""Releases pages of memory-mapped arrays, so that reading a large file does not fill the memory.
 
-The system counts a page of a file as the process's own from when it is first read. Such a page can
-be given back at any time, and costs little to read again as long as the system still has it.
+The operating system counts a page of a file as the process's memory once it is read. A released
+page costs little to read again as long as the system still caches it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.floating]
 
-_LIMIT = 512e6  # bytes of files that random reading may hold
-_AROUND = 1 << 21  # bytes that the system may map where one is read: Linux's largest folio
+_LIMIT = 512e6  # bytes of mapped pages that random reading may hold
+_AROUND = 1 << 21  # bytes that one read may map: Linux's largest folio
 
 
 def release(values: FloatArray) -> None:
-    """Gives back the pages between the first and the last of the values; in memory, nothing.
+    """Releases the mapped pages from the first to the last value; no effect on arrays in memory.
 
-    The values stay as readable as before.
+    The values stay readable.
     """
     file = _map_of(values)
     if file is None or not values.size:
@@ -35,16 +35,21 @@ def release(values: FloatArray) -> None:
 
 
 class Pages:
-    """The pages of some arrays, given back whenever random reading has touched many of them."""
+    """Mapped pages of arrays that are read at random; releases them when many have been read."""
 
     def __init__(self, arrays: Iterable[FloatArray]) -> None:
-        found = (_map_of(array) for array in arrays)
-        files = {id(file): file for file in found if file is not None}
+        maps = (_map_of(array) for array in arrays)
+        files = {id(file): file for file in maps if file is not None}
         self._files = tuple(files.values()) if sum(map(len, files.values())) > _LIMIT else ()
         self._touched = 0
 
     def touch(self, places: int, bytes_each: int) -> None:
-        """Counts stretches that were read."""
+        """Counts reads, and releases all pages once they add up to the limit.
+
+        Args:
+            places: number of separate reads.
+            bytes_each: length of each.
+        """
         if not self._files:
             return
         self._touched += places * (bytes_each + _AROUND)
@@ -55,7 +60,7 @@ class Pages:
 
 
 def _map_of(values: FloatArray) -> mmap.mmap | None:
-    """The read-only map that the values are a view of; a writable one might lose what it holds."""
+    """The read-only map under an array, or None; a writable one could lose changes."""
     base: object = values
     while isinstance(base, np.ndarray):
         base = base.base

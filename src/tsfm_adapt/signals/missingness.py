@@ -1,8 +1,8 @@
-"""Values hidden on purpose, on top of the real gaps, to learn and to judge imputation.
+"""Masks that hide observed values, beside the real gaps, to train and score imputation.
 
-What is hidden is a pure function of a mask's seed and of the window (its recording's id and its
-first sample): neither the batch, nor the model, nor the order of windows plays a part. The
-patterns are those of PyGrinder (Du et al., arXiv 2406.12747) and of MOMENT (patches).
+A mask is a pure function of its seed and of the window (recording id and first sample). It does
+not depend on the batch, the model or the order of windows. The patterns are those of PyGrinder (Du
+et al., arXiv 2406.12747) and of MOMENT (patches).
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ Pattern = Literal["point", "block", "subsequence", "channel", "patch"]
 
 @dataclass(frozen=True)
 class Missingness:
-    """How values of a window are hidden.
+    """A mask: pattern, share and length of what it hides.
 
     - `point`: single values, anywhere.
     - `block`: stretches of `length` samples, all channels at once.
     - `subsequence`: stretches of `length` samples, every channel its own.
-    - `channel`: whole channels; one at least stays.
+    - `channel`: whole channels; at least one stays.
     - `patch`: whole patches of `length` samples, counted from the window's end, every channel its
       own.
 
-    Stretches keep a sample between each other and to the window's ends, so that a gap has its
-    length and two sides.
+    Between stretches, and at the window's ends, at least one sample stays visible: each gap has
+    exactly `length` samples and two sides.
     """
 
     pattern: Pattern
-    rate: float  # share that is hidden, in (0, 1); stretches round it to whole ones, at least one
-    length: int = 1  # samples; read by block, subsequence and patch
+    rate: float  # hidden share, in (0, 1); rounded to whole stretches, at least one
+    length: int = 1  # samples; used by block, subsequence and patch
     seed: int = 0
 
     def pieces(self, context: int) -> int:
-        """How many stretches or patches are hidden of `context` samples, in each channel."""
+        """Number of hidden stretches or patches in `context` samples of each channel."""
         if self.pattern == "patch":
             return max(1, round(self.rate * (context // self.length)))
         return max(1, round(self.rate * context / self.length))
 
     def fits(self, context: int) -> bool:
-        """Whether so many stretches find room in `context` samples and leave some visible."""
+        """True if the stretches fit into `context` samples and leave some visible."""
         pieces = self.pieces(context)
         if self.pattern == "patch":
             return pieces < context / self.length
@@ -56,11 +56,11 @@ class Missingness:
         return True
 
     def hidden(self, observed: BoolArray, window: str) -> BoolArray:
-        """What is hidden of one window, (C, T); never what was not measured.
+        """The hidden values of one window (C, T): a subset of the observed ones.
 
         Args:
             observed: (C, T).
-            window: says which window this is; equal for equal masks.
+            window: key of the window; equal keys give equal masks.
         """
         assert self.fits(observed.shape[1]), (self, observed.shape)
         digest = hashlib.sha256(window.encode()).digest()[:16]
@@ -68,6 +68,7 @@ class Missingness:
         return self._drawn(observed, rng) & observed
 
     def _drawn(self, observed: BoolArray, rng: np.random.Generator) -> BoolArray:
+        """The pattern (C, T), unobserved values perhaps included."""
         channels, samples = observed.shape
         hidden = np.zeros(observed.shape, dtype=bool)
         if self.pattern == "point":
@@ -89,7 +90,7 @@ class Missingness:
         return hidden
 
     def _stretches(self, samples: int, rng: np.random.Generator) -> BoolArray:
-        """Stretches (T,) placed uniformly, a sample or more apart and off the ends."""
+        """Stretches (T,) at uniformly random places, a sample or more apart and off the ends."""
         pieces = self.pieces(samples)
         slack = samples - 1 - pieces * (self.length + 1)
         picked = np.sort(rng.choice(slack + pieces, pieces, replace=False))
@@ -99,6 +100,7 @@ class Missingness:
         return hidden
 
     def _patches(self, samples: int, rng: np.random.Generator) -> BoolArray:
+        """Patches (T,) drawn without replacement, counted from the end."""
         patches = samples // self.length
         picked = rng.choice(patches, self.pieces(samples), replace=False)
         hidden = np.zeros(samples, dtype=bool)
@@ -108,15 +110,15 @@ class Missingness:
 
 
 class HiddenWindows(Windows):
-    """Every window once under each of M masks: its masks one after another, then the next one's.
+    """Each window M times, once under each mask, before the next window.
 
-    `gather` withholds what is hidden: `values` and `observed` show the rest, `target` is the whole
-    window (B, C, T), and `target_observed` is what was measured and is hidden.
+    `gather` returns the visible rest as `values` and `observed`, the whole window (B, C, T) as
+    `target`, and the hidden observed values as `target_observed`.
 
     Args:
         recordings: with the same channels and rate.
         spec: the geometry in samples; without a horizon.
-        masks: M ways to hide, each of which fits the context.
+        masks: M masks that fit the context.
     """
 
     def __init__(
@@ -133,25 +135,25 @@ class HiddenWindows(Windows):
 
     @property
     def overlap(self) -> int:
-        """Consecutive windows that share samples."""
+        """Most consecutive windows that share samples."""
         return super().overlap * len(self.masks)
 
     @property
     def mask(self) -> IntArray:
-        """Each window's mask, an index into `masks`, (N,)."""
+        """Each window's index into `masks`, (N,)."""
         return self._positions(np.arange(len(self))) % len(self.masks)
 
     def evenly_spaced(self, n: int) -> Windows:
-        """At most `n` windows, evenly spaced, with all their masks where `n` allows it."""
-        each = len(self.masks)
-        if len(self) <= n or n < each or len(self) % each:
+        """At most `n` windows, evenly spaced; each with all its masks where `n` allows it."""
+        masks = len(self.masks)
+        if len(self) <= n or n < masks or len(self) % masks:
             return super().evenly_spaced(n)
-        windows, kept = len(self) // each, n // each
-        first = np.arange(kept) * windows // kept * each
-        return self.take((first[:, None] + np.arange(each)).ravel())
+        windows, kept = len(self) // masks, n // masks
+        first = np.arange(kept) * windows // kept * masks
+        return self.take((first[:, None] + np.arange(masks)).ravel())
 
     def _gathered(self, indices: Sequence[int] | IntArray) -> WindowArrays:
-        """Copies the values of B windows, those that are hidden as their target."""
+        """Values of B windows without the hidden ones, which are the target."""
         whole = super()._gathered(indices)
         recording, start = self._locate(indices)
         mask = self._positions(indices) % len(self.masks)
@@ -172,7 +174,7 @@ class HiddenWindows(Windows):
         )
 
     def origins_sha256(self) -> str:
-        """Which windows under which masks: a line `recording id, start, mask`, tabs between."""
+        """Sha256 over a line `recording id, start, mask` for each window, tabs between."""
         digest = hashlib.sha256()
         for recording, start, mask in zip(self.recording, self.start, self.mask, strict=True):
             line = f"{self.recordings[recording].id}\t{start}\t{self.masks[mask]}\n"

@@ -1,8 +1,8 @@
-"""What a channel's name says it measures, and which values a body can have.
+"""Vital signs by the names of channels, with physiologically possible ranges.
 
-Limits are for leaving artefacts out, not limits of health: chosen wide enough for children and
-for the dying, after the outlier tables with which benchmarks clean MIMIC (Harutyunyan et al.,
-Scientific Data 6:96, 2019). Where a monitor writes 0 for no signal, 0 lies outside.
+The ranges remove artefacts; they are no reference ranges of health. They are wide enough for
+children and for the dying, after the outlier tables with which benchmarks clean MIMIC (Harutyunyan
+et al., Scientific Data 6:96, 2019). Where a monitor writes 0 for no signal, 0 lies outside.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Vital:
-    """One quantity: how its channels are called, in which units, and what is possible.
+    """One vital sign: names of its channels, possible range, and usual values by unit.
 
-    `usual` holds where the median of an hour may lie, by unit: what a unit is told by, where none
-    is stated.
+    `usual` holds the range of an hour's median in each unit, from which a unit that is not stated
+    is guessed.
     """
 
     quantity: str
-    names: str  # regular expression; matches letters and digits of a name, in small letters
+    names: str  # regular expression on a name's letters and digits, in lower case
     limits: Range  # in the first unit of `usual`
     usual: Mapping[str, Range]
 
     @property
     def unit(self) -> str:
-        """That of `limits`."""
+        """The unit of `limits`."""
         return next(iter(self.usual))
 
     def limits_in(self, unit: str) -> Range | None:
-        """The limits in another unit; None where it is not a unit of this quantity."""
+        """The limits in another unit; None = not a unit of this quantity."""
         substance: Quantity | None = "glucose" if self.quantity == "glucose" else None
         try:
             scale, offset = convert(self.unit, unit, substance)
@@ -46,7 +46,7 @@ class Vital:
         return low, high
 
     def unit_of(self, median: float) -> str | None:
-        """The unit in which such a median is usual; None where none or several would do."""
+        """The unit in which this median is usual; None = none, or several."""
         fitting = [unit for unit, (low, high) in self.usual.items() if low <= median <= high]
         return fitting[0] if len(fitting) == 1 else None
 
@@ -114,10 +114,10 @@ _VITALS = (
 
 
 def vital(name: str) -> Vital | None:
-    """What a channel of this name measures; None = not known. 'Heart Rate (bpm)' is known.
+    """The vital sign that a channel of this name measures, such as 'Heart Rate (bpm)'; or None.
 
-    A waveform may have the name of a number, as RESP has: that the unit fits is for the caller to
-    see, by `limits_in`.
+    A waveform may share its name with a numeric, as RESP does: the caller checks the unit with
+    `limits_in`.
     """
     plain = re.sub(r"[(\[].*", "", name).casefold()
     letters = re.sub(r"[^a-z0-9]", "", plain)

@@ -1,4 +1,4 @@
-"""From the files' rates to the recipe's clock: what happens to each channel, in words."""
+"""How each channel is resampled from the files' rates to the recipe's, in words."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tsfm_adapt.signals.cleaning import CleaningPlan
 
 @dataclass(frozen=True)
 class ChannelRate:
-    """How one channel gets to the recipe's clock."""
+    """How one channel is resampled to the recipe's rate."""
 
     name: str
     source: str  # its name in the files
-    found_hz: float | None  # the files' rate; None = irregular readings
+    found_hz: float | None  # rate in the files; None = irregular (time-stamped)
     rate_hz: float
     how: str  # "as is", "median of 60 samples", "sparse: ..."
 
@@ -24,11 +24,11 @@ class ChannelRate:
 def channel_rates(
     rates: Mapping[str, tuple[float | None, ...]], plan: CleaningPlan
 ) -> tuple[ChannelRate, ...]:
-    """The channels in order, one entry for each rate at which the files hold a channel.
+    """One entry for each channel and each rate at which the files hold it, in the plan's order.
 
     Args:
-        rates: by channel, `RecordingSet.rates`.
-        plan: what the recordings were cleaned by.
+        rates: by channel, as in `RecordingSet.rates`.
+        plan: with which the recordings were cleaned.
     """
     return tuple(
         ChannelRate(channel.name, channel.source, found_hz, plan.rate_hz, _how(found_hz, plan))
@@ -48,7 +48,7 @@ def _how(found_hz: float | None, plan: CleaningPlan) -> str:
 
 
 def _number(ratio: float) -> str:
-    """A whole number, or the two between which a ratio alternates."""
+    """A ratio as text: a whole number, or the two that bins alternate between."""
     whole = round(ratio)
     if abs(ratio - whole) < 1e-3 * ratio:
         return str(whole)

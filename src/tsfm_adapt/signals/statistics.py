@@ -3,8 +3,8 @@
 Blocks of at most 65 536 samples are read one at a time, so that memory-mapped recordings of any
 length fit. Each block is centred on its own mean in double precision, and blocks are put together
 by the update of Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
-sample variances" (1979). No difference of large sums is taken: a small spread far from zero keeps
-its digits.
+sample variances" (1979). No difference of large sums is taken, so that a small standard deviation
+of values far from zero keeps its digits.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy as np
 
 from tsfm_adapt.signals.recording import FloatArray, Recording
 
-# A spread below this share of the mean is what rounding makes of a constant in float32.
+# A standard deviation below this share of the mean is what float32 rounding makes of a constant.
 _CONSTANT = 1e-6
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Count, mean and spread of the observed samples of C channels, (C,) each, float64."""
+    """Count, mean and sum of squares of the observed samples of C channels, (C,) each, float64."""
 
     count: FloatArray
     mean: FloatArray  # 0 where nothing was observed
@@ -31,19 +31,19 @@ class Moments:
 
     @property
     def standard_deviation(self) -> FloatArray:
-        """(C,), of the population; NaN where nothing was observed."""
+        """The population standard deviation (C,), data units; NaN where nothing was observed."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            deviation: FloatArray = np.sqrt(self.squares / self.count)
-        return deviation
+            std: FloatArray = np.sqrt(self.squares / self.count)
+        return std
 
     @property
     def scale(self) -> FloatArray:
-        """(C,), what to divide by: the standard deviation, 1 where nothing varies."""
-        deviation = self.standard_deviation
-        return np.where(deviation > _CONSTANT * np.abs(self.mean), deviation, 1.0)
+        """The divisor (C,) for standardising: the standard deviation, 1 for a constant channel."""
+        std = self.standard_deviation
+        return np.where(std > _CONSTANT * np.abs(self.mean), std, 1.0)
 
     def merged(self, other: Moments) -> Moments:
-        """Those of the samples of both."""
+        """The moments of both sets of samples together."""
         count = self.count + other.count
         share = other.count / np.maximum(count, 1)
         step = other.mean - self.mean
@@ -58,16 +58,16 @@ def moments(recordings: Iterable[Recording]) -> Moments:
     """The moments of each channel over all observed samples.
 
     Args:
-        recordings: of the same channels; without any, there are no channels.
+        recordings: of the same channels. For no recordings, C is 0.
     """
-    each = [_of_block(block) for recording in recordings for block in recording.blocks()]
-    if not each:
+    by_block = [_of_block(block) for recording in recordings for block in recording.blocks()]
+    if not by_block:
         return Moments(*np.zeros((3, 0)))
-    return reduce(Moments.merged, each)
+    return reduce(Moments.merged, by_block)
 
 
 def _of_block(block: FloatArray) -> Moments:
-    """Of values (C, T); NaN = not observed."""
+    """The moments of values (C, T); NaN = not observed."""
     observed = np.isfinite(block)
     count = observed.sum(1).astype(np.float64)
     values = np.where(observed, block, 0.0).astype(np.float64)

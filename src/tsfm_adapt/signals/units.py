@@ -1,7 +1,6 @@
-"""Units: aliases under one name, and the conversions that are safe to make.
+"""Units of measurement: their spellings, and conversions `value * scale + offset`.
 
-A conversion is `value * scale + offset`. Pairs that are not listed are refused: a wrong unit is
-invisible after the backbone's own scaling.
+Pairs that are not listed are refused: a wrong unit would not show after the backbone's scaling.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ Quantity = Literal["glucose"]
 
 @dataclass(frozen=True)
 class _Unit:
-    """In units of its dimension's base: `value * scale + offset`."""
+    """A unit by its dimension's base unit: base = `value * scale + offset`."""
 
     dimension: str
     scale: float
@@ -62,7 +61,7 @@ _CANONICAL: Mapping[str, str] = {
 
 
 def canonical(unit: str) -> str | None:
-    """The one name of a unit's many spellings; None where the unit is unknown."""
+    """The canonical name of a unit in any spelling; None = unknown unit."""
     return _CANONICAL.get(unit.strip())
 
 
@@ -70,12 +69,12 @@ def convert(unit_from: str, unit_to: str, quantity: Quantity | None = None) -> t
     """Scale and offset that turn values in `unit_from` into values in `unit_to`.
 
     Args:
-        unit_from: any spelling of a listed unit, or any text equal to `unit_to`.
-        unit_to: the same.
-        quantity: what is measured; mg/dL and mmol/L convert for a known substance only.
+        unit_from: any spelling of a listed unit, or a text equal to `unit_to`.
+        unit_to: likewise.
+        quantity: the substance; needed between mg/dL and mmol/L.
 
     Raises:
-        DataError: the pair has no conversion that is right for whatever was measured.
+        DataError: a unit is unknown, or the pair does not convert.
     """
     if unit_from.strip() == unit_to.strip():
         return 1.0, 0.0
@@ -93,18 +92,19 @@ def convert(unit_from: str, unit_to: str, quantity: Quantity | None = None) -> t
         return (mg_per_dl_in_mmol if to_amount else 1 / mg_per_dl_in_mmol), 0.0
     raise DataError(
         f"'{unit_from}' is a unit of {source.dimension}, '{unit_to}' of {target.dimension}: "
-        f"they do not convert. Correct the unit in the recipe, or say with from_unit what the "
-        f"recording holds."
+        f"they do not convert. Correct the unit in the recipe, or state the files' unit with "
+        f"from_unit."
     )
 
 
 def _lookup(unit: str) -> _Unit:
+    """A unit by any of its spellings."""
     name = canonical(unit)
     if name is None:
         shown = f"unit '{unit}' is unknown" if unit.strip() else "the unit is not stated"
         raise DataError(
             f"{shown}.{closest(unit, _CANONICAL)} Known: {', '.join(_UNITS)} and their usual "
-            f"spellings; others are accepted only where recording and recipe agree. Write one of "
-            f"these in the recipe, with from_unit for what the recording holds."
+            f"spellings; others are accepted only where files and recipe agree. Write one of "
+            f"these in the recipe, and state the files' unit with from_unit."
         )
     return _UNITS[name]

@@ -1,4 +1,4 @@
-"""Windows over recordings: index arithmetic now, values when a batch is asked for."""
+"""Windows over recordings: positions are computed, values are read batch by batch."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _ROUNDS = 6  # of the computed order
 
 @dataclass(frozen=True)
 class WindowSpec:
-    """Geometry in samples; a window's context and target lie wholly inside one recording."""
+    """Length and spacing of windows, in samples; a window lies wholly inside one recording."""
 
     context: int  # T
     horizon: int  # H; 0 = no target
     stride: int = 1
-    min_context: int = 1  # measured context values a (window, channel) pair needs to be scored
+    min_context: int = 1  # observed context values that a (window, channel) pair needs for a score
 
     def __post_init__(self) -> None:
         assert self.context > 0, self.context
@@ -36,7 +36,7 @@ class WindowSpec:
 
 @dataclass(frozen=True)
 class WindowArrays:
-    """B windows as arrays: what `batches.collate` turns into a `Batch`."""
+    """B windows as arrays; `batches.collate` makes a `Batch` of them."""
 
     values: FloatArray  # (B, C, T) float32, 0 where not observed
     observed: BoolArray  # (B, C, T)
@@ -46,24 +46,24 @@ class WindowArrays:
     rate_hz: float
     channels: tuple[str, ...]
     subjects: tuple[str, ...]
-    mask: IntArray | None = None  # (B,) which mask hides values, where `target` is the hidden
-    features: FloatArray | None = None  # (B, ...) float32, computed once, where a head reads them
+    mask: IntArray | None = None  # (B,) index of the mask, where hidden values are the target
+    features: FloatArray | None = None  # (B, ...) float32, cached inputs of a head
 
 
-# The features (B, ...) of some windows, given their rows in the whole list (B,) and their arrays.
+# Gives the features (B, ...) of windows, from their positions in the whole list (B,) and arrays.
 Features = Callable[[IntArray, WindowArrays], FloatArray]
 
 
 class Windows:
-    """A list of windows: recording by recording, from each one's first sample by `stride`.
+    """The windows of recordings, one after the other, at every `stride` from the first sample.
 
-    Only counts are kept, so that a list of millions costs nothing; values are read, copied and
-    cast by `gather`, so that memory-mapped recordings stay on disk until then. A recording
-    shorter than context + horizon has no windows.
+    Only counts are held, so that millions of windows take no memory. `gather` reads, copies and
+    casts values, so that memory-mapped recordings stay on disk until then. A recording shorter
+    than context + horizon has no windows.
 
     Args:
         recordings: with the same channels and rate.
-        spec: the geometry in samples.
+        spec: lengths in samples.
     """
 
     def __init__(self, recordings: Sequence[Recording], spec: WindowSpec) -> None:
@@ -105,13 +105,13 @@ class Windows:
 
     @property
     def overlap(self) -> int:
-        """Consecutive windows that share samples."""
+        """Most consecutive windows that share samples."""
         return -(-(self.spec.context + self.spec.horizon) // self.spec.stride)
 
     def reach(self) -> tuple[IntArray, IntArray, IntArray]:
-        """The recordings (R,) that have windows, and where the first and the last of each begins.
+        """The recordings with windows (R,), and first samples of the first and last of each, (R,).
 
-        Of a whole list, however long, no window is looked at.
+        For a whole list the cost does not grow with the number of windows.
         """
         if self._picked is None:
             some = np.flatnonzero(self._ends > self._firsts)
@@ -126,13 +126,13 @@ class Windows:
 
     @property
     def whole(self) -> Self:
-        """The list that these windows were taken from."""
+        """All windows, of which these were taken."""
         view = copy.copy(self)
         view._picked = None
         return view
 
     def with_features(self, features: Features) -> Self:
-        """The same windows; `gather` gives their features too."""
+        """The same windows; `gather` also returns their features."""
         view = copy.copy(self)
         view._features = features
         return view
@@ -167,7 +167,7 @@ class Windows:
         return replace(arrays, features=self._features(self._positions(indices), arrays))
 
     def _gathered(self, indices: Sequence[int] | IntArray) -> WindowArrays:
-        """What `gather` gives, without features."""
+        """The arrays of B windows, without features."""
         recording, start = self._locate(indices)
         context, horizon = self.spec.context, self.spec.horizon
         first = self.recordings[0]
@@ -187,29 +187,32 @@ class Windows:
         )
 
     def origins_sha256(self) -> str:
-        """Which windows these are: sha256 over a line `recording id, tab, start sample` each."""
+        """Sha256 of the windows' positions: a line `recording id, tab, start sample` for each."""
         digest = hashlib.sha256()
         for recording, start in zip(self.recording, self.start, strict=True):
             digest.update(f"{self.recordings[recording].id}\t{start}\n".encode())
         return digest.hexdigest()
 
     def _positions(self, indices: Sequence[int] | IntArray) -> IntArray:
+        """Positions (B,) in the whole list."""
         index = np.asarray(indices, dtype=np.int64)
         if index.size and not (index.min() >= 0 and index.max() < len(self)):
             raise IndexError(f"window index {index.min()}..{index.max()} of {len(self)} windows")
         return index if self._picked is None else self._picked[index]
 
     def _locate(self, indices: Sequence[int] | IntArray) -> tuple[IntArray, IntArray]:
+        """Recording and first sample of windows, (B,) each."""
         return self._at(self._positions(indices))
 
     def _at(self, position: IntArray) -> tuple[IntArray, IntArray]:
-        """Recording and first sample by position in the whole list."""
+        """Recording and first sample by position in the whole list, (B,) each."""
         recording = np.searchsorted(self._ends, position, side="right")
         return recording, (position - self._firsts[recording]) * self.spec.stride
 
     def _copied(
         self, recording: IntArray, start: IntArray, length: int
     ) -> tuple[FloatArray, BoolArray]:
+        """Values (B, C, length) float32, 0 where not observed, and what is observed."""
         channels = len(self.recordings[0].channels)
         values = np.empty((len(recording), channels, length), dtype=np.float32)
         with np.errstate(over="ignore"):  # beyond float32 becomes inf, which is not observed
@@ -224,11 +227,11 @@ class Windows:
 
 
 def step_indices(n: int, batch_size: int, seed: int, step: int) -> IntArray:
-    """The windows of training step `step`: a pure function, so that a resumed run repeats it.
+    """The windows of a training step: a pure function, so that a resumed run repeats it.
 
     The steps read one endless sequence of shuffled epochs: any n consecutive draws that begin at
     a multiple of n hold every window once, and a batch may reach over an epoch's end. The order
-    of very many windows is computed, not listed, so that their number costs no memory.
+    of more than 4 million windows is computed, not listed, so that it takes no memory.
 
     Returns:
         (batch_size,) indices below `n`.
@@ -237,9 +240,9 @@ def step_indices(n: int, batch_size: int, seed: int, step: int) -> IntArray:
     epoch, within = np.divmod(np.arange(step * batch_size, (step + 1) * batch_size), n)
     drawn = np.empty(batch_size, dtype=np.int64)
     for e in np.unique(epoch).tolist():
-        own = epoch == e
-        at = within[own]
-        drawn[own] = _shuffled(n, seed, e)[at] if n <= _LISTED else _permuted(at, n, seed, e)
+        rows = epoch == e
+        at = within[rows]
+        drawn[rows] = _shuffled(n, seed, e)[at] if n <= _LISTED else _permuted(at, n, seed, e)
     return drawn
 
 
@@ -251,10 +254,10 @@ def _shuffled(n: int, seed: int, epoch: int) -> IntArray:
 
 
 def _permuted(at: IntArray, n: int, seed: int, epoch: int) -> IntArray:
-    """Places (N,) of a random order of `n`, each computed from its number alone.
+    """The entries `at` (N,) of a random permutation of `n`, without computing the others.
 
-    A Feistel network permutes the next power of 4; what falls outside is permuted again until it
-    falls inside (cycle walking; Black & Rogaway 2002, "Ciphers with arbitrary finite domains").
+    A Feistel network permutes the next power of 4; a result of n or more is permuted again until
+    it is less (cycle walking; Black & Rogaway 2002, "Ciphers with arbitrary finite domains").
     """
     keys = np.random.default_rng([seed, epoch]).integers(2**64, size=_ROUNDS, dtype=np.uint64)
     half = np.uint64((int(n - 1).bit_length() + 1) // 2)
@@ -273,7 +276,7 @@ def _permuted(at: IntArray, n: int, seed: int, epoch: int) -> IntArray:
 
 
 def _mixed(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """64 bits that each depend on all of `x` (Steele, Lea & Flood 2014, SplitMix)."""
+    """Mixes 64 bits, so that each depends on all (Steele, Lea & Flood 2014, SplitMix)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
