@@ -1,4 +1,4 @@
-"""A table's cells as numbers, names and times; what does not fit is named by row and column."""
+"""Cells of a table as numbers, text and times; errors name file, row and column."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _CLOCK = re.compile(r"(\d+):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?")
 
 @dataclass(frozen=True)
 class Table:
-    """One file's columns, all of the same length."""
+    """The columns of a file, all of the same length."""
 
     path: Path
     columns: Mapping[str, Column]
-    first_row: int  # number of the first row of values, as a viewer of this format shows it
+    first_row: int  # number that viewers of this format give the first row of values
 
     @property
     def rows(self) -> int:
@@ -36,7 +36,7 @@ class Table:
         return len(next(iter(self.columns.values()), ()))
 
     def require(self, names: Iterable[str], field: str) -> None:
-        """Stops unless every column is there; `field` is the setting that names them."""
+        """Stops where a column is absent; `field` is the setting that names the columns."""
         for name in names:
             if name not in self.columns:
                 raise DataError(
@@ -45,19 +45,19 @@ class Table:
                 )
 
     def broken(self, row: int, column: str, rule: str) -> DataError:
-        """An error about one cell."""
-        found = self.columns[column][row]
+        """The error for one cell that does not follow `rule`."""
+        cell = self.columns[column][row]
         return DataError(
             f"{self.path}, row {self.first_row + row}, column '{column}': {rule}, "
-            f"found '{found}'. Correct the cell, or the settings of data.reader."
+            f"found '{cell}'. Correct the cell, or the settings of data.reader."
         )
 
     def text(self, column: str) -> Column:
-        """A column as text without surrounding blanks, '' where empty."""
+        """A column (N,) as text without surrounding blanks; '' where empty."""
         return np.char.strip(self.columns[column].astype(np.str_))
 
     def numbers(self, column: str, rows: IntArray, missing: Iterable[str]) -> FloatArray:
-        """Some rows of a column as finite numbers; NaN where empty or one of `missing`."""
+        """Some rows (M,) of a column as finite numbers; NaN where empty or one of `missing`."""
         tokens = {*MISSING, *missing}
         if self.columns[column].dtype.kind in "iufb":
             number = self.columns[column][rows].astype(np.float64)
@@ -84,8 +84,8 @@ class Table:
             time_format: auto, seconds, unix, clock, iso, or a pattern for `datetime.strptime`.
 
         Returns:
-            (N,) and whether these are calendar times: microseconds since 1970-01-01 as integers,
-            otherwise seconds since the record's own zero.
+            The times (N,), and True where they are calendar times: integer microseconds since
+            1970-01-01. Otherwise they are seconds since the record's own zero.
         """
         cells = self.columns[column]
         if cells.dtype.kind == "M":
@@ -113,6 +113,7 @@ class Table:
         return np.array(moments, dtype="datetime64[us]").astype(np.int64), True
 
     def _each(self, column: str, read: Callable[[str], Any], rule: str) -> list[Any]:
+        """Parses every cell of a column."""
         parsed = []
         for row, cell in enumerate(self.text(column).tolist()):
             try:
@@ -123,10 +124,10 @@ class Table:
 
 
 def read_csv(path: Path, delimiter: str, encoding: str) -> Table:
-    """A file's columns as text, rows numbered like lines: the header is row 1.
+    """Reads the columns of a CSV file as text; rows are numbered like lines, the header is row 1.
 
     Raises:
-        DataError: it is no such file, names a column twice, or a row is too short or too long.
+        DataError: not such a file, two columns share a name, or a row is too short or too long.
     """
     try:
         with path.open(encoding=encoding, newline="") as file:
@@ -160,7 +161,7 @@ def read_csv(path: Path, delimiter: str, encoding: str) -> Table:
 
 
 def moment(text: str) -> np.datetime64:
-    """A calendar time in whole seconds, rounded down; one with an offset becomes UTC.
+    """Parses a calendar time to whole seconds, rounded down; a time with an offset becomes UTC.
 
     Raises:
         ValueError: it is not written like 2014-02-03 08:42:12.
@@ -169,7 +170,7 @@ def moment(text: str) -> np.datetime64:
 
 
 def _guess(cells: Column) -> str:
-    """The format of the first cell; the others must follow it."""
+    """The time format of the first cell; the other cells must follow it."""
     first = str(cells[0]).strip()
     if cells.dtype.kind in "iuf" or _number(first):
         return "seconds"

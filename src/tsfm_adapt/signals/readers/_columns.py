@@ -1,18 +1,46 @@
-"""Which column of an unknown table is the time, the subject, the reading: by names and first rows.
+"""Recognises the columns of a table: time, subject, channels and units, by names and first rows.
 
-What cannot be told with some certainty gives None: a table read in a wrong way looks right.
+Where that is not clear the result is None: a table that is read in a wrong way looks right.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Literal, TypedDict
 
 from tsfm_adapt.signals.readers._cells import MISSING
 
-Cells = Mapping[str, Sequence[str]]  # the first rows of each column as text
+Cells = Mapping[str, Sequence[str]]  # the first cells of each column as text
+
+
+class TableSettings(TypedDict, total=False):
+    """Recognised settings of a reader of tables, under the names of its fields."""
+
+    time: str
+    time_format: str
+    subject: str
+    record: str
+    layout: Literal["long", "wide"]
+    channel: str
+    value: str
+    unit: str
+    units: dict[str, str]
+    missing_values: tuple[str, ...]
+    delimiter: str
+    encoding: str
+
+
+@dataclass(frozen=True)
+class FirstRows:
+    """The first rows of a table file."""
+
+    cells: Cells
+    time_columns: tuple[str, ...] = ()  # columns that the file's own types declare as times
+    settings: TableSettings = field(default_factory=TableSettings)  # how the file is written
+
 
 _TIMES = [
     "time",
@@ -160,58 +188,59 @@ _UNIX_S = (2.0e8, 9.9e9)  # 1976 to 2283; milliseconds lie far above
 _NUMBERS = 0.8  # a channel's filled cells are numbers in at least this share
 
 
-def settings_of(cells: Cells, stated: Sequence[str] = ()) -> dict[str, Any] | None:
-    """The settings of `TableConfig` that read such a table; None = it cannot be told.
+def settings_of(cells: Cells, time_columns: Sequence[str] = ()) -> TableSettings | None:
+    """The settings of `TableConfig` that read such a table; None = not clear.
 
     Args:
         cells: the first rows, two or more.
-        stated: columns that the file itself says are times.
+        time_columns: columns that the file's own types declare as times.
     """
     names = {_plain(name): name for name in cells}
     subject = _first(names, _SUBJECTS)
-    found: dict[str, Any] = {}
-    time = _time(cells, names, stated, subject)
+    time = _time(cells, names, time_columns, subject)
     if time is None:
         return None
-    found["time"], time_format = time
+    column, time_format = time
+    settings: TableSettings = {"time": column}
     if time_format != "auto":
-        found["time_format"] = time_format
+        settings["time_format"] = time_format
     if subject is not None:
-        if subject == found["time"] or not all(cells[subject]):
+        if subject == column or not all(cells[subject]):
             return None
-        found["subject"] = subject
+        settings["subject"] = subject
     record = _first(names, [name for name in _RECORDS if names.get(name) != subject])
     if subject is not None and record is not None and all(cells[record]):
-        found["record"] = record
-    layout = _long(cells, names, found) or _wide(cells, found)
-    return None if layout is None else found | layout
+        settings["record"] = record
+    used = tuple(settings.values())
+    layout = _long(cells, names, used) or _wide(cells, used)
+    return None if layout is None else {**settings, **layout}
 
 
 def _long(
-    cells: Cells, names: Mapping[str, str], used: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """One row a reading: a column of names beside one of numbers."""
+    cells: Cells, names: Mapping[str, str], used: Collection[object]
+) -> TableSettings | None:
+    """Settings of a long table: a column of channel names beside one of numbers."""
     value = _first(names, _VALUES)
-    free = [name for name in _CHANNELS if name in names and names[name] not in used.values()]
+    free = [name for name in _CHANNELS if name in names and names[name] not in used]
     named = [names[name] for name in free if _is_text(cells[names[name]])]
     if value is None or not named or _share_of_numbers(cells[value]) < _NUMBERS:
         return None
-    settings: dict[str, Any] = {"layout": "long", "channel": named[0], "value": value}
+    settings: TableSettings = {"layout": "long", "channel": named[0], "value": value}
     unit = _first(names, _UNITS)
     if unit is not None and all(cells[unit]):
         settings["unit"] = unit
     else:
         settings["units"] = {name: _unit_in(name) for name in dict.fromkeys(cells[named[0]])}
-    return settings | _missing([cells[value]])
+    return {**settings, **_missing([cells[value]])}
 
 
-def _wide(cells: Cells, used: Mapping[str, Any]) -> dict[str, Any] | None:
-    """One row a time: every other column of numbers is a channel."""
+def _wide(cells: Cells, used: Collection[object]) -> TableSettings | None:
+    """Settings of a wide table: every other column of numbers is a channel."""
     channels = [
         name
         for name, column in cells.items()
         if name
-        and name not in used.values()
+        and name not in used
         and _plain(name) not in _STATIC
         and _plain(name) not in _SUBJECTS
         and _plain(name) not in _RECORDS
@@ -220,28 +249,28 @@ def _wide(cells: Cells, used: Mapping[str, Any]) -> dict[str, Any] | None:
     if not channels:
         return None
     units = {name: _unit_in(name) for name in channels}
-    return {"layout": "wide", "units": units} | _missing([cells[name] for name in channels])
+    return {"layout": "wide", "units": units, **_missing([cells[name] for name in channels])}
 
 
 def _time(
-    cells: Cells, names: Mapping[str, str], stated: Sequence[str], subject: str | None
+    cells: Cells, names: Mapping[str, str], time_columns: Sequence[str], subject: str | None
 ) -> tuple[str, str] | None:
-    """The column with the time and its format."""
+    """The column with the time, and its format; None = there is none."""
     by_name = [names[name] for name in _TIMES if name in names]
     others = [name for name in cells if name != subject and name not in by_name]
-    for column in dict.fromkeys([*stated, *by_name]):
-        found = "auto" if column in stated else _time_format(cells[column])
-        if found is not None:
-            return column, found
-    for column in others:  # a column of dates is a time whatever it is called
-        found = _time_format(cells[column])
-        if found is not None and not _number(cells[column][0]):
-            return column, found
+    for column in dict.fromkeys([*time_columns, *by_name]):
+        time_format = "auto" if column in time_columns else _time_format(cells[column])
+        if time_format is not None:
+            return column, time_format
+    for column in others:  # a column of dates is a time whatever its name
+        time_format = _time_format(cells[column])
+        if time_format is not None and not _number(cells[column][0]):
+            return column, time_format
     return None
 
 
 def _time_format(column: Sequence[str]) -> str | None:
-    """How every cell is to be read as a time; None = it is none."""
+    """The format in which every cell is a time; None = not all are."""
     if not all(column):
         return None
     if all(map(_number, column)):
@@ -254,7 +283,7 @@ def _time_format(column: Sequence[str]) -> str | None:
     if all(_parses(cell, None) for cell in column):
         return "auto"
     fitting = [p for p in _PATTERNS if all(_parses(cell, p) for cell in column)]
-    # 01/02/2020 is a day of January or of February: the reading that spans less time is right.
+    # 01/02/2020 is a day of January or of February: the format that spans less time is right.
     return min(fitting, key=lambda pattern: _span_s(column, pattern), default=None)
 
 
@@ -274,8 +303,8 @@ def _parses(cell: str, pattern: str | None) -> bool:
     return True
 
 
-def _missing(columns: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Words among numbers, like 'Low', as missing values."""
+def _missing(columns: Sequence[Sequence[str]]) -> TableSettings:
+    """The setting of missing values: words among numbers, like 'Low'."""
     words = {
         cell
         for column in columns
@@ -286,7 +315,7 @@ def _missing(columns: Sequence[Sequence[str]]) -> dict[str, Any]:
 
 
 def _unit_in(name: str) -> str:
-    """What stands in brackets behind a name; '1' where nothing does and none can be told."""
+    """The unit in brackets after a name; '1' where there is none."""
     bracket = re.search(r"[(\[]\s*([^)\]]*?)\s*[)\]]\s*$", name)
     return bracket.group(1) if bracket and bracket.group(1) else "1"
 

@@ -1,4 +1,4 @@
-"""Rates in a reader's configuration, and by the names that pandas has for intervals."""
+"""Sampling rates: as settings of readers, and as pandas' names of intervals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from tsfm_adapt.errors import DataError
 
-AGREE = 1e-3  # relative; how near two statements of one rate are
+AGREE = 1e-3  # relative difference up to which two stated rates are the same
 
 _NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
 _NS |= {"D": 24 * _NS["h"], "W": 7 * 24 * _NS["h"]}
@@ -18,7 +18,7 @@ _NS |= {"N": 1, "U": _NS["us"], "L": _NS["ms"], "S": _NS["s"], "T": _NS["min"], 
 
 
 def _number(value: object) -> object:
-    """'1/60' as a number; anything else is left to pydantic."""
+    """Turns '1/60' into a number; leaves anything else to pydantic."""
     if isinstance(value, str) and "/" in value:
         try:
             return float(Fraction(value.replace(" ", "")))
@@ -31,9 +31,9 @@ RateHz = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=Fa
 
 
 def frequency(rate_hz: float) -> str:
-    """The sampling interval as pandas names it, in the largest unit that holds it: `60s`, `8ms`.
+    """The sampling interval as pandas names it, in the largest unit that fits: `60s`, `8ms`.
 
-    Rates whose interval is no whole number of nanoseconds are rounded to one.
+    Intervals are rounded to whole nanoseconds.
     """
     nanoseconds = round(1e9 / rate_hz)
     for unit, length in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
@@ -43,14 +43,14 @@ def frequency(rate_hz: float) -> str:
 
 
 def rate_of(freq: str, where: str) -> float:
-    """Samples a second by pandas' name of the interval, old names included.
+    """Samples a second, from pandas' name of the interval; old names are read too.
 
     Args:
         freq: such as `5min`, `h` or `W-SUN`.
-        where: what states it, for the error.
+        where: the file or setting that states it, for the error.
 
     Raises:
-        DataError: it is no interval of fixed length.
+        DataError: not an interval of fixed length.
     """
     match = re.fullmatch(r"(\d*)([A-Za-z]+)(?:-[A-Z]{3})?", freq)
     number, unit = match.groups() if match else ("", "")

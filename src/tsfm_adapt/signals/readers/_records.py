@@ -1,4 +1,4 @@
-"""Rows of a table into records: who, when, and what is constant over a record."""
+"""Groups the rows of a table into records, with subject, start, attributes and labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tsfm_adapt.signals.recording import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns say to which record a row belongs, by name."""
+    """Names of the columns that identify and describe a record."""
 
     time: str
     time_format: str
@@ -26,12 +26,12 @@ class Columns:
 
 @dataclass(frozen=True)
 class Record:
-    """Some rows of a table, sorted by time; those of one time in the file's order."""
+    """The rows of a record, sorted by time; rows of one time keep the file's order."""
 
     id: str
     subject: str
-    rows: IntArray  # (N,) in the table
-    time_s: FloatArray  # (N,) since `start`, or since the file's own zero
+    rows: IntArray  # (N,) row numbers in the table
+    time_s: FloatArray  # (N,) seconds since `start`, or since the file's own zero
     start: np.datetime64 | None
     attributes: dict[str, str | float]
     labels: dict[str, str | int | float]
@@ -42,12 +42,12 @@ def records(table: Table, columns: Columns, below: str) -> list[Record]:
 
     Args:
         table: the file.
-        columns: which to use.
-        below: the beginning of every id; '' where the table is the only one.
+        columns: the columns to use.
+        below: prefix of every id, the file's path below the root; '' for a single file.
 
     Raises:
-        DataError: there are no rows, a column is absent, a time or name is missing or broken, or
-            an attribute changes in a record.
+        DataError: there are no rows, a column is absent, a time or name is missing or cannot be
+            read, or an attribute is not constant in a record.
     """
     table.require([columns.time], "time")
     table.require([name for name in (columns.subject,) if name], "subject")
@@ -62,22 +62,22 @@ def records(table: Table, columns: Columns, below: str) -> list[Record]:
     times, calendar = table.times(columns.time, columns.time_format)
     subjects = None if columns.subject is None else _names(table, columns.subject)
     stays = None if columns.record is None else _names(table, columns.record)
-    parts = [cells for cells in (subjects, stays) if cells is not None]
-    if below or not parts:
-        parts.insert(0, [below or table.path.stem] * len(times))
+    names = [cells for cells in (subjects, stays) if cells is not None]
+    if below or not names:
+        names.insert(0, [below or table.path.stem] * len(times))
     ids, first, group = np.unique(
-        ["/".join(names) for names in zip(*parts, strict=True)],
+        ["/".join(of_row) for of_row in zip(*names, strict=True)],
         return_index=True,
         return_inverse=True,
     )
     order = np.lexsort([times, group])  # stable
-    found = []
+    result = []
     for number, rows in enumerate(np.split(order, np.cumsum(np.bincount(group))[:-1])):
         time_s, start = _since_start(times[rows], calendar)
-        found.append(
+        result.append(
             Record(
                 id=str(ids[number]),
-                subject=parts[0][0] if subjects is None else subjects[first[number]],
+                subject=names[0][0] if subjects is None else subjects[first[number]],
                 rows=rows,
                 time_s=time_s,
                 start=start,
@@ -88,10 +88,11 @@ def records(table: Table, columns: Columns, below: str) -> list[Record]:
                 },
             )
         )
-    return found
+    return result
 
 
 def _names(table: Table, column: str) -> list[str]:
+    """A column without empty cells."""
     cells = table.text(column)
     if (cells == "").any():
         raise table.broken(int((cells == "").argmax()), column, "expected a name")
@@ -101,7 +102,7 @@ def _names(table: Table, column: str) -> list[str]:
 def _since_start(
     times: FloatArray | IntArray, calendar: bool
 ) -> tuple[FloatArray, np.datetime64 | None]:
-    """Seconds since `start`, which is the whole second of the first row."""
+    """Seconds (N,) since `start`, the whole second of the first row; None without a calendar."""
     if not calendar:
         return times.astype(np.float64), None
     second = int(times[0]) // 1_000_000
@@ -109,7 +110,7 @@ def _since_start(
 
 
 def _constants(table: Table, names: Iterable[str], rows: IntArray) -> dict[str, str | float]:
-    """What columns hold throughout some rows; absent where empty."""
+    """The one value of each column over some rows; absent where all are empty."""
     constants: dict[str, str | float] = {}
     for name in names:
         cells = table.text(name)[rows]

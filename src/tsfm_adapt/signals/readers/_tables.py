@@ -1,17 +1,17 @@
-"""What tables have in common, whatever file they come from: long and wide, one subject or many."""
+"""Base of the readers of tables (CSV, Parquet): long or wide, one subject or many."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers._cells import Table
-from tsfm_adapt.signals.readers._columns import Cells, settings_of
+from tsfm_adapt.signals.readers._columns import FirstRows, TableSettings, settings_of
 from tsfm_adapt.signals.readers._heads import some_files
 from tsfm_adapt.signals.readers._layouts import readings_of_long, readings_of_wide, regular_of_wide
 from tsfm_adapt.signals.readers._rate import RateHz
@@ -23,11 +23,11 @@ _TIME_FORMATS = ("auto", "seconds", "unix", "clock", "iso")
 
 
 class TableConfig(ReaderConfig):
-    """IrregularReadings of each record, sorted by time; a recording where `rate_hz` is stated.
+    """Reads each record of a table as irregular readings, or as samples where `rate_hz` is set.
 
-    A record is the rows that share subject and record; its id is made of the file's path below
+    A record is the rows that share subject and record. Its id is made of the file's path below
     the root (where the root is a folder), subject and record. Timestamps with an offset become
-    UTC. Rows of one time stay as many events, in the file's order.
+    UTC. Rows of one time stay separate readings, in the file's order.
     """
 
     suffix: ClassVar[str]
@@ -53,7 +53,8 @@ class TableConfig(ReaderConfig):
         (), description="cells that mean missing, besides empty, NA, NaN, null and None"
     )
     rate_hz: RateHz | None = Field(
-        None, description="wide: one row a sample at this rate, checked; null = events"
+        None,
+        description="wide: one row a sample at this rate, checked; null = time-stamped readings",
     )
 
     @field_validator("time_format")
@@ -77,55 +78,55 @@ class TableConfig(ReaderConfig):
 
     @classmethod
     def guess(cls, path: Path) -> Self | None:
-        """By the headers and first rows of up to three files, which must agree.
+        """Recognised by the headers and first rows of up to three files, which must agree.
 
-        Units are those in brackets behind a column's name, '1' where there are none.
+        Units are read from brackets after a column's name; '1' where there are none.
         """
         files = some_files(path, (cls.suffix,), most=3)
-        settings: dict[str, Any] = {}
+        settings: TableSettings = {}
         for file in files:
-            begun = cls.begin(file)
-            cells, stated, how = begun if begun is not None else ({}, (), {})
-            found = settings_of(cells, stated) if cells else None
-            if found is None:
+            rows = cls.first_rows(file)
+            of_file = settings_of(rows.cells, rows.time_columns) if rows and rows.cells else None
+            if rows is None or of_file is None:
                 return None
-            found |= how
-            units = settings.get("units", {}) | found.get("units", {})
-            words = {*settings.get("missing_values", ()), *found.get("missing_values", ())}
+            of_file = {**of_file, **rows.settings}
+            units = settings.get("units", {}) | of_file.get("units", {})
+            words = {*settings.get("missing_values", ()), *of_file.get("missing_values", ())}
             if settings and any(
-                settings.get(key) != found.get(key)
-                for key in {*settings, *found} - {"units", "missing_values"}
+                settings.get(key) != of_file.get(key)
+                for key in {*settings, *of_file} - {"units", "missing_values"}
             ):
                 return None
-            settings = found | ({"units": units} if units else {})
-            settings |= {"missing_values": tuple(sorted(words))} if words else {}
+            settings = of_file
+            if units:
+                settings["units"] = units
+            if words:
+                settings["missing_values"] = tuple(sorted(words))
         if not files:
             return None
-        return cls(root=str(files[0] if len(files) == 1 else path), **settings)
+        root = str(files[0] if len(files) == 1 else path)
+        return cls.model_validate({"root": root, **settings})
 
     @classmethod
     @abstractmethod
-    def begin(cls, path: Path) -> tuple[Cells, tuple[str, ...], dict[str, Any]] | None:
-        """A file's first rows as text, the columns it says are times, and how it is written.
-
-        None = it is no such file, or its first rows are too long to look at.
-        """
+    def first_rows(cls, path: Path) -> FirstRows | None:
+        """The first rows of a file; None = not such a file, or its rows are too long."""
 
     @abstractmethod
     def load(self, path: Path) -> Table:
-        """The file's columns.
+        """Reads the columns of a file.
 
         Raises:
-            DataError: it is no such file.
+            DataError: not such a file.
         """
 
     def files(self) -> list[Path]:
-        """The file, or the folder's tables in order of their names."""
+        """The file, or the tables in the folder, sorted by path."""
         root = resolve_root(self.root)
         return [root] if root.is_file() else sorted(_visible(root, self.suffix))
 
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording | IrregularReadings]:
-        """Yields the records file by file in order of their names, sorted within a file."""
+        """Yields the records, files in order of their names, sorted by id within a file."""
         root = resolve_root(self.root)
         paths = self.files()
         if not paths:
@@ -149,20 +150,26 @@ class TableConfig(ReaderConfig):
             attributes=self.attributes,
             labels=self.labels,
         )
-        found = records(table, columns, below)
+        rows_by_record = records(table, columns, below)
         if self.layout == "long":
             return readings_of_long(
-                table, found, channels, self.channel, self.value, self.unit or self.units, missing
+                table,
+                rows_by_record,
+                channels,
+                self.channel,
+                self.value,
+                self.unit or self.units,
+                missing,
             )
         if self.rate_hz is None:
-            return readings_of_wide(table, found, channels, self.units, missing)
+            return readings_of_wide(table, rows_by_record, channels, self.units, missing)
         return regular_of_wide(
-            table, found, channels, self.units, missing, self.time, self.rate_hz
+            table, rows_by_record, channels, self.units, missing, self.time, self.rate_hz
         )
 
 
 def _visible(root: Path, suffix: str) -> Iterator[Path]:
-    """The files below a folder, without hidden copies such as those of notebooks."""
+    """The visible files below a folder; notebooks keep hidden copies."""
     for path in root.rglob(f"*{suffix}"):
-        if not any(part.startswith(".") for part in path.relative_to(root).parts):
+        if not any(name.startswith(".") for name in path.relative_to(root).parts):
             yield path

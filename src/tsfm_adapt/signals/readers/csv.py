@@ -6,12 +6,12 @@ import codecs
 import csv
 import io
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
 from tsfm_adapt.signals.readers._cells import Table, read_csv
-from tsfm_adapt.signals.readers._columns import Cells
+from tsfm_adapt.signals.readers._columns import FirstRows, TableSettings
 from tsfm_adapt.signals.readers._tables import TableConfig
 
 _HEAD_BYTES = 1 << 16
@@ -37,8 +37,8 @@ class Config(TableConfig):
         return value
 
     @classmethod
-    def begin(cls, path: Path) -> tuple[Cells, tuple[str, ...], dict[str, Any]] | None:
-        """The rows of the first 64 kB, with the delimiter that makes the most columns of them."""
+    def first_rows(cls, path: Path) -> FirstRows | None:
+        """The rows of the first 64 kB, with the delimiter that gives the most columns."""
         try:
             with path.open("rb") as file:
                 start = file.read(_HEAD_BYTES)
@@ -48,11 +48,12 @@ class Config(TableConfig):
         body = start if whole else start[: start.rfind(b"\n") + 1]
         if not body.strip() or b"\0" in body:
             return None
-        how: dict[str, Any] = {}
+        settings: TableSettings = {}
         try:
             text = body.decode("utf-8-sig")
         except UnicodeDecodeError:
-            text, how = body.decode("latin-1"), {"encoding": "latin-1"}
+            text = body.decode("latin-1")
+            settings["encoding"] = "latin-1"
         tables = {delimiter: _rows(text, delimiter) for delimiter in ",;\t|"}
         delimiter, rows = max(tables.items(), key=lambda item: len(item[1][0]) if item[1] else 0)
         if len(rows) < 3 or len(rows[0]) < 2:
@@ -63,15 +64,17 @@ class Config(TableConfig):
         cells = {
             name: [row[index].strip() for row in rows[1:]] for index, name in enumerate(header)
         }
-        return cells, (), how | ({} if delimiter == "," else {"delimiter": delimiter})
+        if delimiter != ",":
+            settings["delimiter"] = delimiter
+        return FirstRows(cells, settings=settings)
 
     def load(self, path: Path) -> Table:
-        """The file's columns as text, rows numbered like lines: the header is row 1."""
+        """Reads the columns as text; rows are numbered like lines, the header is row 1."""
         return read_csv(path, self.delimiter, self.encoding)
 
 
 def _rows(text: str, delimiter: str) -> list[list[str]]:
-    """The first rows; none where they differ in length."""
+    """The first rows; [] where they differ in length."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
     try:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers._cells import Column, Table
-from tsfm_adapt.signals.readers._columns import Cells
+from tsfm_adapt.signals.readers._columns import FirstRows
 from tsfm_adapt.signals.readers._tables import TableConfig
 
 _HEAD_ROWS = 500
@@ -23,8 +23,8 @@ class Config(TableConfig):
     name: Literal["parquet"] = "parquet"
 
     @classmethod
-    def begin(cls, path: Path) -> tuple[Cells, tuple[str, ...], dict[str, Any]] | None:
-        """The first rows; columns of timestamps are times."""
+    def first_rows(cls, path: Path) -> FirstRows | None:
+        """The first rows; columns of type timestamp are times."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -35,7 +35,7 @@ class Config(TableConfig):
             return None
         if batch is None or batch.num_rows < 2:
             return None
-        stated = [field.name for field in batch.schema if pa.types.is_timestamp(field.type)]
+        time_columns = [field.name for field in batch.schema if pa.types.is_timestamp(field.type)]
         cells = {
             name: [
                 "" if cell is None or cell != cell else str(cell)
@@ -43,10 +43,10 @@ class Config(TableConfig):
             ]
             for name in batch.schema.names
         }
-        return cells, tuple(stated), {}
+        return FirstRows(cells, tuple(time_columns))
 
     def load(self, path: Path) -> Table:
-        """The file's columns, rows numbered from 0."""
+        """Reads the columns; rows are numbered from 0."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -62,6 +62,7 @@ class Config(TableConfig):
 
 
 def _column(cells: Any) -> Column:  # pyarrow has no types: a ChunkedArray
+    """A column (N,): numbers and timestamps keep their types, anything else becomes text."""
     import pyarrow as pa
 
     if pa.types.is_timestamp(cells.type):
