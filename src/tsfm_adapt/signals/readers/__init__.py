@@ -1,1 +1,1 @@
-"""One file format a module; each holds a `Config` that yields recordings or events."""
+"""Readers: one module for each file format, with a `Config` that yields recordings."""

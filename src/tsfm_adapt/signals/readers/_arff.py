@@ -1,9 +1,9 @@
-r"""ARFF files of the UEA and UCR archives: a header of attributes, then a line a case.
+r"""ARFF files of the UEA and UCR archives: a header of attributes, then a line for each case.
 
-One dimension is one attribute a sample. Several dimensions are one relational attribute, in the
-data a quoted text whose dimensions are parted by a written `\\n`. The class is the last attribute:
-a list of names, or for regression a number called target or class. Shorter series end in `?`,
-which stays: missing values.
+A series of one dimension has an attribute for each sample. One of several dimensions is one
+relational attribute: a quoted text in which a written `\\n` separates the dimensions. The class is
+the last attribute: a list of names, or for regression a number called target or class. Shorter
+series end in `?`, which are read as missing values.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ _TARGETS = ("target", "class", "targetvalue", "classvalue")
 
 @dataclass(frozen=True)
 class _Header:
-    relational: bool  # quoted dimensions; else one dimension, without quotes
-    samples: int  # of a dimension; of a quoted one at most
+    relational: bool  # True: dimensions in quotes; False: one dimension, without quotes
+    samples: int  # of a dimension; where relational, the most
     classes: tuple[str, ...]
     labelled: bool
 
 
 def read_arff(path: Path) -> Series:
-    """The cases of a file.
+    """Reads the header of a file; cases are parsed one at a time.
 
     Raises:
-        DataError: it is no ARFF file of series; reading a case raises it for a broken line.
+        DataError: not an ARFF file of series. Parsing a case raises it for a line that does not
+            fit the header.
     """
     lines = lines_of(path, "%")
     header: list[tuple[int, str]] = []
@@ -48,8 +49,9 @@ def read_arff(path: Path) -> Series:
 
 
 def _header(path: Path, lines: list[tuple[int, str]]) -> _Header:
+    """Parses the header's lines."""
     outer: list[tuple[str, str]] = []  # name and type
-    inner = 0
+    inner = 0  # attributes inside the relational one
     inside = False
     for row, line in lines:
         word = line.split()[0].casefold()
@@ -86,6 +88,7 @@ def _classes(kind: str) -> tuple[str, ...]:
 
 
 def _case(path: Path, row: int, line: str, header: _Header) -> Case:
+    """Parses one line to values (C, T) and its label."""
     text, label = line, ""
     if header.relational:
         quote = line[0]

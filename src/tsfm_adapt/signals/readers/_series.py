@@ -1,33 +1,30 @@
-"""Text files of labelled series: lines, cells as numbers, classes, errors that name the line."""
+"""Parsing of text files with one labelled series a line (.ts, .arff)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.recording import FloatArray
+from tsfm_adapt.signals.recording import FloatArray, Labels
 
-Label = Mapping[str, str | int | float]
-Case = tuple[
-    FloatArray, Label
-]  # values (C, T), and the label `label` or `target` where there is one
+Case = tuple[FloatArray, Labels]  # values (C, T), and the label `label` or `target`, if any
 
 
 @dataclass(frozen=True)
 class Series:
-    """One file: the lines of its cases, and how to read one of them."""
+    """The cases of a file: their lines, and the function that parses one."""
 
     lines: Sequence[tuple[int, str]]  # line number and text
     case: Callable[[int, str], Case]
 
 
 def lines_of(path: Path, comment: str) -> list[tuple[int, str]]:
-    """The numbered lines that are neither empty nor a comment, without surrounding blanks.
+    """The stripped lines with their numbers, without empty lines and comments.
 
     Raises:
         DataError: the file cannot be read as text.
@@ -43,7 +40,7 @@ def lines_of(path: Path, comment: str) -> list[tuple[int, str]]:
 
 
 def stacked(path: Path, row: int, series: Sequence[str]) -> FloatArray:
-    """The dimensions of one case (C, T), each a text of numbers; `?` and NaN are missing.
+    """Parses the dimensions of one case to values (C, T); `?` and NaN become NaN.
 
     Raises:
         DataError: a cell is no finite number, or the dimensions differ in length.
@@ -59,7 +56,7 @@ def stacked(path: Path, row: int, series: Sequence[str]) -> FloatArray:
 
 
 def plain(text: str) -> str | int | float:
-    """A class as a whole number where it is one, so that recipes can list 1, 2, 3."""
+    """A class as int or float where it is a number, so that recipes can list 1, 2, 3."""
     try:
         number = float(text)
     except ValueError:
@@ -69,18 +66,18 @@ def plain(text: str) -> str | int | float:
     return int(number) if number.is_integer() else number
 
 
-def label_of(path: Path, row: int, text: str, classes: Sequence[str], expected: str) -> Label:
-    """The label of a case: one of the classes, or without classes a number to regress on.
+def label_of(path: Path, row: int, text: str, classes: Sequence[str], expected: str) -> Labels:
+    """The label of a case: one of the classes or, where there are none, a target number.
 
     Args:
         path: the file.
         row: the case's line.
-        text: what the file states, without blanks.
-        classes: all there are; empty = a target.
-        expected: what an error about a target asks for.
+        text: the class or target in the file, stripped.
+        classes: all classes; empty = the label is a target number.
+        expected: of a target, for the error.
 
     Raises:
-        DataError: it is neither.
+        DataError: an unknown class, or a target that is no number.
     """
     if classes and text not in classes:
         raise broken(path, row, text, f"one of the classes {', '.join(classes)}")
@@ -90,10 +87,10 @@ def label_of(path: Path, row: int, text: str, classes: Sequence[str], expected: 
     return {"label" if classes else "target": value}
 
 
-def broken(path: Path, row: int, found: str, expected: str) -> DataError:
-    """An error about one line."""
+def broken(path: Path, row: int, text: str, expected: str) -> DataError:
+    """The error for one line that cannot be parsed."""
     return DataError(
-        f"{path}, line {row}: expected {expected}, found '{found[:60]}'. Fetch it again."
+        f"{path}, line {row}: expected {expected}, found '{text[:60]}'. Fetch it again."
     )
 
 

@@ -1,4 +1,4 @@
-"""What a reader guarantees."""
+"""The base class of readers: what `data.reader` of a recipe builds."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tsfm_adapt.signals.recording import IrregularReadings, Recording
 
 
 class ReaderConfig(Frozen, ABC):
-    """The recipe's `data.reader`: how to find recordings of one format.
+    """A reader of one file format, with its settings; base class.
 
-    `read` yields recordings in a reproducible order, values and units as the file states them,
-    nothing cleaned, interpolated or resampled. It raises `DataError` naming the file for whatever
-    it cannot read, and never yields a partial recording instead.
+    `read` yields recordings in a reproducible order, with values and units as in the files:
+    nothing is cleaned, interpolated or resampled. A file that cannot be read raises `DataError`
+    with its name; no recording is ever yielded in part.
     """
 
     name: str
-    general: ClassVar[bool] = False  # claims what may well be a more special format, like tables
+    general: ClassVar[bool] = False  # True: a more special reader goes first where both fit
 
     @classmethod
     def guess(cls, path: Path) -> Self | None:  # noqa: ARG003
-        """The settings that read what lies at `path`; None = it is not this reader's format.
+        """The settings that read the data at `path`; None = not this reader's format.
 
-        Looks at names and at the heads of a few files only, and needs none of the reader's extras.
+        Opens only the beginnings of a few files, and needs no optional package.
 
         Args:
             path: an existing file or folder.
@@ -37,14 +37,14 @@ class ReaderConfig(Frozen, ABC):
 
     @property
     def synthetic(self) -> bool:
-        """True where the recordings are simulated; reports and titles then say so."""
+        """True where the recordings are simulated, which reports and titles then state."""
         return False
 
     def files(self) -> Iterable[Path] | None:
-        """Every file that `read` looks into; None = it reads none.
+        """Every file that `read` opens, which caches depend on; None = none.
 
-        What was made of them is out of date once one of them is another. By default the file at
-        `root`, or all below it; a reader that looks beside its root, or at few of many, says so.
+        By default the file at `root`, or all files below it. Readers that open files beside their
+        root, or few of many, override this.
 
         Raises:
             DataError: the root does not exist.
@@ -57,21 +57,21 @@ class ReaderConfig(Frozen, ABC):
 
     @abstractmethod
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording | IrregularReadings]:
-        """Yields every recording; of its channels only those named, in the file's own names.
+        """Yields every recording, with the named channels only.
 
         Args:
-            channels: source channel names to read; empty = all. A recording that lacks some of
-                them is yielded with what it has, so that the caller can say which are absent.
+            channels: names of channels as in the files; empty = all. A recording that lacks some
+                of them is yielded with the others.
         """
 
 
 def resolve_root(root: str) -> Path:
-    """The folder or file behind a recipe's `root`.
+    """The folder or file that a recipe's `root` names.
 
-    Relative to the working directory; where it does not exist there, to `TSFM_ADAPT_DATA`.
+    Relative paths are looked up in the working directory first, then in `TSFM_ADAPT_DATA`.
 
     Raises:
-        DataError: neither exists.
+        DataError: it exists in neither.
     """
     path = Path(root).expanduser()
     if path.exists():

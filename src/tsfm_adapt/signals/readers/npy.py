@@ -1,6 +1,6 @@
-"""NumPy arrays of trials: (N, C, T) values and (N,) labels, a pair of files for each part.
+"""NumPy arrays of trials: (N, C, T) values and (N,) labels, a pair of files for each split.
 
-Every trial is a recording, with its class as the label `label` and its part as the label `part`.
+Each trial is a recording, with its class as the label `label` and its split as the label `part`.
 Values stay memory-mapped. The files hold neither channel names, nor units, nor a rate: the recipe
 states them.
 """
@@ -18,24 +18,24 @@ from pydantic import Field, model_validator
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers._rate import RateHz
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
-from tsfm_adapt.signals.recording import FloatArray, Recording
+from tsfm_adapt.signals.recording import FloatArray, Labels, Recording
 
-Part = Literal["train", "val", "test"]
+SplitName = Literal["train", "val", "test"]
 
-_PARTS: dict[Part, str] = {"train": "train", "test": "test"}
+_TRAIN_AND_TEST: dict[SplitName, str] = {"train": "train", "test": "test"}
 _GUESSED_FILES = 100
 
 
 class Config(ReaderConfig):
-    """Files below one folder; `{part}` in a file's name stands for what `parts` says."""
+    """Reads files below one folder; `{part}` in a file's name stands for a value of `parts`."""
 
     name: Literal["npy"] = "npy"
     root: str = Field(description="the folder that holds the files")
     values: str = Field("X_{part}.npy", description="(N, C, T), or (N, T) of one channel")
     labels: str | None = Field("y_{part}.npy", description="(N,); null = none")
     subjects: str | None = Field(None, description="(N,) subject ids; null = each trial its own")
-    parts: dict[Part, str] | None = Field(
-        _PARTS, min_length=1, description="part: how the files call it; null = no parts"
+    parts: dict[SplitName, str] | None = Field(
+        _TRAIN_AND_TEST, min_length=1, description="split: its name in the files; null = no splits"
     )
     channels: tuple[str, ...] = Field(min_length=1, description="names, in the arrays' order")
     unit: str | tuple[str, ...] = Field(description="of every channel, or one for each")
@@ -57,28 +57,28 @@ class Config(ReaderConfig):
 
     @classmethod
     def guess(cls, path: Path) -> Self | None:
-        """By shapes and the files' names; unit '1' and rate 1, which no file states."""
+        """Recognised by shapes and names of files; unit '1' and rate 1, which no file states."""
         files = [path] if path.is_file() else sorted(path.glob("*.npy"))[:_GUESSED_FILES]
         shapes = {file.name: shape for file in files if (shape := _shape(file)) is not None}
-        found = _template([name for name, shape in shapes.items() if len(shape) == 3])
-        if found is None:
+        template = _template([name for name, shape in shapes.items() if len(shape) == 3])
+        if template is None:
             return None
-        values, parts = found
-        called = list(parts.values()) if parts else [""]
-        lengths = {part: shapes[values.replace("{part}", part)][0] for part in called}
+        values, parts = template
+        in_files = list(parts.values()) if parts else [""]
+        lengths = {part: shapes[values.replace("{part}", part)][0] for part in in_files}
 
         def beside(words: str) -> str | None:
-            """The template of arrays (N,) whose name has one of some words in it."""
+            """The file name of arrays (N,) that has one of some words in it."""
             for name in shapes:
-                template = _part_of(name)[0] if parts else name
-                every = [(template.replace("{part}", part), n) for part, n in lengths.items()]
+                pattern = _split_in(name)[0] if parts else name
+                every = [(pattern.replace("{part}", part), n) for part, n in lengths.items()]
                 if all(shapes.get(file) == (n,) for file, n in every) and re.search(
-                    rf"(?i)(^|[^a-z])({words})([^a-z]|$)", template
+                    rf"(?i)(^|[^a-z])({words})([^a-z]|$)", pattern
                 ):
-                    return template
+                    return pattern
             return None
 
-        channels = shapes[values.replace("{part}", called[0])][1]
+        channels = shapes[values.replace("{part}", in_files[0])][1]
         return cls(
             root=str(path.parent if path.is_file() else path),
             values=values,
@@ -91,21 +91,21 @@ class Config(ReaderConfig):
         )
 
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording]:
-        """Yields the trials in the order of the files, part by part."""
+        """Yields the trials in the order of the files, split by split."""
         root = resolve_root(self.root)
         wanted = [self.channels.index(n) for n in channels or self.channels if n in self.channels]
         units = (self.unit,) * len(self.channels) if isinstance(self.unit, str) else self.unit
-        parts: Iterable[tuple[str, str]] = self.parts.items() if self.parts else [("", "")]
-        for part, called in parts:
-            file = root / self.values.replace("{part}", called)
+        splits: Iterable[tuple[str, str]] = self.parts.items() if self.parts else [("", "")]
+        for split_name, in_file in splits:
+            file = root / self.values.replace("{part}", in_file)
             values = _values(file, self.channels)
             labels, subjects = (
-                None if name is None else _one_each(root / name.replace("{part}", called), values)
+                None if name is None else _one_each(root / name.replace("{part}", in_file), values)
                 for name in (self.labels, self.subjects)
             )
             digits = len(str(len(values) - 1))
             for number, trial in enumerate(values):
-                identity = f"{part}-{number:0{digits}d}".removeprefix("-")
+                identity = f"{split_name}-{number:0{digits}d}".removeprefix("-")
                 yield Recording(
                     id=identity,
                     subject=identity if subjects is None else str(subjects[number]),
@@ -115,13 +115,13 @@ class Config(ReaderConfig):
                     rate_hz=self.rate_hz,
                     labels={
                         **({} if labels is None else _label(labels[number])),
-                        **({"part": part} if part else {}),
+                        **({"part": split_name} if split_name else {}),
                     },
                 )
 
 
 def _values(path: Path, channels: tuple[str, ...]) -> Any:
-    """The trials (N, C, T), memory-mapped."""
+    """The trials (N, C, T) of a file, memory-mapped."""
     values = _loaded(path)
     if values.ndim == 2 and len(channels) == 1:
         values = values[:, None, :]
@@ -140,7 +140,7 @@ def _values(path: Path, channels: tuple[str, ...]) -> Any:
 
 
 def _one_each(path: Path, values: Any) -> Any:
-    """Labels or subjects (N,)."""
+    """Labels or subjects (N,), one for each of the trials `values`."""
     array = _loaded(path)
     if array.shape != values.shape[:1] or array.dtype.kind not in "biufU":
         raise DataError(
@@ -151,11 +151,12 @@ def _one_each(path: Path, values: Any) -> Any:
 
 
 def _loaded(path: Path) -> Any:  # an array of any type
+    """Opens a .npy file, memory-mapped."""
     if not path.is_file():
-        found = sorted(file.name for file in path.parent.glob("*.npy"))
+        beside = sorted(file.name for file in path.parent.glob("*.npy"))
         raise DataError(
             f"data.reader: {path} does not exist; the .npy files there are: "
-            f"{', '.join(found[:8]) or 'none'}. Correct root, parts or the files' names."
+            f"{', '.join(beside[:8]) or 'none'}. Correct root, parts or the files' names."
         )
     try:
         return np.load(path, allow_pickle=False, mmap_mode="r")
@@ -167,15 +168,15 @@ def _loaded(path: Path) -> Any:  # an array of any type
 
 
 def _selected(trial: Any, wanted: list[int]) -> FloatArray:
-    """Some channels of a trial (C, T), a view of the file where they lie together there."""
+    """Some channels of a trial (C, T); a view of the file where they are neighbours in it."""
     first = wanted[0] if wanted else 0
     together = wanted == list(range(first, first + len(wanted)))
     rows = trial[first : first + len(wanted)] if together else trial[wanted]
     return np.asarray(rows if rows.dtype.kind == "f" else rows.astype(np.float64))
 
 
-def _label(value: Any) -> dict[str, str | int | float]:
-    """A trial's class; none where it is NaN or empty."""
+def _label(value: Any) -> Labels:
+    """A trial's class as the label `label`; {} where it is NaN or empty."""
     plain = value.item()
     if isinstance(plain, str):
         return {"label": plain} if plain else {}
@@ -185,7 +186,7 @@ def _label(value: Any) -> dict[str, str | int | float]:
 
 
 def _shape(path: Path) -> tuple[int, ...] | None:
-    """An array's shape by its header; None where it is no array of numbers or text."""
+    """The shape in a file's header; None = not an array of numbers or text."""
     if path.suffix != ".npy" or not path.is_file():
         return None
     try:
@@ -201,27 +202,27 @@ def _shape(path: Path) -> tuple[int, ...] | None:
     return tuple(shape) if numbers and 0 not in shape else None
 
 
-def _part_of(name: str) -> tuple[str, Part | None, str]:
-    """A file's name with `{part}` in it, the part, and how the name calls it."""
+def _split_in(name: str) -> tuple[str, SplitName | None, str]:
+    """A file's name with `{part}` in place of its split, the split, and its name in the file's."""
     match = re.search(r"(?i)(?<![a-z])(train|val|valid|test)(?![a-z])", name.removesuffix(".npy"))
     if match is None:
         return name, None, ""
-    called = match.group(1)
-    parts: dict[str, Part] = {"train": "train", "val": "val", "valid": "val", "test": "test"}
+    in_name = match.group(1)
+    splits: dict[str, SplitName] = {"train": "train", "val": "val", "valid": "val", "test": "test"}
     template = f"{name[: match.start()]}{{part}}{name[match.end() :]}"
-    return template, parts[called.lower()], called
+    return template, splits[in_name.lower()], in_name
 
 
-def _template(names: list[str]) -> tuple[str, dict[Part, str] | None] | None:
-    """The files of most parts under one name, else the first file; None where there is none."""
-    found: dict[str, dict[Part, str]] = {}
+def _template(names: list[str]) -> tuple[str, dict[SplitName, str] | None] | None:
+    """The name under which most splits have a file, else the first name; None = no names."""
+    by_template: dict[str, dict[SplitName, str]] = {}
     for name in names:
-        template, part, called = _part_of(name)
-        if part is not None:
-            found.setdefault(template, {})[part] = called
-    for template, parts in sorted(found.items(), key=lambda item: -len(item[1])):
-        if "train" in parts and "test" in parts:
+        template, split_name, in_name = _split_in(name)
+        if split_name is not None:
+            by_template.setdefault(template, {})[split_name] = in_name
+    for template, splits in sorted(by_template.items(), key=lambda item: -len(item[1])):
+        if "train" in splits and "test" in splits:
             return template, {
-                part: parts[part] for part in ("train", "val", "test") if part in parts
+                name: splits[name] for name in ("train", "val", "test") if name in splits
             }
     return (names[0], None) if names else None

