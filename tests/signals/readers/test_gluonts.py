@@ -134,9 +134,9 @@ def test_of_train_and_test_one_is_read(tmp_path):
         (tmp_path / part).mkdir()
         (tmp_path / part / "data.json").write_text(lines(ONE))
     assert len(read(tmp_path, part="test")) == 1
-    with pytest.raises(DataError, match="holds train and test, and none is named"):
+    with pytest.raises(DataError, match="holds train and test, and part is null"):
         read(tmp_path)
-    with pytest.raises(DataError, match="holds no parts, and train is named"):
+    with pytest.raises(DataError, match="holds neither train nor test, and part is train"):
         read(tmp_path / "train", part="train")
 
 

@@ -1,4 +1,4 @@
-"""Files of GluonTS entries: which there are, what they hold, and the rate that goes with them."""
+"""Files of GluonTS datasets: finding them, reading their entries, and their sampling rate."""
 
 from __future__ import annotations
 
@@ -11,30 +11,41 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+from pydantic import JsonValue
+
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers._heads import head
 from tsfm_adapt.signals.readers._rate import AGREE, rate_of
 
 JSON = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 ARROW = (".arrow", ".feather", ".parquet")
-PARTS: tuple[Literal["train", "test"], ...] = ("train", "test")
+FOLDERS: tuple[Literal["train", "test"], ...] = ("train", "test")
+
+# A field of an entry: of JSON, or of Arrow as NumPy reads it.
+EntryValue = JsonValue | npt.NDArray[np.generic] | np.generic
 
 
-def files_of(root: Path, part: str | None) -> list[Path]:
-    """The files of one part in order of their names.
+def files_of(root: Path, split_name: str | None) -> list[Path]:
+    """The files of a split, sorted by name.
+
+    Args:
+        root: a file, a folder of files, or a folder that holds a folder for each split.
+        split_name: one of `FOLDERS`; None = the root has no such folders.
 
     Raises:
-        DataError: there are none, or the part is not the one that is there.
+        DataError: there are no files, or the split does not fit the folders.
     """
     if root.is_file():
         return [root]
-    folders = [name for name in PARTS if (root / name).is_dir()]
-    if (part not in folders) if part is not None else folders:
+    folders = [name for name in FOLDERS if (root / name).is_dir()]
+    if (split_name not in folders) if split_name is not None else folders:
         raise DataError(
-            f"data.reader.part: {root} holds {' and '.join(folders) or 'no parts'}, and "
-            f"{part or 'none'} is named. Correct it."
+            f"data.reader.part: {root} holds {' and '.join(folders) or 'neither train nor test'}, "
+            f"and part is {split_name or 'null'}. Set it to {' or '.join(folders) or 'null'}."
         )
-    folder = root / (part or "")
+    folder = root / (split_name or "")
     files = sorted(p for p in folder.iterdir() if p.name.lower().endswith(JSON + ARROW))
     files = [p for p in files if p.name != "metadata.json" and not p.name.startswith(".")]
     if not files:
@@ -45,11 +56,11 @@ def files_of(root: Path, part: str | None) -> list[Path]:
     return files
 
 
-def entries_of(path: Path) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
-    """Each entry with its place, as errors call it, and its number.
+def entries_of(path: Path) -> Iterator[tuple[str, int, Mapping[str, EntryValue]]]:
+    """Yields each entry's place for errors, its number from 0, and its fields.
 
     Raises:
-        DataError: the file is broken or empty, or something in it is no entry.
+        DataError: the file cannot be read or is empty, or holds something that is no entry.
     """
     number = -1
     for number, entry in enumerate(
@@ -71,13 +82,17 @@ def entries_of(path: Path) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
 
 
 def stated_rate(root: Path, stated: float | None) -> float:
-    """The rate of the recipe or of metadata.json.
+    """The rate in Hz, from the recipe or from `freq` in metadata.json.
+
+    Args:
+        root: the reader's.
+        stated: the rate in the recipe; None = not stated.
 
     Raises:
-        DataError: there is none, or the two contradict each other.
+        DataError: neither states a rate, or the two contradict each other.
     """
-    found = metadata_of(root)
-    freq = _freq(found[0]) if found else None
+    metadata = metadata_of(root)
+    freq = _freq(metadata[0]) if metadata else None
     if freq is None:
         if stated is None:
             raise DataError(
@@ -85,24 +100,24 @@ def stated_rate(root: Path, stated: float | None) -> float:
                 "Set data.reader.rate_hz, for example to 1/3600 for hourly values."
             )
         return stated
-    own = rate_of(freq, str(found[0]))
-    if stated is not None and not math.isclose(own, stated, rel_tol=AGREE):
+    rate_hz = rate_of(freq, str(metadata[0]))
+    if stated is not None and not math.isclose(rate_hz, stated, rel_tol=AGREE):
         raise DataError(
-            f"data.reader.rate_hz: {found[0]} states freq '{freq}', which is {own:g} a second, "
-            f"the recipe {stated:g}. Correct one of them, or leave rate_hz out."
+            f"data.reader.rate_hz: {metadata[0]} states freq '{freq}', which is {rate_hz:g} Hz, "
+            f"the recipe {stated:g} Hz. Correct one of them, or leave rate_hz out."
         )
-    return own if stated is None else stated
+    return rate_hz if stated is None else stated
 
 
 def metadata_of(root: Path) -> list[Path]:
-    """The metadata.json that belongs to a file or folder of entries, where there is one."""
+    """The metadata.json of a file or folder of entries; [] = none."""
     folder = root if root.is_dir() else root.parent
-    folders = (folder, folder.parent) if folder.name in PARTS else (folder,)
+    folders = (folder, folder.parent) if folder.name in FOLDERS else (folder,)
     return [place / "metadata.json" for place in folders if (place / "metadata.json").is_file()]
 
 
 def first_keys(path: Path) -> set[str]:
-    """The keys of the first entry, as far as 64 kB of it show them, or a table's columns."""
+    """The keys in the first 64 kB of the first entry, or the columns of an Arrow table."""
     if path.suffix.lower() in ARROW:
         return _columns(path)
     first = head(path).lstrip().partition("\n")[0]
@@ -110,6 +125,7 @@ def first_keys(path: Path) -> set[str]:
 
 
 def _freq(path: Path) -> str | None:
+    """The `freq` in a metadata.json; None = it has none."""
     try:
         metadata = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as problem:
@@ -122,7 +138,7 @@ def _freq(path: Path) -> str | None:
 
 
 def _lines(path: Path) -> Iterator[Any]:
-    """The JSON values of a file, one a line."""
+    """The JSON values of a file with one on each line."""
     row = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
@@ -138,6 +154,7 @@ def _lines(path: Path) -> Iterator[Any]:
 
 
 def _rows_of_arrow(path: Path) -> Iterator[Any]:
+    """The rows of an Arrow or Parquet file, as GluonTS decodes them."""
     import pyarrow as pa
     from gluonts.dataset.arrow import File
 
@@ -151,7 +168,7 @@ def _rows_of_arrow(path: Path) -> Iterator[Any]:
 
 
 def _columns(path: Path) -> set[str]:
-    """The names of a table's columns by its schema; none where it has none."""
+    """The names of the columns in a table's schema; none where it cannot be read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

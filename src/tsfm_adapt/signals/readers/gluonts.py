@@ -1,8 +1,8 @@
-"""GluonTS datasets: one entry a series, as JSON lines, Arrow or Parquet; and recordings as such.
+"""GluonTS datasets: one entry a series, as JSON lines, Arrow or Parquet; read and written.
 
-An entry holds `start`, `target`, (T,) or (C, T), and perhaps `item_id` and features. Features that
-change with time are channels beside the target, those that do not are attributes. `NaN` and null
-are missing values. `entries` gives recordings as a dataset that GluonTS takes and writes.
+An entry holds `start`, `target`, (T,) or (C, T), and optionally `item_id` and features. Features
+that change with time become channels beside the target, static ones become attributes. `NaN` and
+null are missing values. `entries` turns recordings into a dataset that GluonTS takes and writes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
+from typing import TYPE_CHECKING, Literal, Self, TypedDict
 
 import numpy as np
 from pydantic import Field
@@ -19,8 +19,9 @@ from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers._cells import moment
 from tsfm_adapt.signals.readers._gluonts_files import (
     ARROW,
+    FOLDERS,
     JSON,
-    PARTS,
+    EntryValue,
     entries_of,
     files_of,
     first_keys,
@@ -41,7 +42,7 @@ _OF_NANOSECONDS = (np.datetime64("1678-01-01", "s"), np.datetime64("2262-01-01",
 
 
 class Entry(TypedDict):
-    """What GluonTS calls a data entry, with the subject beside it."""
+    """A data entry of GluonTS, with the subject beside it."""
 
     start: pd.Period
     item_id: str
@@ -50,11 +51,11 @@ class Entry(TypedDict):
 
 
 class Config(ReaderConfig):
-    """Entries in the order of the files; an entry without `item_id` goes by file and number.
+    """Reads entries in the order of the files; one without `item_id` is named by file and number.
 
     Of a folder that GluonTS saved, `train` or `test` is read: each series of `test` usually begins
-    with the same series of `train`, so that both together would show what they hide. Features
-    longer than the target state a future that was not measured, and are cut to its length.
+    with the same series of `train`, so that reading both would leak. Features longer than the
+    target, which state a future that was not measured, are cut to its length.
     """
 
     name: Literal["gluonts"] = "gluonts"
@@ -77,8 +78,8 @@ class Config(ReaderConfig):
 
     @classmethod
     def guess(cls, path: Path) -> Self | None:
-        """Files whose first entry has a start and a target; the unit '1' is a placeholder."""
-        part = next((part for part in PARTS if (path / part).is_dir()), None)
+        """Recognised by start and target in the first entry; unit '1', which no file states."""
+        part = next((name for name in FOLDERS if (path / name).is_dir()), None)
         folder = path / (part or "")
         files = [
             file
@@ -97,12 +98,12 @@ class Config(ReaderConfig):
         return guessed
 
     def files(self) -> list[Path]:
-        """The part's files, and the metadata beside or above them."""
+        """The files of the split, and the metadata beside or above them."""
         root = resolve_root(self.root)
         return [*files_of(root, self.part), *metadata_of(root)]
 
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording]:
-        """Yields one recording an entry."""
+        """Yields one recording for each entry."""
         root = resolve_root(self.root)
         rate_hz = stated_rate(root, self.rate_hz)
         seen: set[str] = set()
@@ -136,8 +137,8 @@ class Config(ReaderConfig):
                     attributes=_attributes(where, entry),
                 )
 
-    def _rows(self, where: str, entry: Mapping[str, Any]) -> tuple[list[str], FloatArray]:
-        """The channels' names, the target's first, and all values (C, T)."""
+    def _rows(self, where: str, entry: Mapping[str, EntryValue]) -> tuple[list[str], FloatArray]:
+        """Names of the channels, the target's first, and values (C, T)."""
         target = _numbers(where, "target", entry.get("target"))
         rows, samples = target.shape
         default = ["target"] if rows == 1 else [f"target_{index}" for index in range(rows)]
@@ -147,7 +148,7 @@ class Config(ReaderConfig):
                 f"data.reader.channels names every row of the target: {where} has {rows}, named "
                 f"are {len(names)}. Correct the list."
             )
-        parts = [target]
+        rows_of = [target]
         for key in _DYNAMIC:
             if entry.get(key) is None:
                 continue
@@ -158,11 +159,11 @@ class Config(ReaderConfig):
                     f"of the target and {feature.shape[1]} of {key}. Correct the entry."
                 )
             names += [f"{key}_{index}" for index in range(len(feature))]
-            parts.append(feature[:, :samples])
-        return names, np.concatenate(parts)
+            rows_of.append(feature[:, :samples])
+        return names, np.concatenate(rows_of)
 
     def _units(self, where: str, names: list[str]) -> tuple[str, ...]:
-        """One unit a channel; that of a feature is stated nowhere: '1'."""
+        """The unit of each channel (C,); '1' for features, whose units no file states."""
         features = [name for name in names if name.rpartition("_")[0] in _DYNAMIC]
         rows = len(names) - len(features)
         stated = (self.unit,) * rows if isinstance(self.unit, str) else self.unit
@@ -175,14 +176,13 @@ class Config(ReaderConfig):
 
 
 def entries(recordings: Iterable[Recording], freq: str | None = None) -> list[Entry]:
-    """Recordings as a GluonTS dataset, one multivariate entry each; values are not copied.
+    """Turns recordings into a GluonTS dataset, one multivariate entry each; values are not copied.
 
-    GluonTS reads such a list wherever it takes a dataset, and writes it with its own writers.
-    Channel names, units, labels and attributes have no place in it. An unknown start becomes
-    1970-01-01.
+    GluonTS accepts such a list wherever it takes a dataset. Channel names, units, labels and
+    attributes are lost. An unknown start becomes 1970-01-01.
 
     Args:
-        recordings: regular ones; values (C, T) become the target.
+        recordings: their values (C, T) become the target.
         freq: pandas' name of the sampling interval, such as `min`; None = `frequency`. Where it
             is coarser than a start, the start is rounded down to it.
 
@@ -201,7 +201,7 @@ def entries(recordings: Iterable[Recording], freq: str | None = None) -> list[En
 
 
 def channel_entries(recordings: Iterable[Recording], freq: str | None = None) -> list[Entry]:
-    """Recordings as a GluonTS dataset with one univariate entry a channel; see `entries`.
+    """Turns recordings into a GluonTS dataset with one univariate entry a channel; see `entries`.
 
     The item_id is `<id>/<channel>`.
     """
@@ -219,6 +219,7 @@ def channel_entries(recordings: Iterable[Recording], freq: str | None = None) ->
 
 
 def _period(recording: Recording, freq: str | None) -> pd.Period:
+    """The recording's start as the period of its first sample."""
     import pandas as pd
 
     chosen = frequency(recording.rate_hz) if freq is None else freq
@@ -239,10 +240,10 @@ def _period(recording: Recording, freq: str | None) -> pd.Period:
     return pd.Period(str(start), freq=chosen)
 
 
-def _numbers(where: str, key: str, cells: Any) -> FloatArray:
-    """Values (C, T) of a key; NaN where it says so, or nothing."""
+def _numbers(where: str, key: str, cells: EntryValue) -> FloatArray:
+    """Values (C, T) of a key; null and text like 'NaN' become NaN."""
     try:
-        values = np.array(cells, dtype=np.float64)  # None, 'NaN' and 'Nan' become NaN
+        values = np.array(cells, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         values = np.array(math.inf)
     values = values[None] if values.ndim == 1 else values
@@ -254,7 +255,8 @@ def _numbers(where: str, key: str, cells: Any) -> FloatArray:
     return values
 
 
-def _start(where: str, entry: Mapping[str, Any]) -> np.datetime64:
+def _start(where: str, entry: Mapping[str, EntryValue]) -> np.datetime64:
+    """The entry's start in whole seconds."""
     text = str(entry.get("start", "")).split("/")[0]  # weeks are '2013-12-30/2014-01-05'
     try:
         return moment(text)
@@ -265,12 +267,13 @@ def _start(where: str, entry: Mapping[str, Any]) -> np.datetime64:
         ) from None
 
 
-def _attributes(where: str, entry: Mapping[str, Any]) -> dict[str, str | float]:
-    found: dict[str, str | float] = {}
+def _attributes(where: str, entry: Mapping[str, EntryValue]) -> dict[str, str | float]:
+    """Static features as attributes, by key and number."""
+    attributes: dict[str, str | float] = {}
     for key in _STATIC:
         if entry.get(key) is None:
             continue
         for index, value in enumerate(_numbers(where, key, entry[key])[0].tolist()):
             if not math.isnan(value):
-                found[f"{key}_{index}"] = value
-    return found
+                attributes[f"{key}_{index}"] = value
+    return attributes

@@ -1,7 +1,7 @@
-"""A folder of files that a table lists: whose each is, its part, start, labels and attributes.
+"""A folder of files with a table that lists them: subject, split, start, labels and attributes.
 
-Any reader of files reads the listed ones, each by itself; what the table says of a file replaces
-or joins what the file says. Files that are not listed are not read.
+Any reader of files reads the listed ones, each by itself. What the table states of a file replaces
+what the file states, or is added to it. Files that are not listed are not read.
 """
 
 from __future__ import annotations
@@ -12,34 +12,37 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, JsonValue, ValidationError, field_validator
 
 from tsfm_adapt.components import config_class, configs, require
 from tsfm_adapt.errors import DataError, closest
 from tsfm_adapt.signals.readers._cells import MISSING, Table, moment, read_csv
 from tsfm_adapt.signals.readers._heads import head
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
-from tsfm_adapt.signals.recording import IrregularReadings, Recording
+from tsfm_adapt.signals.recording import Attributes, IrregularReadings, Labels, Recording
 
 _TABLES = ("manifest.csv", "manifest.tsv")
 _FILES = ("file", "filename", "file_name", "path", "record")
+# A setting of a reader; in Python also a tuple.
+Setting = JsonValue | tuple[JsonValue, ...]
+
 _SUBJECTS = ("subject", "subject_id", "patient", "patient_id", "participant_id")
 
 
 class Config(ReaderConfig):
-    """The listed files in the table's order; their recordings go by the table's id of the file.
+    """Reads the listed files in the table's order; recordings get the table's id of their file.
 
-    Without a column of ids a file goes by its path below the root, without the suffix. Where a
-    file holds several recordings, each adds its own id to that.
+    Without a column of ids, the id is the path below the root, without the suffix. Where a file
+    holds several recordings, the id of each is appended.
     """
 
     name: Literal["manifest"] = "manifest"
     root: str = Field(description="the folder that holds the table and the files")
     table: str = Field("manifest.csv", description="the table's path below the root, .csv or .tsv")
-    reader: dict[str, Any] = Field(
+    reader: dict[str, Setting] = Field(
         description="the reader of each file with its settings, but without root"
     )
     file: str = Field("file", description="column: the file's path below the root")
@@ -52,13 +55,13 @@ class Config(ReaderConfig):
 
     @field_validator("reader")
     @classmethod
-    def _reads_single_files(cls, settings: dict[str, Any]) -> dict[str, Any]:
+    def _reads_single_files(cls, settings: dict[str, Setting]) -> dict[str, Setting]:
         _reader_of(settings, ".")
         return settings
 
     @classmethod
     def guess(cls, path: Path) -> Self | None:
-        """A folder with a manifest.csv or .tsv whose first file some reader recognises."""
+        """Recognised by a manifest.csv or .tsv whose first file some reader recognises."""
         table = next((path / name for name in _TABLES if (path / name).is_file()), None)
         if table is None:
             return None
@@ -70,28 +73,29 @@ class Config(ReaderConfig):
         inner = None if column is None else _recognised(path / first[column])
         if inner is None:
             return None
-        known = {"file": column, "subject": next((n for n in _SUBJECTS if n in first), None)}
-        known |= {name: name for name in ("id", "part", "start") if name in first}
+        columns = {"file": column, "subject": next((n for n in _SUBJECTS if n in first), None)}
+        columns |= {name: name for name in ("id", "part", "start") if name in first}
         return cls.model_validate(
             {
                 "root": str(path),
                 "table": table.name,
                 "reader": inner,
-                **known,
-                "attributes": [name for name in first if name not in known.values()],
+                **columns,
+                "attributes": [name for name in first if name not in columns.values()],
             }
         )
 
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording | IrregularReadings]:
-        """Yields the recordings of one file after the other; the table is checked first."""
+        """Yields the recordings file by file; the table is checked first."""
         root = resolve_root(self.root)
-        require("reader", self.reader["name"])
+        require("reader", str(self.reader["name"]))
         for row in self._rows(root):
-            found = list(_reader_of(self.reader, str(row.path)).read(channels))
-            alone = len({item.multirate_id or item.id for item in found}) == 1
-            yield from (row.applied(item, alone) for item in found)
+            items = list(_reader_of(self.reader, str(row.path)).read(channels))
+            single = len({item.multirate_id or item.id for item in items}) == 1
+            yield from (row.applied(item, single) for item in items)
 
     def _rows(self, root: Path) -> list[_Row]:
+        """The table's rows, with files and ids that differ."""
         if not root.is_dir():
             raise DataError(
                 f"data.reader.root is a folder with a table of its files: {root} is a file. "
@@ -126,6 +130,8 @@ class Config(ReaderConfig):
         return rows
 
     def _row(self, root: Path, table: Table, number: int) -> _Row:
+        """One row, checked."""
+
         def cell(column: str | None) -> str:
             return "" if column is None else str(table.columns[column][number]).strip()
 
@@ -133,50 +139,50 @@ class Config(ReaderConfig):
             if column and not cell(column):
                 raise table.broken(number, column, "expected a name")
         path = _below(root, table, number, self.file)
-        start, part = cell(self.start), cell(self.part)
-        if self.part and part not in ("train", "val", "test"):
+        start, split_name = cell(self.start), cell(self.part)
+        if self.part and split_name not in ("train", "val", "test"):
             raise table.broken(number, self.part, "expected train, val or test")
         try:
-            began = None if start in MISSING else moment(start)
+            first_sample = None if start in MISSING else moment(start)
         except ValueError:
             rule = "expected a time like 2014-02-03 08:42:12"
             raise table.broken(number, self.start or "", rule) from None
-        own = Path(cell(self.file))
-        stated = {name: cell(name) for name in (*self.attributes, *self.labels)}
-        known = {name: _plain(text) for name, text in stated.items() if text not in MISSING}
+        listed = Path(cell(self.file))
+        cells = {name: cell(name) for name in (*self.attributes, *self.labels)}
+        known = {name: _plain(text) for name, text in cells.items() if text not in MISSING}
         return _Row(
             path=path,
-            id=cell(self.id) or (own.with_suffix("") if path.is_file() else own).as_posix(),
+            id=cell(self.id) or (listed.with_suffix("") if path.is_file() else listed).as_posix(),
             subject=cell(self.subject) or None,
-            start=began,
+            start=first_sample,
             attributes={name: known[name] for name in self.attributes if name in known},
             labels={name: _whole(known[name]) for name in self.labels if name in known}
-            | ({"part": part} if part else {}),
+            | ({"part": split_name} if split_name else {}),
         )
 
 
 @dataclass(frozen=True)
 class _Row:
-    """What a table says of one file."""
+    """One row of the table: a file and what is stated of it."""
 
     path: Path
     id: str
-    subject: str | None  # None = what the file says
-    start: np.datetime64 | None
-    attributes: Mapping[str, str | float]
-    labels: Mapping[str, str | int | float]
+    subject: str | None  # None = as in the file
+    start: np.datetime64 | None  # None = as in the file
+    attributes: Attributes
+    labels: Labels
 
     def applied(
-        self, item: Recording | IrregularReadings, alone: bool
+        self, item: Recording | IrregularReadings, single: bool
     ) -> Recording | IrregularReadings:
-        """What was read of the file, as the table wants it.
+        """A recording of the file with the row's id, subject, start, attributes and labels.
 
         Args:
-            item: the recording.
-            alone: it is the file's only one, or a part of the only one.
+            item: as read from the file.
+            single: the file holds one recording, perhaps at several rates.
         """
         stretch = item.multirate_id or item.id
-        name = self.id if alone else f"{self.id}/{stretch}"
+        name = self.id if single else f"{self.id}/{stretch}"
         return replace(
             item,
             id=name + item.id.removeprefix(stretch),
@@ -188,8 +194,8 @@ class _Row:
         )
 
 
-def _reader_of(settings: Mapping[str, Any], root: str) -> ReaderConfig:
-    """The reader of one file; ValueError where the settings are not those of such a reader."""
+def _reader_of(settings: Mapping[str, Setting], root: str) -> ReaderConfig:
+    """The reader of one file; ValueError where the settings are not a reader's of files."""
     name = settings.get("name")
     known = [n for n, config in configs("reader").items() if "root" in config.model_fields]
     if name not in known or name == "manifest":
@@ -213,24 +219,24 @@ def _reader_of(settings: Mapping[str, Any], root: str) -> ReaderConfig:
         raise ValueError(f"{where}: {message}" if where else message) from None
 
 
-def _recognised(path: Path) -> dict[str, Any] | None:
-    """The settings of a reader that knows a file, but for its root; a special one comes first."""
-    found = []
+def _recognised(path: Path) -> dict[str, Setting] | None:
+    """Settings, without root, of a reader that recognises a file; special readers go first."""
+    recognised = []
     for name, config in configs("reader").items():
         guessed = None if name == "manifest" or not path.exists() else config.guess(path)
         if guessed is not None:
-            found.append((config.general, guessed))
-    if not found:
+            recognised.append((config.general, guessed))
+    if not recognised:
         return None
-    guessed = min(found, key=lambda pair: pair[0])[1]
-    settings: dict[str, Any] = guessed.model_dump(
+    guessed = min(recognised, key=lambda pair: pair[0])[1]
+    settings: dict[str, Setting] = guessed.model_dump(
         mode="json", exclude_defaults=True, exclude={"root"}
     )
     return {"name": guessed.name, **settings}
 
 
 def _below(root: Path, table: Table, number: int, column: str) -> Path:
-    """A listed file; nothing outside the root is read, links included."""
+    """The path of a listed file, which must lie below the root, links resolved."""
     text = str(table.columns[column][number]).strip()
     path = root / text
     try:
