@@ -1,4 +1,4 @@
-"""One EDF or EDF+ file: its header, whole stretches of samples, and its annotations.
+"""Reads one EDF or EDF+ file: header, samples and annotations.
 
 The formats: Kemp et al., Electroencephalogr. Clin. Neurophysiol. 82 (1992) 391, and Kemp & Olivan,
 Clin. Neurophysiol. 114 (2003) 1755.
@@ -29,19 +29,19 @@ _NO_DATE = np.datetime64("1985-01-01", "D")  # what EDF+ writes where the date i
 
 @dataclass(frozen=True)
 class Signal:
-    """What a header states of one signal."""
+    """The description of one signal in a header."""
 
     name: str  # without trailing dots; '' for annotations
     unit: str  # '' where none is stated
-    per_record: int  # samples
-    calibrated: bool  # whether its four ranges make a scale
+    per_record: int  # samples a record
+    calibrated: bool  # True if its physical and digital limits make a scale
     position: int  # among the file's ordinary signals
     first: int  # byte of its first sample in a record
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file states before its data."""
+    """The header of a file."""
 
     path: Path
     signals: tuple[Signal, ...]  # without annotations
@@ -52,26 +52,26 @@ class Header:
     clock: np.datetime64 | None  # whole seconds, as stated; None where it is no date
     dated: bool  # False: the date was withheld, and only the time of day may be right
     sex: str | None
-    born: int | None  # year
+    born: int | None  # year of birth
 
     @property
     def data(self) -> int:
-        """The byte where records begin."""
+        """The byte at which records begin."""
         return _HEAD * (1 + len(self.signals) + len(self.annotations))
 
     @property
     def record_bytes(self) -> int:
-        """The length of a record."""
+        """The bytes of a record."""
         return 2 * sum(signal.per_record for signal in (*self.signals, *self.annotations))
 
     @property
     def duration_s(self) -> float:
-        """Of all records."""
+        """Duration of all records in seconds, gaps not counted."""
         return self.records * self.record_s
 
 
 def looks_like_edf(path: Path) -> bool:
-    """Whether the file begins as EDF does."""
+    """True if the file begins like EDF."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
@@ -81,7 +81,7 @@ def looks_like_edf(path: Path) -> bool:
 
 
 def read_header(path: Path) -> Header:
-    """The header, compared with the size of the file.
+    """Reads the header and compares it with the size of the file.
 
     Raises:
         DataError: the file is not EDF, or has fewer or more bytes than the header announces.
@@ -133,7 +133,7 @@ def read_header(path: Path) -> Header:
 
 
 class EdfFile:
-    """The data behind a header; samples are read from disk when they are asked for.
+    """The data of a file; samples are read from disk on request.
 
     Raises:
         DataError: the file cannot be read.
@@ -147,7 +147,7 @@ class EdfFile:
             self._file: Any = edfio.read_edf(header.path, lazy_load_data=True)
 
     def samples(self, signal: Signal) -> FloatArray:
-        """All samples of a signal in its unit, the digital values scaled as the header says.
+        """All samples (T,) of a signal in its unit.
 
         Raises:
             DataError: the header states no scale for it.
@@ -163,32 +163,32 @@ class EdfFile:
         return values
 
     def annotations(self) -> tuple[Span, ...]:
-        """What the file's own annotations mark, by time, in seconds from its first sample.
+        """The file's own annotations, by time, in seconds from its first sample.
 
-        One without a duration is a mark; one without a text is none.
+        Those without a duration have no length; those without a text are left out.
 
         Raises:
             DataError: they cannot be read.
         """
         with _naming(self.header.path):
-            found = self._file.annotations
+            annotations = self._file.annotations
         return tuple(
             Span(float(a.onset), float(a.onset) + float(a.duration or 0.0), a.text.strip())
-            for a in found
+            for a in annotations
             if a.text.strip()
         )
 
     def onsets_s(self) -> FloatArray:
-        """When each record begins, (records,) seconds since the header's clock.
+        """Start of each record, (records,) seconds since the header's clock.
 
         Raises:
-            DataError: a record of EDF+ does not say so, or begins before the last one ends.
+            DataError: a record of EDF+ does not state its start, or begins before the last ends.
         """
         header = self.header
         steps: FloatArray = np.arange(header.records) * header.record_s
         if not header.annotations:
             return steps
-        keeper = header.annotations[0]
+        timekeeper = header.annotations[0]  # the signal whose annotations state the starts
         with _naming(header.path):
             records = np.memmap(
                 header.path,
@@ -197,10 +197,10 @@ class EdfFile:
                 offset=header.data,
                 shape=(header.records, header.record_bytes),
             )
-        own = records[:, keeper.first : keeper.first + 2 * keeper.per_record]
+        texts = records[:, timekeeper.first : timekeeper.first + 2 * timekeeper.per_record]
         if not header.discontinuous:
-            return steps + _onset_s(header.path, 0, own[0].tobytes())
-        onsets = np.array([_onset_s(header.path, n, row.tobytes()) for n, row in enumerate(own)])
+            return steps + _onset_s(header.path, 0, texts[0].tobytes())
+        onsets = np.array([_onset_s(header.path, n, row.tobytes()) for n, row in enumerate(texts)])
         early = np.flatnonzero(np.diff(onsets) < header.record_s - 1e-6)
         if early.size:
             number = int(early[0])
@@ -213,12 +213,13 @@ class EdfFile:
 
 
 def stretches(onsets_s: FloatArray, record_s: float) -> list[tuple[int, int]]:
-    """First record, and the one behind the last, of each stretch without a gap."""
+    """Ranges [first, stop) of records without a gap between them."""
     breaks = np.flatnonzero(np.abs(np.diff(onsets_s) - record_s) > 1e-6) + 1
     return list(pairwise([0, *breaks.tolist(), len(onsets_s)]))
 
 
 def _onset_s(path: Path, number: int, raw: bytes) -> float:
+    """Start in seconds of a record, from the beginning of its annotations."""
     match = re.match(rb"([+-]\d+(?:\.\d*)?)\x14", raw)
     if match is None:
         raise DataError(
@@ -231,6 +232,7 @@ def _onset_s(path: Path, number: int, raw: bytes) -> float:
 def _signals(
     path: Path, table: bytes, count: int
 ) -> tuple[tuple[Signal, ...], tuple[Signal, ...]]:
+    """The signals of a header's table, and those that hold annotations."""
     fields = {}
     begin = 0
     for name, width in _FIELDS:
@@ -272,7 +274,7 @@ _FIELDS = (
 
 
 def _clock(head: bytes) -> tuple[np.datetime64 | None, bool]:
-    """The start, and whether its date is one; EDF+ states the date in full in another field."""
+    """The start, and True if its date is real; EDF+ states the date in full in another field."""
     date, time = _text(head[168:176]), _text(head[176:184])
     words = _text(head[88:168]).split()
     full = words[1] if words[:1] == ["Startdate"] and len(words) > 1 else ""
@@ -290,7 +292,7 @@ def _clock(head: bytes) -> tuple[np.datetime64 | None, bool]:
 
 
 def _patient(head: bytes) -> tuple[str | None, int | None]:
-    """Sex and year of birth where the field is written as EDF+ asks; nothing else of a person."""
+    """Sex and year of birth, where the field has the format of EDF+; nothing else is read."""
     words = _text(head[8:88]).split()
     sex = words[1] if len(words) >= 4 and words[1] in ("F", "M") else None
     born = None
@@ -300,7 +302,7 @@ def _patient(head: bytes) -> tuple[str | None, int | None]:
 
 
 def _text(field: bytes) -> str:
-    """Header text, which should be ASCII; what is not is read as most recorders mean it."""
+    """Text of a header field: ASCII by the standard, UTF-8 or Latin-1 from many recorders."""
     try:
         text = field.decode("utf-8")
     except UnicodeDecodeError:
@@ -323,10 +325,10 @@ def _whole(path: Path, field: bytes, meaning: str, least: int) -> int:
 
 
 def _broken(path: Path, field: bytes, meaning: str) -> DataError:
-    found = _text(field)
-    hint = " (-1: the recorder never closed the file)" if found == "-1" else ""
+    text = _text(field)
+    hint = " (-1: the recorder never closed the file)" if text == "-1" else ""
     return DataError(
-        f"An EDF header states the {meaning}: {path} has '{found}'{hint}. Fetch it again, or "
+        f"An EDF header states the {meaning}: {path} has '{text}'{hint}. Fetch it again, or "
         "repair the header."
     )
 
@@ -336,16 +338,16 @@ def _no_edf(path: Path, head: bytes) -> DataError:
         return DataError(
             f"Files of 16-bit samples are read: {path} is BDF, which has 24. Convert it to EDF."
         )
-    found = f"begins with {head[:8]!r}" if len(head) >= _HEAD else f"has {len(head)} bytes"
+    problem = f"begins with {head[:8]!r}" if len(head) >= _HEAD else f"has {len(head)} bytes"
     return DataError(
-        f"An EDF file begins with '0' and a header of {_HEAD} bytes: {path} {found}. Fetch it "
+        f"An EDF file begins with '0' and a header of {_HEAD} bytes: {path} {problem}. Fetch it "
         "again, or leave it out with data.reader.pattern or `records`."
     )
 
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Whatever the library raises or warns of becomes a DataError that names the file."""
+    """Turns errors and warnings of the library into a DataError that names the file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")

@@ -1,4 +1,4 @@
-"""What readers have in common whose files are a record each: which, whose, and when."""
+"""Base of readers with one record a file: finding files, subjects and overlaps in time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
 
 
 class FilesConfig(ReaderConfig):
-    """One file, or the visible files of a folder and of those below it, through no link.
+    """Reads one file, or the visible files in a folder and below, through no link to a folder.
 
     A record's id is its path below the root without the suffix, or the name of the one file.
     """
 
     root: str = Field(description="a file, or a folder that is searched")
-    pattern: str = Field(description="of the names in a folder; capitals do not matter")
+    pattern: str = Field(description="of the names in a folder; upper and lower case are equal")
     records: tuple[str, ...] | None = Field(None, description="ids or names to read; null = all")
     subject_pattern: str | None = Field(
         None, description="regular expression; its one group in the id is the subject; null = id"
@@ -38,55 +38,55 @@ class FilesConfig(ReaderConfig):
         return [path for path in self.picked(self.find()).values() if path.is_file()]
 
     def find(self) -> dict[str, Path]:
-        """Every file that fits by id, sorted.
+        """The files whose names fit, by id, sorted.
 
         Raises:
-            DataError: there is none, or two would share an id.
+            DataError: there is none, or two share an id.
         """
         root = resolve_root(self.root)
         if not root.is_dir():
             return {root.stem: root}
-        found: dict[str, Path] = {}
+        files: dict[str, Path] = {}
         for path in sorted(visible(root, self.pattern)):
             id = path.relative_to(root).with_suffix("").as_posix()
-            if id in found:
+            if id in files:
                 raise DataError(
-                    f"Files of one folder differ by more than their suffix: {found[id]} and "
+                    f"Files of one folder differ by more than their suffix: {files[id]} and "
                     f"{path} would share an id. Rename one, or narrow data.reader.pattern."
                 )
-            found[id] = path
-        if not found:
+            files[id] = path
+        if not files:
             raise DataError(
                 f"data.reader.root: {root} and the folders below hold no visible file called "
                 f"'{self.pattern}'. Correct the folder, or data.reader.pattern."
             )
-        return found
+        return files
 
-    def picked(self, found: Mapping[str, Path]) -> dict[str, Path]:
-        """Those of the files that `records` names.
+    def picked(self, files: Mapping[str, Path]) -> dict[str, Path]:
+        """The files that `records` names.
 
         Raises:
-            DataError: a name is that of no file or of several.
+            DataError: a name fits no file, or several.
         """
         if self.records is None:
-            return dict(found)
+            return dict(files)
         picked = set()
         for record in self.records:
-            fitting = [id for id, path in found.items() if record in (id, path.stem, path.name)]
+            fitting = [id for id, path in files.items() if record in (id, path.stem, path.name)]
             if len(fitting) != 1:
                 raise DataError(
-                    f"data.reader.records: '{record}' names {len(fitting)} of the {len(found)} "
-                    f"records below {self.root}, not one.{closest(record, found)} "
+                    f"data.reader.records: '{record}' names {len(fitting)} of the {len(files)} "
+                    f"records below {self.root}, not one.{closest(record, files)} "
                     "Use the path below the root, without the suffix."
                 )
             picked.update(fitting)
-        return {id: path for id, path in found.items() if id in picked}
+        return {id: path for id, path in files.items() if id in picked}
 
     def subject(self, id: str) -> str:
-        """Whose record it is.
+        """The subject of a record.
 
         Raises:
-            DataError: the pattern finds nothing.
+            DataError: `subject_pattern` does not match the id.
         """
         if self.subject_pattern is None:
             return id
@@ -100,7 +100,7 @@ class FilesConfig(ReaderConfig):
 
 
 def one_group(pattern: str) -> str:
-    """A regular expression as it is; ValueError where it has not exactly one group."""
+    """Returns a regular expression; ValueError unless it has exactly one group."""
     try:
         groups = re.compile(pattern).groups
     except re.error as problem:
@@ -111,36 +111,36 @@ def one_group(pattern: str) -> str:
 
 
 def group_in(pattern: str, text: str) -> str | None:
-    """What the pattern's one group finds; None where it finds nothing."""
+    """The text in the pattern's one group; None = no match."""
     match = re.search(pattern, text)
     return None if match is None else match.group(1)
 
 
 def visible(folder: Path, pattern: str) -> Iterator[Path]:
-    """Files below a folder whose names fit, none hidden, through no link to a folder."""
+    """Files below a folder whose names fit; hidden ones and links to folders are skipped."""
     for path in folder.rglob("*"):
         if (
             fnmatchcase(path.name.lower(), pattern.lower())
-            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+            and not any(name.startswith(".") for name in path.relative_to(folder).parts)
             and not path.is_dir()
         ):
             yield path
 
 
 def distinct(names: Iterable[str]) -> list[str]:
-    """Names for all channels: 'signal 0' where none is given, 'ECG#2' for a second ECG."""
-    seen: dict[str, int] = {}
-    told_apart = []
+    """Distinct channel names: 'signal 0' where none is given, 'ECG#2' for a second ECG."""
+    counts: dict[str, int] = {}
+    result = []
     for index, given in enumerate(names):
         name = given or f"signal {index}"
-        seen[name] = seen.get(name, 0) + 1
-        told_apart.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-    return told_apart
+        counts[name] = counts.get(name, 0) + 1
+        result.append(name if counts[name] == 1 else f"{name}#{counts[name]}")
+    return result
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """When a file was recorded."""
+class FileTimes:
+    """Subject, start and duration of a file."""
 
     path: Path
     subject: str
@@ -148,25 +148,24 @@ class Stretch:
     duration_s: float
 
 
-def refuse_overlaps(stretches: Iterable[Stretch]) -> None:
-    """Stops where a subject would be in two places at once: the clocks or the names are wrong.
+def refuse_overlaps(files: Iterable[FileTimes]) -> None:
+    """Stops where files of a subject overlap in time: clocks or names are wrong.
 
-    Files that state the very same start are let through: whoever removed the dates from a data
-    set often wrote one start into all its files.
+    Files with the same start pass: data sets without dates often have one start in all files.
 
     Raises:
-        DataError: naming the two files and their times.
+        DataError: two files overlap; the text has their names and times.
     """
-    last: dict[str, Stretch] = {}
-    for stretch in sorted(stretches, key=lambda s: (s.subject, s.start, s.path)):
-        before = last.get(stretch.subject)
-        if before is not None and before.start != stretch.start:
-            lag_s = float((stretch.start - before.start) / np.timedelta64(1, "s"))
+    last: dict[str, FileTimes] = {}
+    for file in sorted(files, key=lambda s: (s.subject, s.start, s.path)):
+        before = last.get(file.subject)
+        if before is not None and before.start != file.start:
+            lag_s = float((file.start - before.start) / np.timedelta64(1, "s"))
             if lag_s < before.duration_s - 1:  # starts are in whole seconds
                 raise DataError(
-                    f"Files of one subject follow each other in time: of '{stretch.subject}', "
+                    f"Files of one subject follow each other in time: of '{file.subject}', "
                     f"{before.path} begins {before.start} and lasts {before.duration_s:g} s, "
-                    f"{stretch.path} begins {stretch.start}. Correct "
+                    f"{file.path} begins {file.start}. Correct "
                     "data.reader.subject_pattern, or read one of them with `records`."
                 )
-        last[stretch.subject] = stretch
+        last[file.subject] = file

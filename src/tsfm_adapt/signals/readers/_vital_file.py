@@ -1,7 +1,7 @@
-"""One .vital file of VitalRecorder: a survey of the whole of it, then the tracks asked for.
+"""Reads one .vital file of VitalRecorder: first all packets, then the wanted tracks.
 
-The package `vitaldb` decodes the tracks. It takes a truncated or damaged file for a shorter one,
-so that the packets are walked through first.
+The package `vitaldb` decodes the tracks. It reads a truncated or damaged file as a shorter one, so
+that all packets are checked first.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LARGEST = 1_000_000  # bytes of a packet in a file that is not packed
 
 @dataclass(frozen=True)
 class Track:
-    """What a file states of one track."""
+    """The description of one track in a file."""
 
     name: str  # `Device/TRACK`
     kind: Literal["wave", "number", "text"]
@@ -45,17 +45,17 @@ class Track:
 
 @dataclass(frozen=True)
 class Survey:
-    """A file's tracks in its order, and from when to when it has records, unix seconds."""
+    """A file's tracks in its order, and the time range of its records in unix seconds."""
 
     path: Path
     tracks: tuple[Track, ...]
     start_s: float
     stop_s: float
-    records: Mapping[str, int]  # of each track
+    records: Mapping[str, int]  # number of records by track
 
 
 def looks_like_vital(path: Path) -> bool:
-    """Whether the file begins as .vital files do."""
+    """True if the file begins like a .vital file."""
     try:
         with gzip.open(path) as file:
             return file.read(4) == b"VITA"
@@ -64,10 +64,10 @@ def looks_like_vital(path: Path) -> bool:
 
 
 def stated_times(path: Path) -> tuple[float, float] | None:
-    """From when to when the header says that the file lasts, unix seconds; None = it does not.
+    """Start and end in the header, in unix seconds; None = not stated.
 
     Raises:
-        DataError: the file is no .vital file.
+        DataError: not a .vital file.
     """
     with _opened(path) as file:
         _, start_s, stop_s = _header(path, file)
@@ -75,11 +75,11 @@ def stated_times(path: Path) -> tuple[float, float] | None:
 
 
 def survey(path: Path) -> Survey:
-    """Walks through every packet of a file.
+    """Reads the heads of all packets of a file.
 
     Raises:
-        DataError: the file is truncated, damaged or no .vital file, has no records, or has
-            records of times further apart than a file lasts.
+        DataError: the file is truncated, damaged or no .vital file, has no records, or its records
+            span more than 7 days.
     """
     devices: dict[int, str] = {}
     tracks: dict[int, Track] = {}
@@ -127,34 +127,36 @@ class VitalData:
     """Some of a file's tracks in memory.
 
     Args:
-        found: the file.
+        surveyed: of the file.
         names: of the tracks to read.
     """
 
-    def __init__(self, found: Survey, names: Collection[str]) -> None:
+    def __init__(self, surveyed: Survey, names: Collection[str]) -> None:
         import vitaldb
 
         self._file: Any = vitaldb.VitalFile()
         self._file.dtstart = self._file.dtend = 0.0  # it starts with the time of day
-        path = str(found.path.absolute())  # never a URL or a number: those it would download
-        with contextlib.redirect_stdout(io.StringIO()) as said, warnings.catch_warnings():
+        path = str(surveyed.path.absolute())  # never a URL or a number: those it would download
+        with contextlib.redirect_stdout(io.StringIO()) as printed, warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # of its file, which it leaves open
             complete = self._file.load_vital(path, track_names=list(names) or ["/"])
         if not complete:
-            raise _damaged(found.path, said.getvalue().strip() or "the package cannot read it")
+            raise _damaged(
+                surveyed.path, printed.getvalue().strip() or "the package cannot read it"
+            )
         for name in names:
             if name not in self._file.trks:
-                raise _damaged(found.path, f"'{name}' is stored in a form the package lacks")
+                raise _damaged(surveyed.path, f"'{name}' is stored in a form the package lacks")
             track = self._file.trks[name]
-            if track.type != _TEXT and len(track.recs) != found.records[name]:
+            if track.type != _TEXT and len(track.recs) != surveyed.records[name]:
                 raise _damaged(
-                    found.path,
-                    f"the package reads {len(track.recs)} of the {found.records[name]} records of "
-                    f"'{name}'",
+                    surveyed.path,
+                    f"the package reads {len(track.recs)} of the {surveyed.records[name]} records "
+                    f"of '{name}'",
                 )
 
     def readings(self, track: Track) -> tuple[FloatArray, FloatArray]:
-        """Times (N,) in unix seconds and values (N,) of a numeric track, by time."""
+        """Times (N,) in unix seconds and values (N,) of a numeric track, sorted by time."""
         records = self._file.trks[track.name].recs
         time_s = np.array([record["dt"] for record in records], dtype=np.float64)
         value = np.array([record["val"] for record in records], dtype=np.float64)
@@ -163,14 +165,14 @@ class VitalData:
         return time_s[order], value[order]
 
     def texts(self, track: Track) -> list[tuple[float, str]]:
-        """Times in unix seconds and texts of a text track, by time."""
+        """Times in unix seconds and texts of a text track, sorted by time."""
         return sorted((float(r["dt"]), str(r["val"])) for r in self._file.trks[track.name].recs)
 
     def place(self, track: Track, start_s: float, row: FloatArray) -> None:
-        """Writes a wave's samples into a row whose first sample is that of `start_s`.
+        """Writes the samples of a wave track into `row` (T,), whose first sample is at `start_s`.
 
-        Every packet begins at the sample that is nearest to its time. Where two overlap, as those
-        of a clock that jitters do, the later one counts. One without a time is left out.
+        Each packet begins at the sample nearest to its time. Where two overlap, because the clock
+        jitters, the later one counts. A packet without a time is left out.
         """
         stored = self._file.trks[track.name]
         records = [record for record in stored.recs if math.isfinite(record["dt"])]
@@ -191,7 +193,7 @@ class VitalData:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
-    """The decompressed stream; whatever goes wrong in it becomes a DataError naming the file."""
+    """The decompressed file; errors in it become a DataError that names the file."""
     try:
         with gzip.open(path) as file:
             yield file
@@ -205,7 +207,7 @@ def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
 
 
 def _header(path: Path, file: io.BufferedIOBase) -> tuple[bool, float, float]:
-    """Whether the file is packed, and when it begins and ends; 0 where that is not stated."""
+    """True if the file is packed, and its start and end in unix seconds; 0 = not stated."""
     head = file.read(10)
     if head[:4] != b"VITA" or len(head) < 10:
         raise _damaged(path, f"it begins with {head[:4]!r}, not with b'VITA'")
@@ -215,6 +217,7 @@ def _header(path: Path, file: io.BufferedIOBase) -> tuple[bool, float, float]:
 
 
 def _packets(path: Path, file: io.BufferedIOBase, packed: bool) -> Iterator[tuple[int, bytes]]:
+    """Kind and body of each packet."""
     while head := file.read(5):
         if len(head) < 5:
             raise _damaged(path, "it ends within a packet")
@@ -225,6 +228,7 @@ def _packets(path: Path, file: io.BufferedIOBase, packed: bool) -> Iterator[tupl
 
 
 def _exactly(path: Path, file: io.BufferedIOBase, length: int) -> bytes:
+    """The next bytes; DataError where the file ends before."""
     body = file.read(length)
     if len(body) < length:
         raise _damaged(path, f"it ends {length - len(body)} bytes within a packet")
@@ -232,13 +236,13 @@ def _exactly(path: Path, file: io.BufferedIOBase, length: int) -> bytes:
 
 
 class _Texts:
-    """Texts with their length before them, one after the other."""
+    """Texts in a packet, each after its length."""
 
     def __init__(self, body: bytes, position: int) -> None:
         self.body, self.position = body, position
 
     def next(self) -> str | None:
-        """The next one; None behind the last."""
+        """The next text; None after the last."""
         if self.position >= len(self.body):
             return None
         begin = self.position + 4
@@ -249,7 +253,7 @@ class _Texts:
 
 
 def _track(body: bytes, devices: dict[int, str]) -> tuple[int, Track]:
-    """A track's number and description; what follows the unit may be absent in old files."""
+    """Number and description of a track; old files end after the unit."""
     number, kind, _ = struct.unpack_from("<HBB", body)
     text = _Texts(body, 4)
     name, unit = text.next() or "", text.next() or ""

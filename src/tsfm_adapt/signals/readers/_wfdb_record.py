@@ -1,4 +1,4 @@
-"""One WFDB record as it is stored, here or on PhysioNet: every sample, or an error."""
+"""Reads one WFDB record, on disk or from PhysioNet: every sample, or an error."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tsfm_adapt.signals.recording import FloatArray, Span
 
 @dataclass(frozen=True)
 class Place:
-    """Where a record lies: a header on disk, or one below a folder of PhysioNet."""
+    """Location of a record: a header on disk, or below a folder of PhysioNet."""
 
-    header: Path  # below `pn_dir` where there is one
-    pn_dir: str | None = None  # project, version and folders
+    header: Path  # relative to `pn_dir` where that is set
+    pn_dir: str | None = None  # project, version and folders; None = on disk
 
     def __str__(self) -> str:
         if self.pn_dir is None:
@@ -34,19 +34,19 @@ class Place:
 
     @property
     def record(self) -> str:
-        """The record's name as the library wants it."""
+        """The record's name, as the library takes it."""
         path = self.header.with_suffix("")
         return path.name if self.pn_dir is not None else str(path.absolute())
 
     @property
     def folder(self) -> str | None:
-        """The record's own folder of PhysioNet, as the library wants it."""
+        """The record's folder of PhysioNet, as the library takes it; None = on disk."""
         if self.pn_dir is None:
             return None
         return posixpath.normpath(posixpath.join(self.pn_dir, self.header.parent.as_posix()))
 
     def beside(self, record: str) -> Place:
-        """The place of another record in the same folder."""
+        """Another record in the same folder."""
         return replace(self, header=self.header.with_name(f"{record}.hea"))
 
 
@@ -56,7 +56,7 @@ class Signal:
 
     unit: str
     per_frame: int  # samples a frame
-    values: FloatArray  # (frames * per_frame,); NaN = the format's invalid code, or a gap
+    values: FloatArray  # (frames * per_frame,); NaN = invalid by the format, or in a gap
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class StoredRecord:
 
 
 def list_records(pn_dir: str) -> list[str]:
-    """The records that a folder of PhysioNet states in its file RECORDS.
+    """The records that a folder of PhysioNet lists in its file RECORDS.
 
     Raises:
         DataError: there is no such file, or it lists folders.
@@ -82,25 +82,25 @@ def list_records(pn_dir: str) -> list[str]:
     place = Place(Path("RECORDS"), pn_dir)
     with _naming(place):
         try:
-            found: list[str] = wfdb.get_record_list(pn_dir)
+            listed: list[str] = wfdb.get_record_list(pn_dir)
         except ValueError as problem:  # of the library: the file is not there, or is no text
             raise DataError(
                 f"data.reader.pn_dir is a folder with a list RECORDS: {place} is none. Correct "
                 "it, or name the records in data.reader.records."
             ) from problem
-    found = [record.strip() for record in found if record.strip()]
-    folders = [record for record in found if record.endswith("/")]
-    if folders or not found:
+    records = [record.strip() for record in listed if record.strip()]
+    folders = [record for record in records if record.endswith("/")]
+    if folders or not records:
         raise DataError(
-            f"data.reader.pn_dir: {place} lists {len(found)} records and of them {len(folders)} "
+            f"data.reader.pn_dir: {place} lists {len(records)} records and of them {len(folders)} "
             f"folders{f' like {folders[0]}' if folders else ''}. Set pn_dir to a folder of "
             "records, or name the records in data.reader.records."
         )
-    return found
+    return records
 
 
 def read_record(place: Place, channels: tuple[str, ...], verify: bool) -> StoredRecord:
-    """Reads a record behind its header.
+    """Reads a record.
 
     Args:
         place: of the header.
@@ -125,14 +125,14 @@ def read_record(place: Place, channels: tuple[str, ...], verify: bool) -> Stored
 
 
 def read_annotations(place: Place, extension: str) -> tuple[Span, ...]:
-    """A record's annotations as marks, each with its symbol as the label.
+    """A record's annotations as spans of no length, with their symbols as labels.
 
     Args:
         place: of the header.
         extension: of the annotation file beside it, such as `atr`.
 
     Raises:
-        DataError: the file is missing or broken.
+        DataError: the file is missing or cannot be read.
         EnvironmentProblem: a file of PhysioNet cannot be fetched.
     """
     import wfdb
@@ -147,18 +147,18 @@ def read_annotations(place: Place, extension: str) -> tuple[Span, ...]:
             "the record out with `records`."
         )
     with _naming(place):
-        found = wfdb.rdann(place.record, extension, pn_dir=place.folder)
+        annotations = wfdb.rdann(place.record, extension, pn_dir=place.folder)
         # The file's own time resolution, or else the header's rate.
-        times_s = [sample / _exact(found.fs) for sample in found.sample.tolist()]
+        times_s = [sample / _exact(annotations.fs) for sample in annotations.sample.tolist()]
         return tuple(
             Span(time_s, time_s, symbol)
-            for time_s, symbol in zip(times_s, found.symbol, strict=True)
+            for time_s, symbol in zip(times_s, annotations.symbol, strict=True)
         )
 
 
 @contextmanager
 def _naming(place: Place) -> Iterator[None]:
-    """Whatever the library raises on broken files becomes an error that names the record."""
+    """Turns errors of the library into errors that name the record."""
     try:
         yield
     except TsfmAdaptError:
@@ -174,7 +174,7 @@ def _naming(place: Place) -> Iterator[None]:
 
 
 def _unreachable(place: Place, problem: OSError) -> TsfmAdaptError:
-    """Why a file of a record cannot be read, by what the disk or the server said."""
+    """The error for a file that disk or server did not give."""
     if place.pn_dir is None:
         if isinstance(problem, FileNotFoundError):
             return DataError(
@@ -197,14 +197,15 @@ def _unreachable(place: Place, problem: OSError) -> TsfmAdaptError:
             "them with data.reader.root in place of pn_dir."
         )
     reason = getattr(next(iter(problem.args), None), "reason", problem)  # behind the retries
-    said = str(reason).rpartition("): ")[2][:120]
+    text = str(reason).rpartition("): ")[2][:120]
     return EnvironmentProblem(
-        f"{url} could not be fetched: {type(reason).__name__}: {said}. Connect this machine, or "
+        f"{url} could not be fetched: {type(reason).__name__}: {text}. Connect this machine, or "
         "fetch the files elsewhere and set data.reader.root in place of pn_dir."
     )
 
 
 def _header(place: Place) -> Any:  # wfdb has no types: a Record or a MultiRecord
+    """The record's header."""
     import wfdb
 
     header = wfdb.rdheader(place.record, pn_dir=place.folder)
@@ -216,13 +217,13 @@ def _header(place: Place) -> Any:  # wfdb has no types: a Record or a MultiRecor
     return header
 
 
-_GAP_FRAMES = 1 << 28  # 2 GB a channel; 25 days at 125 Hz
+_GAP_FRAMES = 1 << 28  # most frames in gaps: 2 GB a channel, 25 days at 125 Hz
 
 
 def _signals(
     place: Place, header: Any, channels: tuple[str, ...], verify: bool
 ) -> tuple[dict[str, Signal], int]:
-    """The signals asked for over all segments (NaN in gaps), and the number of frames."""
+    """The wanted signals over all segments, NaN in gaps, and the number of frames."""
     if not hasattr(header, "seg_name"):
         return _segment(place, header, channels, verify)
     frames = sum(header.seg_len)
@@ -239,41 +240,42 @@ def _signals(
     for name, length in zip(header.seg_name, header.seg_len, strict=True):
         if name != "~" and length > 0:  # a layout segment has no samples
             segment = place.beside(name)
-            own = _header(segment)
-            parts, found = _segment(segment, own, channels, verify)
-            if (found, own.fs) != (length, header.fs):
+            segment_header = _header(segment)
+            signals, samples = _segment(segment, segment_header, channels, verify)
+            if (samples, segment_header.fs) != (length, header.fs):
                 raise DataError(
                     f"Segments have the length and rate that the master header states: {segment} "
-                    f"has {found} frames at {own.fs} Hz, {place.header.name} states {length} at "
-                    f"{header.fs} Hz. Fetch both again."
+                    f"has {samples} frames at {segment_header.fs} Hz, {place.header.name} states "
+                    f"{length} at {header.fs} Hz. Fetch both again."
                 )
-            for channel, part in parts.items():
-                _join(joined, channel, part, begin, frames, segment)
+            for channel, signal in signals.items():
+                _join(joined, channel, signal, begin, frames, segment)
         begin += length
     return joined, frames
 
 
 def _join(
-    joined: dict[str, Signal], channel: str, part: Signal, begin: int, frames: int, place: Place
+    joined: dict[str, Signal], channel: str, signal: Signal, begin: int, frames: int, place: Place
 ) -> None:
+    """Copies a segment's signal into that of the whole record, from frame `begin` on."""
     whole = joined.setdefault(
         channel,
-        Signal(part.unit, part.per_frame, np.full(frames * part.per_frame, np.nan)),
+        Signal(signal.unit, signal.per_frame, np.full(frames * signal.per_frame, np.nan)),
     )
-    if (whole.unit, whole.per_frame) != (part.unit, part.per_frame):
+    if (whole.unit, whole.per_frame) != (signal.unit, signal.per_frame):
         raise DataError(
             f"A channel keeps unit and rate over a record: '{channel}' in {place} is in "
-            f"{part.unit} with {part.per_frame} samples a frame, before it was in {whole.unit} "
-            f"with {whole.per_frame}. Read the segments as records of their own."
+            f"{signal.unit} with {signal.per_frame} samples a frame, before it was in "
+            f"{whole.unit} with {whole.per_frame}. Read the segments as records of their own."
         )
-    first = begin * part.per_frame
-    whole.values[first : first + len(part.values)] = part.values
+    first = begin * signal.per_frame
+    whole.values[first : first + len(signal.values)] = signal.values
 
 
 def _segment(
     place: Place, header: Any, channels: tuple[str, ...], verify: bool
 ) -> tuple[dict[str, Signal], int]:
-    """The signals asked for of one segment, in the file's order, and its number of frames."""
+    """The wanted signals of one segment, in the file's order, and its number of frames."""
     import wfdb
 
     names = distinct((name or "").strip() for name in header.sig_name or [])
@@ -321,26 +323,26 @@ _BYTES = {"8": 1, "16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2} | {
 
 
 def _check_sizes(place: Place, header: Any, files: set[str]) -> None:
-    """Stops at truncated signal files on disk; the library pads some formats instead."""
+    """Stops at truncated signal files on disk, which the library pads in some formats."""
     for file in sorted(files) if place.pn_dir is None else ():
         path = place.header.with_name(file)
-        mine = [index for index, name in enumerate(header.file_name) if name == file]
-        size = _BYTES.get(header.fmt[mine[0]])
+        in_file = [index for index, name in enumerate(header.file_name) if name == file]
+        size = _BYTES.get(header.fmt[in_file[0]])
         if size is None or header.sig_len is None:
             continue
-        samples = header.sig_len * sum(header.samps_per_frame[index] for index in mine)
-        needed = (header.byte_offset[mine[0]] or 0) + math.ceil(samples * size)
-        found = path.stat().st_size
-        if found < needed:
+        samples = header.sig_len * sum(header.samps_per_frame[index] for index in in_file)
+        needed = (header.byte_offset[in_file[0]] or 0) + math.ceil(samples * size)
+        size_on_disk = path.stat().st_size
+        if size_on_disk < needed:
             raise DataError(
                 f"A signal file holds all the samples that its header announces: "
-                f"{path} has {found} bytes, {header.sig_len} frames in format "
-                f"{header.fmt[mine[0]]} need {needed}. Fetch the file again."
+                f"{path} has {size_on_disk} bytes, {header.sig_len} frames in format "
+                f"{header.fmt[in_file[0]]} need {needed}. Fetch the file again."
             )
 
 
 def _exact(rate_hz: float) -> float:
-    """The header's rate; a decimal approximation of one sample in n seconds becomes 1/n."""
+    """A rate in Hz; a decimal approximation of one sample in n seconds becomes 1/n."""
     seconds = round(1 / rate_hz)
     if seconds > 0 and math.isclose(rate_hz * seconds, 1.0, rel_tol=1e-6):
         return 1 / seconds

@@ -1,8 +1,8 @@
 """PhysioNet/CinC Challenge 2012: 48 hours of irregular ICU readings, one text file a patient.
 
-A reading that was not taken has no row, and -1 stands for unknown. All 37 parameters belong to
-every patient, so that one without a single reading is a channel without events. Zeros and
-impossible values stay as they are. Several readings may share a minute.
+A reading that was not taken has no row; -1 means unknown. Every patient has all 37 parameters as
+channels, some without readings. Zeros and impossible values are not changed. Several readings may
+share a minute.
 """
 
 from __future__ import annotations
@@ -76,11 +76,12 @@ _HEADER = "Time,Parameter,Value"
 
 
 class Config(ReaderConfig):
-    """Patients as events over 48 hours; id and subject are the RecordID, statics are attributes.
+    """Reads patients as irregular readings over 48 hours; id and subject are the RecordID.
 
-    The sets a, b and c have one layout and share no RecordID; those of a come before those of b,
-    so that a split by counts in order of name can learn from one set and be judged on the next.
-    Labels come from the `Outcomes-*.txt` in or beside the root; a set without one has no labels.
+    Static parameters become attributes. The sets a, b and c have one layout and share no RecordID;
+    those of a sort before those of b, so that a split by counts in order of name can train on one
+    set and test on the next. Labels come from `Outcomes-*.txt` in or beside the root; a set
+    without that file has no labels.
     """
 
     name: Literal["challenge2012"] = "challenge2012"
@@ -93,7 +94,7 @@ class Config(ReaderConfig):
 
     @classmethod
     def guess(cls, path: Path) -> Self | None:
-        """A folder whose text files begin like a patient's."""
+        """Recognised by a folder of text files with a patient's header row."""
         if not path.is_dir():
             return None
         files = [file for file in some_files(path, (".txt",)) if file.stem.isdigit()]
@@ -102,12 +103,12 @@ class Config(ReaderConfig):
         return cls(root=str(path))
 
     def files(self) -> Iterable[Path]:
-        """All below the root, and the outcomes beside it."""
+        """All files below the root, and the outcomes beside it."""
         root = resolve_root(self.root)
         return {*(path for path in root.rglob("*") if path.is_file()), *_outcome_files(root)}
 
     def read(self, channels: tuple[str, ...]) -> Iterator[IrregularReadings]:
-        """Yields the patients sorted by RecordID, with the parameters asked for."""
+        """Yields the patients sorted by RecordID."""
         root = resolve_root(self.root)
         paths = sorted(
             (path for name in self.sets or (None,) for path in _files(root, name)),
@@ -125,7 +126,7 @@ class Config(ReaderConfig):
 
 
 def _files(root: Path, name: str | None) -> list[Path]:
-    """The patients' files of one set; None = of all that lie below the root."""
+    """The patients' files of one set; name None = all below the root."""
     paths = list(root.rglob("[0-9]*.txt"))
     if not paths:
         raise DataError(
@@ -134,19 +135,20 @@ def _files(root: Path, name: str | None) -> list[Path]:
         )
     if name is None:
         return paths
-    own = [path for path in paths if path.absolute().parent.name == f"set-{name}"]
-    if not own:
+    of_set = [path for path in paths if path.absolute().parent.name == f"set-{name}"]
+    if not of_set:
         folders = sorted({path.absolute().parent.name for path in paths})
         raise DataError(
             f"data.reader.sets: the files of set {name} lie in a folder set-{name}; below {root} "
             f"are files in {', '.join(folders)}. Fetch it, or leave it out."
         )
-    return own
+    return of_set
 
 
 def _patient(
     path: Path, channels: tuple[str, ...], labels: Mapping[str, int]
 ) -> IrregularReadings:
+    """Reads one patient's file."""
     index = {name: number for number, name in enumerate(channels)}
     statics: dict[str, float] = {}
     readings: list[tuple[float, int, float]] = []
@@ -157,8 +159,8 @@ def _patient(
             if not (math.isfinite(value) and 0 <= time_s <= DURATION_S):
                 raise ValueError
         except ValueError:
-            found = f"{clock},{parameter},{text}"
-            raise _broken(path, row, found, "HH:MM up to 48:00,name,number") from None
+            line = f"{clock},{parameter},{text}"
+            raise _broken(path, row, line, "HH:MM up to 48:00,name,number") from None
         if clock == "00:00" and parameter not in statics and parameter in _STATICS:
             statics[parameter] = value
         elif value == _UNKNOWN:
@@ -188,6 +190,7 @@ def _patient(
 
 
 def _attributes(statics: Mapping[str, float]) -> dict[str, str | float]:
+    """The known static parameters as attributes."""
     attributes: dict[str, str | float] = {
         name: statics[parameter]
         for parameter, name in _ATTRIBUTES.items()
@@ -199,12 +202,12 @@ def _attributes(statics: Mapping[str, float]) -> dict[str, str | float]:
 
 
 def _outcome_files(root: Path) -> list[Path]:
-    """Those below the root and beside it."""
+    """The outcomes files below the root and beside it."""
     return sorted({*root.rglob("Outcomes-*.txt"), *root.parent.glob("Outcomes-*.txt")})
 
 
 def _outcomes(root: Path) -> dict[str, dict[str, int]]:
-    """Labels by RecordID from every outcomes file; what is unknown is left out."""
+    """Labels by RecordID, from every outcomes file; unknown ones are left out."""
     labels: dict[str, dict[str, int]] = {}
     header = ",".join(["RecordID", *_LABELS])
     for path in _outcome_files(root):
@@ -222,7 +225,7 @@ def _outcomes(root: Path) -> dict[str, dict[str, int]]:
 
 
 def _rows(path: Path, header: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows below the header with their line numbers, split at commas."""
+    """The rows after the header: line number and cells."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as problem:
@@ -239,7 +242,7 @@ def _rows(path: Path, header: str) -> Iterator[tuple[int, list[str]]]:
         yield row, fields
 
 
-def _broken(path: Path, row: int, found: str, expected: str) -> DataError:
+def _broken(path: Path, row: int, text: str, expected: str) -> DataError:
     return DataError(
-        f"{path}, row {row}: expected {expected}, found '{found[:60]}'. Fetch it again."
+        f"{path}, row {row}: expected {expected}, found '{text[:60]}'. Fetch it again."
     )

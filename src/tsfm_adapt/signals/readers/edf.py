@@ -1,12 +1,12 @@
 """EDF and EDF+ files: EEG, sleep and other polygraphic recordings, each signal at its own rate.
 
-A file is a record. Where the channels asked for have several rates, it becomes a recording for
-each, `<id>/<rate>Hz`, the parts of one stretch. EDF+D is cut where its records leave a gap, into
-`<id>#1`, `<id>#2`, ... Labels lose their trailing dots: `Fc5.` is the channel `Fc5`, and cannot be
-named otherwise. Units are the header's; where it states none, the recipe has to (`from_unit`).
+A file is a record. Where the channels to read have several rates, it becomes a recording for each,
+`<id>/<rate>Hz`, with one `multirate_id`. EDF+D is cut where its records leave a gap, into
+`<id>#1`, `<id>#2`, ... Labels lose their trailing dots: `Fc5.` is the channel `Fc5`, and has no
+other name. Units are the header's; where it states none, the recipe has to (`from_unit`).
 Annotations become spans with their text as the label; those without a duration are marks.
 
-Sleep-EDF, whose hypnograms are files of their own and whose subjects have two nights each:
+Sleep-EDF, where hypnograms are separate files and subjects have two nights each:
 
     reader:
       name: edf
@@ -37,7 +37,7 @@ from tsfm_adapt.signals.readers._edf_file import (
 )
 from tsfm_adapt.signals.readers._files import (
     FilesConfig,
-    Stretch,
+    FileTimes,
     group_in,
     one_group,
     refuse_overlaps,
@@ -51,11 +51,13 @@ EXTRA = "edf"
 
 
 class Beside(BaseModel):
-    """Annotations in files of their own, beside the signals, aligned by the headers' clocks."""
+    """Annotations in separate files beside the signals, aligned by the clocks in the headers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    files: str = Field("*-Hypnogram.edf", description="their names; they are no records")
+    files: str = Field(
+        "*-Hypnogram.edf", description="pattern of their names; they are no records"
+    )
     key: str | None = Field(
         None,
         description="regular expression; its one group is the same in both names; null = one file "
@@ -69,14 +71,16 @@ class Beside(BaseModel):
 
 
 class Config(FilesConfig):
-    """Every record sorted by id; headers are checked before the first sample is read.
+    """Reads records sorted by id; all headers are checked before the first sample is read.
 
-    Files with annotations only are no records. A subject's files may not overlap in time, unless
-    their dates were withheld or all their starts are the same.
+    Files with annotations only are no records. Files of a subject must not overlap in time, unless
+    dates were withheld or all starts are the same.
     """
 
     name: Literal["edf"] = "edf"
-    pattern: str = Field("*.edf", description="of the names in a folder; capitals do not matter")
+    pattern: str = Field(
+        "*.edf", description="of the names in a folder; upper and lower case are equal"
+    )
     annotations: Literal["own"] | Beside | None = Field(
         "own", description="own: those of the file itself; files and key: those of files beside it"
     )
@@ -84,34 +88,35 @@ class Config(FilesConfig):
     @classmethod
     def guess(cls, path: Path) -> Self | None:
         """The settings for EDF files at or below `path`."""
-        found = some_files(path, (".edf",))
-        if not found or not all(looks_like_edf(file) for file in found):
+        files = some_files(path, (".edf",))
+        if not files or not all(looks_like_edf(file) for file in files):
             return None
         return cls.model_validate({"name": "edf", "root": str(path)})
 
     def files(self) -> Iterable[Path]:
-        """The records' files, and those of annotations beside them."""
-        found = {id: path for id, path in self.picked(self.find()).items() if path.is_file()}
+        """The files of records, and of annotations beside them."""
+        records = {id: path for id, path in self.picked(self.find()).items() if path.is_file()}
         beside = self.annotations if isinstance(self.annotations, Beside) else None
-        return {*found.values(), *(_fitting(found, beside.files) if beside else ())}
+        return {*records.values(), *(_fitting(records, beside.files) if beside else ())}
 
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording]:
-        """Yields the records sorted by id, parts of a stretch slowest first."""
+        """Yields the records sorted by id, the rates of each slowest first."""
         require("reader", "edf")
-        files = found = self.find()
+        files = self.find()
+        records = files
         if isinstance(self.annotations, Beside):
-            others = _fitting(found, self.annotations.files)
-            files = {id: path for id, path in found.items() if path not in others}
-        headers = {id: read_header(path) for id, path in self.picked(files).items()}
+            others = _fitting(files, self.annotations.files)
+            records = {id: path for id, path in files.items() if path not in others}
+        headers = {id: read_header(path) for id, path in self.picked(records).items()}
         headers = {id: header for id, header in headers.items() if header.signals}
         if not headers:
             raise DataError(
-                f"An EDF record has signals: none of the {len(found)} files of {self.root} has "
+                f"An EDF record has signals: none of the {len(files)} files of {self.root} has "
                 "any besides annotations. Set data.reader.root to the files with the signals."
             )
         subjects = {id: self.subject(id) for id in headers}
         refuse_overlaps(
-            Stretch(header.path, subjects[id], header.clock, header.duration_s)
+            FileTimes(header.path, subjects[id], header.clock, header.duration_s)
             for id, header in headers.items()
             if header.clock is not None and header.dated
         )
@@ -120,6 +125,7 @@ class Config(FilesConfig):
 
 
 def _fitting(files: Mapping[str, Path], pattern: str) -> set[Path]:
+    """Files in the folders of some files whose names fit a pattern."""
     folders = {path.parent for path in files.values()}
     return {path for folder in folders for path in visible(folder, pattern)}
 
@@ -131,7 +137,7 @@ def _recordings(
     channels: tuple[str, ...],
     annotations: Literal["own"] | Beside | None,
 ) -> Iterator[Recording]:
-    """A file's stretches in order, each at the rates of the channels asked for."""
+    """A file's stretches in order, each at the rates of the channels to read."""
     file = EdfFile(header)
     onsets_s = file.onsets_s()
     if isinstance(annotations, Beside):
@@ -139,9 +145,9 @@ def _recordings(
     else:
         spans = file.annotations() if annotations == "own" else ()
     named = {signal.name: signal for signal in header.signals}
-    asked = [named[name] for name in channels or named if name in named]
-    rates = sorted({signal.per_record for signal in asked}) or [header.signals[0].per_record]
-    groups = [[signal for signal in asked if signal.per_record == rate] for rate in rates]
+    wanted = [named[name] for name in channels or named if name in named]
+    rates = sorted({signal.per_record for signal in wanted}) or [header.signals[0].per_record]
+    groups = [[signal for signal in wanted if signal.per_record == rate] for rate in rates]
     values = [_values(file, group, rate) for group, rate in zip(groups, rates, strict=True)]
     pieces = stretches(onsets_s, header.record_s)
     for number, (first, stop) in enumerate(pieces, start=1):
@@ -166,7 +172,7 @@ def _recordings(
 
 
 def _values(file: EdfFile, signals: list[Signal], per_record: int) -> np.ndarray:
-    """Samples (C, T) of signals of one rate; only one of them is held twice, and not for long."""
+    """Samples (C, T) of signals of one rate."""
     values = np.empty((len(signals), file.header.records * per_record))
     for row, signal in enumerate(signals):
         values[row] = file.samples(signal)
@@ -174,7 +180,7 @@ def _values(file: EdfFile, signals: list[Signal], per_record: int) -> np.ndarray
 
 
 def _spans_beside(header: Header, onset_s: float, beside: Beside) -> tuple[Span, ...]:
-    """The annotations of the file that belongs to this one, from its first sample on."""
+    """Annotations in the companion file, in seconds from the first sample of the signals."""
     other = read_header(_companion(header.path, beside))
     if header.clock is None or other.clock is None:
         raise DataError(
@@ -197,24 +203,27 @@ def _spans_beside(header: Header, onset_s: float, beside: Beside) -> tuple[Span,
 
 
 def _companion(path: Path, beside: Beside) -> Path:
-    found = [file for file in sorted(visible(path.parent, beside.files)) if file != path]
-    found = [file for file in found if file.parent == path.parent]
+    """The file with the annotations of a record."""
+    files = [file for file in sorted(visible(path.parent, beside.files)) if file != path]
+    files = [file for file in files if file.parent == path.parent]
     rule = f"is called '{beside.files}'"
     if beside.key is not None:
         key = group_in(beside.key, path.name)
-        found = [file for file in found if key and group_in(beside.key, file.name) == key]
+        files = [file for file in files if key and group_in(beside.key, file.name) == key]
         rule += f" and shares '{key}' with it" if key else f"; '{beside.key}' is not in its name"
-    if len(found) != 1:
-        shown = ", ".join(file.name for file in found[:4]) or "none"
+    if len(files) != 1:
+        shown = ", ".join(file.name for file in files[:4]) or "none"
         raise DataError(
             f"data.reader.annotations: one file beside {path} {rule}; found {shown}. Correct "
             "files or key, or leave the record out with `records`."
         )
-    return found[0]
+    return files[0]
 
 
 def _attributes(header: Header) -> dict[str, str | float]:
-    found: dict[str, str | float] = {} if header.sex is None else {"sex": header.sex}
+    """Sex and age in years, where the header states them."""
+    attributes: dict[str, str | float] = {} if header.sex is None else {"sex": header.sex}
     if header.born is not None and header.clock is not None and header.dated:
-        found["age"] = float(header.clock.astype("datetime64[Y]").astype(int) + 1970 - header.born)
-    return found
+        year = header.clock.astype("datetime64[Y]").astype(int) + 1970
+        attributes["age"] = float(year - header.born)
+    return attributes

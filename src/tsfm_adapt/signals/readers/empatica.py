@@ -1,9 +1,9 @@
-"""Empatica E4 wristband exports: one folder a sitting, one file a signal, each with its own clock.
+"""Empatica E4 wristband exports: one folder a session, one file a signal, each with its own clock.
 
-Row 1 of a signal's file is its start in unix seconds, row 2 its rate in Hz, then follows a value
-a row. HR starts some seconds after the others: time stamps align, row numbers do not. Off the
-wrist EDA is near zero, while HR goes on with numbers that mean nothing. HR, EDA and TEMP are
-read, with the button presses of tags.csv; ACC, BVP and IBI are not.
+Row 1 of a signal's file is its start in unix seconds, row 2 its rate in Hz; then follows one value
+a row. HR starts some seconds after the others, so that signals align by time, not by row. Off the
+wrist EDA is near zero, while HR goes on with meaningless numbers. HR, EDA and TEMP are read, and
+the button presses of tags.csv; ACC, BVP and IBI are not.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ _WORN_MEDIAN_S = 300.0
 
 
 class Config(ReaderConfig):
-    """Sittings as events of HR, EDA and TEMP on one clock; the subject is the folder above.
+    """Reads sessions as irregular readings of HR, EDA and TEMP; the subject is the folder above.
 
-    With `worn_only` a sitting is its longest run in which the 5-minute median of EDA, centred on
-    each sample, is above `worn_eda_us`: readings of all channels and tags outside it are not
-    yielded, time counts from where it begins, and a sitting never worn has no events. The run is
-    found in the whole sitting, whichever channels are asked for. Tags are spans without length.
+    With `worn_only` a session is cut to its longest run in which the 5-minute median of EDA,
+    centred on each sample, is above `worn_eda_us`. Readings and tags outside the run are left out,
+    and time counts from its beginning; a session that was never worn has no readings. The run
+    depends on the whole session, not on the channels to read. Tags are spans of no length.
     """
 
     name: Literal["empatica"] = "empatica"
-    root: str = Field(description="the folder that holds <subject>/<sitting>/HR.csv, ...")
+    root: str = Field(description="the folder that holds <subject>/<session>/HR.csv, ...")
     worn_only: bool = Field(True, description="leave out the time off the wrist")
     worn_eda_us: float = Field(
         0.05, ge=0, description="worn where the 5-minute median of EDA is above this, microsiemens"
@@ -51,7 +51,7 @@ class Config(ReaderConfig):
 
     @classmethod
     def guess(cls, path: Path) -> Self | None:
-        """Where `<subject>/<sitting>/EDA.csv` begins with a time in unix seconds and a rate."""
+        """Recognised by a start in unix seconds and a rate in `<subject>/<session>/EDA.csv`."""
         first = next(iter(path.glob("*/*/EDA.csv")), None) if path.is_dir() else None
         if first is None:
             return None
@@ -63,7 +63,7 @@ class Config(ReaderConfig):
         return cls.model_validate({"root": str(path)}) if begins else None
 
     def read(self, channels: tuple[str, ...]) -> Iterator[IrregularReadings]:
-        """Yields the sittings sorted by subject and name, as `<subject>/<sitting>`."""
+        """Yields the sessions sorted by subject and name, with ids `<subject>/<session>`."""
         root = resolve_root(self.root)
         folders = {path.parent for name in UNITS for path in root.glob(f"*/*/{name}.csv")}
         if not folders:
@@ -73,7 +73,7 @@ class Config(ReaderConfig):
             )
         wanted = tuple(name for name in channels or UNITS if name in UNITS)
         for folder in sorted(folders):
-            yield _sitting(folder, wanted, self.worn_eda_us if self.worn_only else None)
+            yield _session(folder, wanted, self.worn_eda_us if self.worn_only else None)
 
 
 @dataclass(frozen=True)
@@ -89,21 +89,21 @@ class _Signal:
         return self.start_s + len(self.value) / self.rate_hz
 
     def time_s(self, origin_s: float) -> FloatArray:
-        """Of each value, (N,) seconds since `origin_s`."""
+        """Time of each value (N,), in seconds since `origin_s`."""
         times: FloatArray = self.start_s - origin_s + np.arange(len(self.value)) / self.rate_hz
         return times
 
 
-def _sitting(
+def _session(
     folder: Path, channels: tuple[str, ...], worn_eda_us: float | None
 ) -> IrregularReadings:
     signals = {name: _signal(folder / f"{name}.csv") for name in UNITS}
     starts = {name: signal.start_s for name, signal in signals.items()}
     if max(starts.values()) > min(signal.stop_s for signal in signals.values()):
-        found = ", ".join(f"{name}.csv {start:.0f}" for name, start in starts.items())
+        listed = ", ".join(f"{name}.csv {start:.0f}" for name, start in starts.items())
         raise DataError(
-            f"The files of one sitting overlap in time: those of {folder} start at unix second "
-            f"{found}. Put each file back into the folder of its sitting."
+            f"The files of one session overlap in time: those of {folder} start at unix second "
+            f"{listed}. Put each file back into the folder of its session."
         )
     origin_s = math.floor(min(starts.values()))
     first_s, stop_s = 0.0, max(signal.stop_s for signal in signals.values()) - origin_s
@@ -131,13 +131,13 @@ def _sitting(
         channels=channels,
         units=tuple(UNITS[name] for name in channels),
         start=np.datetime64(origin_s + begin_s, "s"),
-        duration_s=stop_s - begin_s or None,  # nothing of a sitting never worn was to be measured
+        duration_s=stop_s - begin_s or None,  # None where the session was never worn
         spans=spans_between(_tags(folder / "tags.csv", origin_s + begin_s), 0, stop_s - begin_s),
     )
 
 
 def _worn(eda: _Signal, worn_eda_us: float, origin_s: float) -> tuple[float, float]:
-    """From when to before when, in seconds since `origin_s`, the longest worn run lasts."""
+    """The longest worn run [first, stop), in seconds since `origin_s`."""
     import pandas as pd
 
     samples = 2 * round(_WORN_MEDIAN_S / 2 * eda.rate_hz) + 1  # odd: as many before as after
@@ -152,6 +152,7 @@ def _worn(eda: _Signal, worn_eda_us: float, origin_s: float) -> tuple[float, flo
 
 
 def _signal(path: Path) -> _Signal:
+    """Reads one signal."""
     numbers = _numbers(path)
     for row, rule in enumerate(["a start in unix seconds", "a rate in Hz"], start=1):
         if len(numbers) < row:
@@ -162,16 +163,16 @@ def _signal(path: Path) -> _Signal:
 
 
 def _tags(path: Path, origin_s: float) -> tuple[Span, ...]:
-    """The button presses, in seconds since `origin_s`; a sitting may come without the file."""
+    """Button presses in seconds since `origin_s`; none where the file is missing."""
     times = [number - origin_s for number in _numbers(path)] if path.exists() else []
     return tuple(Span(time_s, time_s, "tag") for time_s in times)
 
 
 def _numbers(path: Path) -> list[float]:
-    """One finite number a row.
+    """The numbers of a file with one on each row.
 
     Raises:
-        DataError: the file is absent or no text, or a row is something else.
+        DataError: the file cannot be read as text, or a row is no finite number.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -191,5 +192,5 @@ def _numbers(path: Path) -> list[float]:
     return numbers
 
 
-def _broken(path: Path, row: int, found: str, expected: str) -> DataError:
-    return DataError(f"{path}, row {row}: expected {expected}, found '{found}'. Fetch it again.")
+def _broken(path: Path, row: int, text: str, expected: str) -> DataError:
+    return DataError(f"{path}, row {row}: expected {expected}, found '{text}'. Fetch it again.")

@@ -9,12 +9,12 @@ events of fixed shape:
     hypotension       MAP       falls within 5 min, holds to 25 min, recovers (time constant 8 min)
 
 They are marked as spans from their onset until a tenth of the fall is left. A third kind of span,
-`deterioration`, is no cause but an outcome, and a target for early warning: at least 5 minutes in
-a row in which the true MAP, as a perfect monitor would show it, is below 65 mmHg. In 24 h
-recordings one begins within 6 h of about a third of the 12 h stretches that do not end in one.
+`deterioration`, is an outcome and a target for early warning: at least 5 minutes in a row in which
+the true MAP, as a perfect monitor would show it, is below 65 mmHg. In 24 h recordings one begins
+within 6 h of about a third of the 12 h stretches that do not end in one.
 
-A channel's deviation from baseline and rhythm shows later in another one, so that part of the
-next half hour is already visible elsewhere (the numbers are `COUPLINGS`; they are invented):
+A channel's difference from its baseline and rhythm reappears later in another channel, so that
+some of the next half hour is visible in advance (the numbers are `COUPLINGS`; they are invented):
 
     driver  follower   lag      gain
     RESP    SpO2       12 min   +0.6 % per breath/min: hypoventilation ends in desaturation
@@ -41,7 +41,7 @@ from tsfm_adapt.signals.recording import BoolArray, FloatArray, Recording, Span
 
 @dataclass(frozen=True)
 class Coupling:
-    """follower(t) += gain * (deviation of driver)(t - lag_s)."""
+    """follower(t) += gain * (driver minus its baseline and rhythm)(t - lag_s)."""
 
     driver: str
     follower: str
@@ -57,7 +57,7 @@ COUPLINGS = (
 
 
 class Config(ReaderConfig):
-    """Simulated subjects; the same seed gives the same subjects however many are asked for."""
+    """Simulates subjects; a seed gives the same first subjects whatever their number."""
 
     name: Literal["synthetic"] = "synthetic"
     cohort: Literal["icu_vitals"] = Field(
@@ -71,11 +71,11 @@ class Config(ReaderConfig):
 
     @property
     def synthetic(self) -> bool:
-        """Always true."""
+        """True."""
         return True
 
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording]:
-        """Yields the subjects in order; all channels are simulated, those asked for returned."""
+        """Yields the subjects in order; all channels are simulated, the named ones returned."""
         samples = max(1, round(self.hours * 3600 * self.rate_hz))
         wanted = [name for name in channels or _CHANNELS if name in _CHANNELS]
         for number in range(self.subjects):
@@ -154,7 +154,7 @@ class _Event:
         return self.hold_s + 2.3 * self.recovery_s
 
     def course(self, since_s: FloatArray) -> FloatArray:
-        """The deviation at times since the onset, for a depth of 1."""
+        """The course at times since the onset, -1 at its lowest."""
         fall = np.clip(since_s / self.fall_s, 0.0, 1.0)
         left = np.exp(-np.clip(since_s - self.hold_s, 0.0, None) / self.recovery_s)
         return np.asarray(-fall * left, dtype=np.float64)
@@ -171,26 +171,26 @@ _LOW_MMHG, _LOW_S = 65.0, 300.0  # deterioration: MAP is lower, for so long
 def _physiology(
     rng: np.random.Generator, samples: int, rate_hz: float, start_s: float
 ) -> tuple[dict[str, FloatArray], tuple[Span, ...]]:
-    """What a perfect monitor would show, each (T,), and the events."""
+    """The true channels, (T,) each, and the events."""
     lead = round(_LEAD_S * rate_hz)
     time_s = np.arange(-lead, samples) / rate_hz
-    deviation = {
+    excursion = {  # from baseline and rhythm
         name: _mean_reverting(rng, len(time_s), channel.fast_s * rate_hz, channel.fast)
         + _mean_reverting(rng, len(time_s), _SLOW_S * rate_hz, channel.slow)
         for name, channel in _CHANNELS.items()
     }
     amplitude, period_s, phase = rng.uniform([0.4, 1500, 0], [2.0, 3600, 2 * np.pi])
-    deviation["RESP"] += amplitude * np.sin(2 * np.pi * time_s / period_s + phase)
-    spans = _add_events(rng, time_s, deviation)
+    excursion["RESP"] += amplitude * np.sin(2 * np.pi * time_s / period_s + phase)
+    spans = _add_events(rng, time_s, excursion)
     for coupling in COUPLINGS:
         shift = round(coupling.lag_s * rate_hz)
-        deviation[coupling.follower][shift:] += (
-            coupling.gain * deviation[coupling.driver][: len(time_s) - shift]
+        excursion[coupling.follower][shift:] += (
+            coupling.gain * excursion[coupling.driver][: len(time_s) - shift]
         )
     afternoon_s = rng.normal(16 * 3600, 3600)
     rhythm = np.cos(2 * np.pi * (time_s + start_s - afternoon_s) / 86400)
     true = {
-        name: rng.normal(c.baseline, c.between_subjects) + c.rhythm * rhythm + deviation[name]
+        name: rng.normal(c.baseline, c.between_subjects) + c.rhythm * rhythm + excursion[name]
         for name, c in _CHANNELS.items()
     }
     true["PULSE"] = true["HR"]
@@ -198,16 +198,16 @@ def _physiology(
 
 
 def _add_events(
-    rng: np.random.Generator, time_s: FloatArray, deviation: Mapping[str, FloatArray]
+    rng: np.random.Generator, time_s: FloatArray, excursion: Mapping[str, FloatArray]
 ) -> tuple[Span, ...]:
-    """Adds events at random times to the channels' deviations; those after time 0 as spans."""
+    """Adds events at random times to the channels; returns those after time 0 as spans."""
     begin_s, end_s = time_s[0], time_s[-1]
     spans = []
     for event in _EVENTS:
         count = rng.poisson(event.per_hour * (end_s - begin_s) / 3600)
         for onset_s in rng.uniform(begin_s, end_s, count).tolist():
             depth = event.depth * rng.uniform(0.6, 1.3)
-            deviation[event.channel] += depth * event.course(time_s - onset_s)
+            excursion[event.channel] += depth * event.course(time_s - onset_s)
             first_s, last_s = max(onset_s, 0.0), min(onset_s + event.length_s, float(end_s))
             if first_s < last_s:
                 spans.append(Span(first_s, last_s, event.label))
@@ -223,7 +223,7 @@ def _deteriorations(true: Mapping[str, FloatArray], rate_hz: float) -> Iterator[
 
 
 def _measured(rng: np.random.Generator, true: FloatArray, name: str, rate_hz: float) -> FloatArray:
-    """The monitor's reading of a channel, with its artefacts, (T,)."""
+    """What the monitor shows of a channel (T,), with noise and artefacts."""
     channel = _CHANNELS[name]
     noisy = true + rng.normal(0, channel.monitor, len(true))
     shown = np.round(noisy / channel.step) * channel.step
@@ -237,13 +237,13 @@ def _measured(rng: np.random.Generator, true: FloatArray, name: str, rate_hz: fl
 
 
 def _mean_reverting(
-    rng: np.random.Generator, samples: int, time_constant: float, deviation: float
+    rng: np.random.Generator, samples: int, time_constant: float, std: float
 ) -> FloatArray:
-    """An Ornstein-Uhlenbeck process in its stationary state; the time constant in samples."""
+    """An Ornstein-Uhlenbeck process (T,) in its stationary state; time constant in samples."""
     from pandas import Series
 
     kept = np.exp(-1 / time_constant)
-    shocks = deviation * rng.standard_normal(samples)
+    shocks = std * rng.standard_normal(samples)
     shocks[1:] *= np.sqrt(1 - kept**2) / (1 - kept)
     # y_t = kept y_(t-1) + (1 - kept) shock_t: an exponentially weighted mean
     return np.asarray(Series(shocks).ewm(alpha=1 - kept, adjust=False).mean(), dtype=np.float64)
@@ -252,7 +252,10 @@ def _mean_reverting(
 def _stretches(
     rng: np.random.Generator, samples: int, mean_length: float, share: float
 ) -> BoolArray:
-    """Stretches of exponential length that cover `share` of the samples on average."""
+    """True (T,) in stretches of exponential length, covering `share` of the samples on average.
+
+    The first may begin before the first sample.
+    """
     before = 5 * mean_length  # stretches that began before the first sample
     count = rng.poisson(-np.log1p(-share) / mean_length * (samples + before))
     first = rng.uniform(-before, samples, count)

@@ -1,13 +1,13 @@
 """VitalRecorder files (.vital): waveforms and numbers of the monitors around one patient.
 
-A file is a record. Numeric tracks are events with the times that the file states; the waveforms of
-each rate are a recording of that rate; both are parts of one stretch, which begins with the whole
-second of the file's first record. A waveform's packets are placed at the nearest sample, and what
-no packet covers is missing. The track EVENT becomes marks, other texts are not read.
+A file is a record. Numeric tracks become irregular readings at the times in the file; waveforms
+of one rate become a recording. All share a `multirate_id` and begin at the whole second of the
+file's first record. Packets of a waveform are placed at the nearest sample; samples without a
+packet are missing. The track EVENT becomes spans of no length, other texts are not read.
 
 A channel is called `Device/TRACK`, or `TRACK` where a file has one of that name. Units are the
 file's; where it states none, the recipe has to (`from_unit`). Times are UTC. Files are read from
-disk only: nothing is ever downloaded.
+disk only, and nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic import Field
 
 from tsfm_adapt.components import require
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.readers._files import FilesConfig, Stretch, refuse_overlaps
+from tsfm_adapt.signals.readers._files import FilesConfig, FileTimes, refuse_overlaps
 from tsfm_adapt.signals.readers._heads import some_files
 from tsfm_adapt.signals.readers._vital_file import (
     Survey,
@@ -42,85 +42,88 @@ _FASTEST_HZ = 50_000.0
 
 
 class Config(FilesConfig):
-    """Every record sorted by id, its readings before its waveforms, those slowest first.
+    """Reads records sorted by id: readings before waveforms, and these slowest first.
 
-    A subject's files may not overlap in time, unless all their starts are the same.
+    Files of a subject must not overlap in time, unless all their starts are the same.
     """
 
     name: Literal["vitaldb"] = "vitaldb"
-    pattern: str = Field("*.vital", description="of the names in a folder; capitals do not matter")
+    pattern: str = Field(
+        "*.vital", description="of the names in a folder; upper and lower case are equal"
+    )
 
     @classmethod
     def guess(cls, path: Path) -> Self | None:
         """The settings for .vital files at or below `path`."""
-        found = some_files(path, (".vital",))
-        if not found or not all(looks_like_vital(file) for file in found):
+        files = some_files(path, (".vital",))
+        if not files or not all(looks_like_vital(file) for file in files):
             return None
         return cls.model_validate({"name": "vitaldb", "root": str(path)})
 
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording | IrregularReadings]:
-        """Yields the records sorted by id, each channel under the name that was asked for."""
+        """Yields the records sorted by id; channels are named as in `channels`."""
         require("reader", "vitaldb")
         files = self.picked(self.find())
         subjects = {id: self.subject(id) for id in files}
         times = {id: stated_times(path) for id, path in files.items()}
         refuse_overlaps(
-            Stretch(files[id], subjects[id], np.datetime64(int(first_s), "s"), stop_s - first_s)
+            FileTimes(files[id], subjects[id], np.datetime64(int(first_s), "s"), stop_s - first_s)
             for id, (first_s, stop_s) in ((id, time) for id, time in times.items() if time)
         )
         for id, path in files.items():
-            found = survey(path)
-            tracks = _asked(found, channels)
-            yield from _parts(id, subjects[id], found, tracks)
+            surveyed = survey(path)
+            tracks = _wanted(surveyed, channels)
+            yield from _recordings(id, subjects[id], surveyed, tracks)
 
 
-def _asked(found: Survey, channels: tuple[str, ...]) -> dict[str, Track]:
-    """The tracks of numbers and waves by the names that were asked for."""
-    tracks = {track.name: track for track in found.tracks if track.kind != "text"}
+def _wanted(surveyed: Survey, channels: tuple[str, ...]) -> dict[str, Track]:
+    """The numeric and wave tracks to read, by the names in `channels`; empty = all."""
+    tracks = {track.name: track for track in surveyed.tracks if track.kind != "text"}
     if not channels:
         return tracks
-    asked: dict[str, Track] = {}
+    wanted: dict[str, Track] = {}
     for name in channels:
         fitting = [name] if name in tracks else [t for t in tracks if t.endswith(f"/{name}")]
         if len(fitting) > 1:
             raise DataError(
-                f"data.channels: '{name}' is the name of {len(fitting)} tracks of {found.path}: "
-                f"{', '.join(fitting)}. Name one of them in full, with `source:`."
+                f"data.channels: '{name}' is the name of {len(fitting)} tracks of "
+                f"{surveyed.path}: {', '.join(fitting)}. Name one of them in full, with `source:`."
             )
-        asked.update((name, tracks[track]) for track in fitting)
-    return asked
+        wanted.update((name, tracks[track]) for track in fitting)
+    return wanted
 
 
-def _parts(
-    id: str, subject: str, found: Survey, tracks: dict[str, Track]
+def _recordings(
+    id: str, subject: str, surveyed: Survey, tracks: dict[str, Track]
 ) -> Iterator[Recording | IrregularReadings]:
-    marks = [track for track in found.tracks if track.kind == "text" and _is_marks(track)]
-    data = VitalData(found, {track.name for track in (*tracks.values(), *marks)})
-    origin_s = math.floor(found.start_s)
+    """The readings of a file, then a recording for each rate of its waveforms."""
+    marks = [track for track in surveyed.tracks if track.kind == "text" and _is_marks(track)]
+    data = VitalData(surveyed, {track.name for track in (*tracks.values(), *marks)})
+    origin_s = math.floor(surveyed.start_s)
     start = np.datetime64(origin_s, "s")
-    duration_s = math.floor(found.stop_s) + 1.0 - origin_s  # the last reading is inside
+    duration_s = math.floor(surveyed.stop_s) + 1.0 - origin_s  # the last reading is inside
     spans = tuple(
         Span(time_s - origin_s, time_s - origin_s, text)
         for track in marks
         for time_s, text in data.texts(track)
-        if text.strip() and origin_s <= time_s <= found.stop_s
+        if text.strip() and origin_s <= time_s <= surveyed.stop_s
     )
     numbers = {name: track for name, track in tracks.items() if track.kind == "number"}
     waves = {name: track for name, track in tracks.items() if track.kind == "wave"}
     for name, track in waves.items():
         if not 0 < track.rate_hz <= _FASTEST_HZ:
             raise DataError(
-                f"A waveform has a rate of up to {_FASTEST_HZ:g} Hz: {found.path} states "
+                f"A waveform has a rate of up to {_FASTEST_HZ:g} Hz: {surveyed.path} states "
                 f"{track.rate_hz:g} for '{name}'. Leave the channel out."
             )
     rates = sorted({track.rate_hz for track in waves.values()})
-    parts = len(rates) + bool(numbers)
-    multirate_id = id if parts > 1 else None
+    items = len(rates) + bool(numbers)
+    multirate_id = id if items > 1 else None
     if numbers or not rates:
-        yield _events(id, subject, data, numbers, origin_s, duration_s, spans, multirate_id)
+        yield _readings(id, subject, data, numbers, origin_s, duration_s, spans, multirate_id)
     for rate_hz in rates:
         alike = {name: track for name, track in waves.items() if track.rate_hz == rate_hz}
-        samples = max(math.ceil((found.stop_s - origin_s) * rate_hz - 1e-3), 1)
+        samples = max(math.ceil((surveyed.stop_s - origin_s) * rate_hz - 1e-3), 1)
         values = np.full((len(alike), samples), np.nan, dtype=np.float32)
         for row, track in zip(values, alike.values(), strict=True):
             data.place(track, origin_s, row)
@@ -138,10 +141,11 @@ def _parts(
 
 
 def _is_marks(track: Track) -> bool:
+    """True for the track EVENT of any device."""
     return track.name.rpartition("/")[2] == _MARKS
 
 
-def _events(
+def _readings(
     id: str,
     subject: str,
     data: VitalData,
@@ -151,6 +155,7 @@ def _events(
     spans: tuple[Span, ...],
     multirate_id: str | None,
 ) -> IrregularReadings:
+    """The numeric tracks of a file, sorted by time."""
     readings = [data.readings(track) for track in numbers.values()]
     time_s = np.concatenate([np.empty(0), *(times for times, _ in readings)]) - origin_s
     value = np.concatenate([np.empty(0), *(values for _, values in readings)])

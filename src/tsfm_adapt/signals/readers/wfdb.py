@@ -1,9 +1,9 @@
 """WFDB records: PhysioNet's headers with signal files, one segment or many, on disk or remote.
 
-Every sample is kept. Where the channels asked for have several rates (several samples a frame),
-a record becomes one recording per rate, `<id>/<rate>Hz`, the parts of one stretch. Skewed signals
-are shifted into place. Annotations become marks: spans of no length, with the symbol as the label.
-Remote records are streamed from PhysioNet whenever they are read; nothing is kept on disk.
+Every sample is kept. Where the channels to read have several rates (several samples a frame), a
+record becomes one recording per rate, `<id>/<rate>Hz`, with one `multirate_id`. Skewed signals are
+shifted into place. Annotations become spans of no length, with the symbol as the label. Remote
+records are streamed from PhysioNet whenever they are read; nothing is kept on disk.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ EXTRA = "wfdb"
 
 
 class Config(ReaderConfig):
-    """Records on disk (`root`) or of PhysioNet (`pn_dir`), the latter open ones only.
+    """Reads records on disk (`root`) or open ones of PhysioNet (`pn_dir`).
 
-    A segment of a multi-segment record is read as a part of it only.
+    Segments of a multi-segment record are no records of their own.
     """
 
     name: Literal["wfdb"] = "wfdb"
@@ -80,7 +80,7 @@ class Config(ReaderConfig):
 
     @classmethod
     def guess(cls, path: Path) -> Self | None:
-        """A folder with headers, or one header or signal file beside one."""
+        """Recognised by headers in a folder, by a header, or by a signal file beside one."""
         files = some_files(path.with_suffix(".hea") if path.is_file() else path, (".hea",))
         if not any(_looks_like_a_header(file) for file in files):
             return None
@@ -103,7 +103,7 @@ class Config(ReaderConfig):
             yield from _recordings(stored, spans, identity, subject, channels)
 
     def files(self) -> Iterable[Path] | None:
-        """All below the folder; of one record, all beside its header: signals and annotations."""
+        """All files below the folder; for one record, all beside its header."""
         if self.root is None:
             return None
         path = _located(self.root)
@@ -122,7 +122,7 @@ class Config(ReaderConfig):
 
 
 def _located(root: str) -> Path:
-    """The folder, or a file of the one record."""
+    """The path of the folder, or of a file of the one record."""
     try:
         return resolve_root(root)
     except DataError as problem:
@@ -152,23 +152,24 @@ def _find(root: str) -> dict[str, Path]:
             segments.update(header.parent / f"{line[0]}.hea" for line in lines[1:])
         if lines and lines[0][1:2] == ["0"]:
             without_signals.add(header)
-    found = [header for header in headers if header not in segments | without_signals]
-    if not found:
+    records = [header for header in headers if header not in segments | without_signals]
+    if not records:
         files = sum(1 for file in path.rglob("*") if file.is_file())
         raise DataError(
             f"A WFDB folder holds at least one header (.hea) with signals: {path} has none among "
             f"its {files} files. Set data.reader.root to the folder with the records."
         )
-    return {header.relative_to(path).with_suffix("").as_posix(): header for header in found}
+    return {header.relative_to(path).with_suffix("").as_posix(): header for header in records}
 
 
 def _looks_like_a_header(file: Path) -> bool:
-    """Whether the first line that is no comment has a name and a number of signals."""
+    """True if the first line that is no comment has a name and a number of signals."""
     lines = [line for line in head(file).splitlines() if line.strip() and line[0] != "#"]
     return bool(lines) and re.match(r"[-\w]+(/\d+)?\s+\d+(\s|$)", lines[0]) is not None
 
 
 def _header_lines(header: Path) -> list[str]:
+    """The lines of a header without comments."""
     try:
         text = header.read_text(encoding="ascii", errors="ignore")
     except OSError as problem:
@@ -211,7 +212,7 @@ def _recordings(
     subject: str,
     channels: tuple[str, ...],
 ) -> Iterator[Recording]:
-    """One recording per rate among the channels asked for, slowest first."""
+    """One recording per rate among the channels to read, slowest first."""
     signals = stored.signals
     names = [name for name in channels or signals if name in signals]
     rates = sorted({signals[name].per_frame for name in names}) or [1]
@@ -236,8 +237,8 @@ def _recordings(
 
 
 def _attributes(comments: tuple[str, ...]) -> dict[str, str | float]:
-    """`<age>: 60 <sex>: F` or `age: 60` as attributes; question marks mean unknown."""
-    found: dict[str, str | float] = {}
+    """Attributes from comments like `<age>: 60 <sex>: F` or `age: 60`; `?` means unknown."""
+    attributes: dict[str, str | float] = {}
     for comment in comments:
         pairs = re.findall(r"<([^<>]+)>:\s*([^<]*)", comment) or re.findall(
             r"^([A-Za-z][\w ()-]*):\s*(.*)$", comment
@@ -248,8 +249,8 @@ def _attributes(comments: tuple[str, ...]) -> dict[str, str | float]:
                 continue
             if name in ("sex", "gender") and value.lower() in ("f", "m", "female", "male"):
                 name, value = "sex", value[0].upper()
-            found[name] = _number(value)
-    return found
+            attributes[name] = _number(value)
+    return attributes
 
 
 def _number(text: str) -> str | float:
