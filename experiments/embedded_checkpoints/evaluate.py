@@ -23,7 +23,8 @@ from tsfm_adapt.baselines.forecasters import default_baselines
 from tsfm_adapt.batches import collate
 from tsfm_adapt.components import config_class
 from tsfm_adapt.evaluation.forecast_errors import forecast_errors, mase
-from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, clean
+from tsfm_adapt.signals.channel_rules import ChannelPlan, CleaningPlan
+from tsfm_adapt.signals.cleaning import clean
 from tsfm_adapt.signals.readers import challenge2012, csv, wfdb
 from tsfm_adapt.signals.recording import Recording
 from tsfm_adapt.signals.windows import WindowArrays, Windows, WindowSpec

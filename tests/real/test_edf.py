@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import yaml
 
-from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, clean
+from tsfm_adapt.signals.channel_rules import ChannelPlan, CleaningPlan
+from tsfm_adapt.signals.cleaning import clean
 from tsfm_adapt.signals.readers.edf import Config
 from tsfm_adapt.signals.recording import Span
 

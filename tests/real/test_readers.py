@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, clean
+from tsfm_adapt.signals.channel_rules import ChannelPlan, CleaningPlan
+from tsfm_adapt.signals.cleaning import clean
 from tsfm_adapt.signals.labels import AroundSpans, LabelledWindows
 from tsfm_adapt.signals.readers import challenge2012, csv, empatica, npy, ts, wfdb
 from tsfm_adapt.signals.recording import RecordingSet

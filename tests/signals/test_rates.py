@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, channels_of_first, clean
+from tsfm_adapt.signals.channel_rules import ChannelPlan, CleaningPlan
+from tsfm_adapt.signals.cleaning import channels_of_first, clean
 from tsfm_adapt.signals.rates import ChannelRate, channel_rates
 from tsfm_adapt.signals.recording import IrregularReadings, Recording, Span
 

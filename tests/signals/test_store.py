@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from tsfm_adapt.signals import store
-from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningLog, CleaningPlan, clean_each
+from tsfm_adapt.signals.channel_rules import ChannelPlan, CleaningPlan
+from tsfm_adapt.signals.cleaning import CleaningLog, clean_each
 from tsfm_adapt.signals.mapping import _map_of
 from tsfm_adapt.signals.recording import Recording, Span
 from tsfm_adapt.signals.windows import Windows, WindowSpec

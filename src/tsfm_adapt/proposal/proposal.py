@@ -18,7 +18,8 @@ from tsfm_adapt.proposal.channel_lines import ChannelLine, line_of
 from tsfm_adapt.proposal.clock import clock, gap
 from tsfm_adapt.proposal.layout import FEW, LEAST_TESTED, Layout, Window, laid_out
 from tsfm_adapt.proposal.survey import Survey
-from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, clean
+from tsfm_adapt.signals.channel_rules import ChannelPlan, CleaningPlan
+from tsfm_adapt.signals.cleaning import clean
 from tsfm_adapt.signals.duplicates import duplicated
 from tsfm_adapt.signals.readers.base import ReaderConfig
 from tsfm_adapt.signals.recording import RecordingSet

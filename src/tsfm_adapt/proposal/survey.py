@@ -159,9 +159,7 @@ def look(reader: ReaderConfig, bounds: Bounds | None = None) -> Survey:
     for item in reader.read(()):
         size = item.values.size if isinstance(item, Recording) else item.value.size
         id = item.multirate_id or item.id
-        new = (
-            item.multirate_id is None or id != last
-        )  # of a stretch at several rates comes each rate
+        new = item.multirate_id is None or id != last  # a stretch has an item for each rate
         last = id
         if new:
             if len(listed) >= bounds.listed or values > bounds.listed_values:

@@ -17,14 +17,8 @@ from tsfm_adapt.recipe.schema import Channel, Data, Recipe
 from tsfm_adapt.signals import store
 from tsfm_adapt.signals.attributes import grouped
 from tsfm_adapt.signals.audit import Audit, audit
-from tsfm_adapt.signals.cleaning import (
-    ChannelPlan,
-    CleaningLog,
-    CleaningPlan,
-    channels_of_first,
-    clean,
-    clean_each,
-)
+from tsfm_adapt.signals.channel_rules import ChannelPlan, CleaningPlan
+from tsfm_adapt.signals.cleaning import CleaningLog, channels_of_first, clean, clean_each
 from tsfm_adapt.signals.rates import ChannelRate, channel_rates
 from tsfm_adapt.signals.recording import FloatArray, IrregularReadings, Recording, RecordingSet
 from tsfm_adapt.signals.splitting import SplitPlan, split

@@ -12,22 +12,20 @@ The calls, from a reader's items to recordings:
         _clean_single      an item that holds all channels
         _merge_rates       items of one stretch at several rates
           _on_clock        one of them, binned
-        _select_channels, _select_readings    channels by the plan
-          _apply_rules     one channel: unit, zeros, range, flat lines
+        channel_rules      channels by the plan: units, zeros, ranges, flat lines
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, count, groupby
 from types import MappingProxyType
 
 import numpy as np
 
-from tsfm_adapt.errors import DataError, RecipeError, closest
+from tsfm_adapt.errors import DataError, closest
 from tsfm_adapt.signals.binning import (
-    Resample,
     bin_readings,
     cut_at_gaps,
     place_on_clock,
@@ -35,72 +33,16 @@ from tsfm_adapt.signals.binning import (
     to_rate,
     too_slow,
 )
-from tsfm_adapt.signals.mapping import release
-from tsfm_adapt.signals.recording import (
-    BoolArray,
-    FloatArray,
-    IntArray,
-    IrregularReadings,
-    Recording,
-    RecordingSet,
+from tsfm_adapt.signals.channel_rules import (
+    ChannelPlan,
+    CleaningPlan,
+    select_channels,
+    select_readings,
 )
-from tsfm_adapt.signals.units import Quantity, convert
+from tsfm_adapt.signals.mapping import release
+from tsfm_adapt.signals.recording import FloatArray, IrregularReadings, Recording, RecordingSet
 
 Item = Recording | IrregularReadings  # what readers yield
-
-
-@dataclass(frozen=True)
-class ChannelPlan:
-    """One channel of the cleaned recordings, and its source in the files."""
-
-    name: str  # a channel called `glucose` converts between mmol/L and mg/dL
-    unit: str
-    source: str  # its name in the files
-    from_unit: str | None = None  # replaces the files' unit, where absent or wrong
-
-
-@dataclass(frozen=True)
-class CleaningPlan:
-    """The recipe's channels, clock and cleaning rules; rules are by channel `name`.
-
-    Raises:
-        RecipeError: a rule is for a channel that the plan does not have.
-    """
-
-    channels: tuple[ChannelPlan, ...]
-    rate_hz: float
-    resample: Resample = "median"
-    zero_is_missing: tuple[str, ...] = ()  # an exact 0, in the unit of the recording
-    ranges: Mapping[str, tuple[float, float]] = field(default_factory=lambda: MappingProxyType({}))
-    flatline_s: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    max_gap_s: float | None = None  # None = never cut
-
-    def __post_init__(self) -> None:
-        assert self.channels
-        assert len(set(self.names)) == len(self.names), self.names
-        assert self.rate_hz > 0
-        rules = {
-            "zero_is_missing": self.zero_is_missing,
-            "ranges": self.ranges,
-            "flatline_s": self.flatline_s,
-        }
-        for rule, named in rules.items():
-            for name in named:
-                if name not in self.names:
-                    raise RecipeError(
-                        f"data.cleaning.{rule}: '{name}' is not one of data.channels."
-                        f"{closest(name, self.names)} Known: {', '.join(self.names)}."
-                    )
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The channels of every cleaned recording, in order."""
-        return tuple(channel.name for channel in self.channels)
-
-    @property
-    def units(self) -> tuple[str, ...]:
-        """The units of `names`."""
-        return tuple(channel.unit for channel in self.channels)
 
 
 def clean(
@@ -220,9 +162,9 @@ def _clean_group(items: Iterator[Item], plan: CleaningPlan) -> _CleanedGroup:
 def _clean_single(item: Item, plan: CleaningPlan) -> list[Recording]:
     """Cleans an item that holds all channels; cut at gaps where the plan says so."""
     if isinstance(item, IrregularReadings):
-        readings = _select_readings(item, plan.channels, plan)
+        readings = select_readings(item, plan.channels, plan)
         return bin_readings(readings, plan.rate_hz, plan.resample, plan.max_gap_s)
-    recording = _select_channels(item, plan.channels, plan)
+    recording = select_channels(item, plan.channels, plan)
     if not _has_values(recording):
         return []
     return _cut(to_rate(recording, plan.rate_hz, plan.resample), plan)
@@ -265,11 +207,11 @@ def _on_clock(
 ) -> list[Recording]:
     """Bins some channels of an item to the plan's clock, uncut; [] where nothing was measured."""
     if isinstance(item, IrregularReadings):
-        readings = _select_readings(item, channels, plan)
+        readings = select_readings(item, channels, plan)
         if not readings.value.size:
             return []
         return bin_readings(readings, plan.rate_hz, plan.resample, None)
-    recording = _select_channels(item, channels, plan)
+    recording = select_channels(item, channels, plan)
     if not _has_values(recording):
         return []
     if item.rate_hz < plan.rate_hz and not same_rate(item.rate_hz, plan.rate_hz):
@@ -313,111 +255,6 @@ def _require_channels(
                 f"{closest(channel.source, known)} Found: {_listed(known)}. Name one of these, "
                 f"with `source:` where its name here should differ."
             )
-
-
-def _select_channels(
-    recording: Recording, channels: tuple[ChannelPlan, ...], plan: CleaningPlan
-) -> Recording:
-    """Some channels in the plan's units, rules applied; a view where nothing changes."""
-    samples = recording.samples
-    time_s = np.arange(samples if plan.flatline_s else 0) / recording.rate_hz
-    rows: list[FloatArray] = []
-    untouched: list[int] = []  # indices of source rows that are used as they are
-    for channel in channels:
-        if channel.source not in recording.channels:
-            rows.append(np.full(samples, np.nan, dtype=recording.values.dtype))
-            continue
-        index = recording.channels.index(channel.source)
-        source = recording.values[index]
-        rows.append(_apply_rules(source, time_s, recording, channel, plan))
-        if rows[-1] is source:
-            untouched.append(index)
-    first = untouched[0] if untouched else 0
-    in_place = untouched == list(range(first, first + len(rows)))
-    values = recording.values[first : first + len(rows)] if in_place else np.stack(rows)
-    if not in_place:
-        release(recording.values)
-    return replace(
-        recording,
-        values=values,
-        channels=tuple(channel.name for channel in channels),
-        units=tuple(channel.unit for channel in channels),
-    )
-
-
-def _select_readings(
-    readings: IrregularReadings, channels: tuple[ChannelPlan, ...], plan: CleaningPlan
-) -> IrregularReadings:
-    """Finite readings of some channels, rules applied, sorted by time; ties stay in file order."""
-    stop_s = np.inf if readings.duration_s is None else readings.duration_s
-    inside = (readings.time_s >= 0) & (readings.time_s < stop_s)
-    order = np.argsort(readings.time_s, kind="stable")
-    order = order[inside[order]]
-    times: list[FloatArray] = [np.empty(0)]
-    numbers: list[IntArray] = [np.empty(0, dtype=np.int64)]
-    values: list[FloatArray] = [np.empty(0)]
-    for number, channel in enumerate(channels):
-        if channel.source not in readings.channels:
-            continue
-        rows = order[readings.channel[order] == readings.channels.index(channel.source)]
-        time_s = readings.time_s[rows]
-        value = _apply_rules(readings.value[rows], time_s, readings, channel, plan)
-        finite = np.isfinite(value)
-        times.append(time_s[finite])
-        numbers.append(np.full(int(finite.sum()), number, dtype=np.int64))
-        values.append(value[finite])
-    time_s = np.concatenate(times)
-    by_time = np.argsort(time_s, kind="stable")
-    return replace(
-        readings,
-        time_s=time_s[by_time],
-        channel=np.concatenate(numbers)[by_time],
-        value=np.concatenate(values)[by_time],
-        channels=tuple(channel.name for channel in channels),
-        units=tuple(channel.unit for channel in channels),
-    )
-
-
-def _apply_rules(
-    value: FloatArray,
-    time_s: FloatArray,
-    item: Item,
-    channel: ChannelPlan,
-    plan: CleaningPlan,
-) -> FloatArray:
-    """One channel (N,) in the plan's unit, NaN where a rule says so; itself if nothing changes."""
-    missing = np.isinf(value)
-    if channel.name in plan.zero_is_missing:
-        missing |= value == 0
-    scale, offset = _conversion(item, channel)
-    if (scale, offset) != (1.0, 0.0):
-        value = value * scale + offset
-    if channel.name in plan.ranges:
-        low, high = plan.ranges[channel.name]
-        missing |= (value < low) | (value > high)
-    if channel.name in plan.flatline_s:
-        observed = ~missing & ~np.isnan(value)
-        missing[observed] = _flat(value[observed], time_s[observed], plan.flatline_s[channel.name])
-    return np.where(missing, np.nan, value) if missing.any() else value
-
-
-def _flat(value: FloatArray, time_s: FloatArray, limit_s: float) -> BoolArray:
-    """True where identical values have lasted longer than `limit_s`, (N,)."""
-    changed = np.append(True, value[1:] != value[:-1])[: len(value)]
-    began_s = time_s[changed][np.cumsum(changed) - 1]
-    flat: BoolArray = time_s - began_s > limit_s + 1e-6  # a limit that falls on a sample keeps it
-    return flat
-
-
-def _conversion(item: Item, channel: ChannelPlan) -> tuple[float, float]:
-    """Scale and offset from the unit in the files to the plan's."""
-    stated = item.units[item.channels.index(channel.source)]
-    unit = stated if channel.from_unit is None else channel.from_unit
-    quantity: Quantity | None = "glucose" if channel.name.casefold() == "glucose" else None
-    try:
-        return convert(unit, channel.unit, quantity)
-    except DataError as error:
-        raise DataError(f"data.channels.{channel.name} of {item.id}: {error}") from error
 
 
 def _listed(names: Iterable[str]) -> str:

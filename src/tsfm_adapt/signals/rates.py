@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil, floor
 
 from tsfm_adapt.signals.binning import same_rate
-from tsfm_adapt.signals.cleaning import CleaningPlan
+from tsfm_adapt.signals.channel_rules import CleaningPlan
 
 
 @dataclass(frozen=True)

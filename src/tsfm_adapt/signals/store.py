@@ -33,7 +33,8 @@ from typing import TypedDict
 import numpy as np
 
 from tsfm_adapt._util.cache import code_of
-from tsfm_adapt.signals.cleaning import CleaningLog, CleaningPlan
+from tsfm_adapt.signals.channel_rules import CleaningPlan
+from tsfm_adapt.signals.cleaning import CleaningLog
 from tsfm_adapt.signals.recording import (
     Attributes,
     FloatArray,

@@ -6,7 +6,8 @@ import pytest
 from contracts.edf_file import edfio, mixed, patch, read, write
 from contracts.reader import ReaderContract
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, clean
+from tsfm_adapt.signals.channel_rules import ChannelPlan, CleaningPlan
+from tsfm_adapt.signals.cleaning import clean
 from tsfm_adapt.signals.readers.edf import Config
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from contracts.reader import ReaderContract, channel_of, stretches
 from contracts.vital_file import START_S, numbers, read, vitaldb, ward, write
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.cleaning import ChannelPlan, CleaningPlan, clean
+from tsfm_adapt.signals.channel_rules import ChannelPlan, CleaningPlan
+from tsfm_adapt.signals.cleaning import clean
 from tsfm_adapt.signals.readers.vitaldb import Config
 from tsfm_adapt.signals.recording import Span
 
