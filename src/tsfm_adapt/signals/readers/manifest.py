@@ -12,10 +12,10 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import Field, JsonValue, ValidationError, field_validator
+from pydantic import Field, JsonValue, ValidationError, WithJsonSchema, field_validator
 
 from tsfm_adapt.components import config_class, configs, require
 from tsfm_adapt.errors import DataError, closest
@@ -26,8 +26,8 @@ from tsfm_adapt.signals.recording import Attributes, IrregularReadings, Labels, 
 
 _TABLES = ("manifest.csv", "manifest.tsv")
 _FILES = ("file", "filename", "file_name", "path", "record")
-# A setting of a reader; in Python also a tuple.
-Setting = JsonValue | tuple[JsonValue, ...]
+# A setting of a reader; in Python also a tuple. The reader's own schema checks it.
+Setting = Annotated[JsonValue | tuple[JsonValue, ...], WithJsonSchema({})]
 
 _SUBJECTS = ("subject", "subject_id", "patient", "patient_id", "participant_id")
 
