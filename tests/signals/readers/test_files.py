@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers._files import (
     FilesConfig,
-    Stretch,
+    FileTimes,
     distinct,
     group_in,
     refuse_overlaps,
@@ -87,7 +87,7 @@ def test_every_channel_has_a_name_of_its_own():
 
 
 def stretch(name, start, duration_s=60.0, subject="p"):
-    return Stretch(Path(name), subject, np.datetime64(start, "s"), duration_s)
+    return FileTimes(Path(name), subject, np.datetime64(start, "s"), duration_s)
 
 
 def test_stretches_that_follow_each_other_or_state_one_start_are_let_through():

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers._cells import Table, read_csv
+from tsfm_adapt.signals.readers._columns import FirstRows
 from tsfm_adapt.signals.readers._tables import TableConfig
 
 PLAIN = {"layout": "wide", "units": {"HR": "bpm"}}
@@ -19,9 +20,9 @@ class Plain(TableConfig):
     name: str = "plain"
 
     @classmethod
-    def begin(cls, path: Path):
+    def first_rows(cls, path: Path):
         rows = [line.split(",") for line in path.read_text().splitlines()]
-        return dict(zip(rows[0], map(list, zip(*rows[1:], strict=True)), strict=True)), (), {}
+        return FirstRows(dict(zip(rows[0], map(list, zip(*rows[1:], strict=True)), strict=True)))
 
     def load(self, path: Path) -> Table:
         return read_csv(path, ",", "utf-8")
