@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import JsonValue
 
 from tsfm_adapt.cli.options import Json, RecipeFile, Sets, print_json
 from tsfm_adapt.cli.words import counted
 
 if TYPE_CHECKING:
     from tsfm_adapt.recipe.schema import Recipe
+    from tsfm_adapt.signals.audit import Summary
     from tsfm_adapt.signals.rates import ChannelRate
     from tsfm_adapt.tasks.base import SplitName
 
@@ -58,7 +58,7 @@ class _Counts:
 
     parts: dict[SplitName, _SplitCounts]  # by split
     left_out: dict[str, str]  # recordings, each with its reason
-    audit: dict[str, JsonValue]
+    audit: Summary
     channels: list[ChannelRate]
     trainable_parameters: int
     total_parameters: int  # of backbone, adapters and head
