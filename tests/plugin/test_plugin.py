@@ -139,6 +139,33 @@ def test_train_scores_the_run_beside_baselines_and_says_who_is_better(trained):
     assert set(scores["models"]) >= {"adapted", "toy_mean"}
     assert scores["models"]["adapted"]["overall"]["mase"] > 0
     assert any("toy_mean" in line for line in printed)
+
+
+def test_a_metric_of_their_own_is_named_and_directed_as_its_scoring_says(toys, trained):
+    run, printed = trained
+    scores = json.loads((run / "scores.json").read_text())
+    assert [scores[key] for key in ("metric", "metric_label", "better", "metric_unit")] == [
+        "toy_skill",
+        "toy skill",
+        "higher",
+        "points",
+    ]
+    assert "toy_skill" in printed[1]
+    ranked = [own["overall"]["toy_skill"] for own in scores["models"].values()]
+    best = max(ranked)
+    first = printed[2].split()
+    assert float(first[1]) == pytest.approx(best, abs=1e-4)
+    assert re.search(r": toy skill \d+\.\d points (higher|lower)", printed[-2])
+    card = (run / "bundle" / "README.md").read_text(encoding="utf-8")
+    assert "| model (higher is better) | toy skill |" in card
+    page = toys("compare", run, run, "--out", "metric").splitlines()[-1].removeprefix("report: ")
+    text = (toys.folder / page).read_text(encoding="utf-8")
+    assert "Ranked by toy skill, higher is better" in text
+    assert "points of toy skill" in text
+
+
+def test_what_is_kept_of_predictions_is_a_table(trained):
+    run, _ = trained
     table = pyarrow.parquet.read_table(run / "predictions" / "test.parquet")
     assert set(table.column("channel").to_pylist()) == {"HR", "MAP"}
 
@@ -181,7 +208,7 @@ def test_compare_ranks_them(toys, trained):
     encoder = "toy_encoder (tiny)"
     *rows, last = printed.splitlines()
     for name in (f"{encoder}, toy_shift + toy_horizon ", f"{encoder}, toy_horizon ", "toy_mean "):
-        assert [row for row in rows if row.startswith(name) and " mase " in row]
+        assert [row for row in rows if row.startswith(name) and " toy_skill " in row]
     report = toys.folder / last.removeprefix("report: ")
     assert "toy_shift" in report.read_text(encoding="utf-8")
     assert toys("compare", trained[0], trained[0]).splitlines()[-1].startswith("report: ")

@@ -20,6 +20,8 @@ def show(run: Run, as_json: bool) -> None:
         print_json({"run": str(run.folder), "scores": scores.tree()})
         return
     shown = run.recipe.task.build().scoring(run.recipe.data.rate_hz).shown
+    if scores.metric not in {each.name for each in shown}:  # of another package's task
+        shown = (scores.ranked_by, *shown)
     lines = [*_table(scores, shown), *_calibration(scores), *_events(scores), *_subgroups(scores)]
     for line in lines:
         print(line)
@@ -89,7 +91,7 @@ def _subgroups(scores: Scores) -> list[str]:
     lines: list[str] = []
     for attribute, table in scores.subgroups.items():
         width = max(map(len, table.groups))
-        unit = metric(table.metric).unit
+        unit = table.unit or metric(table.metric).unit
         titles = "".join(f"{name:>14}" for name in compared)
         lines += ["", f"by {attribute} ({table.metric}, {table.better} is better)"]
         lines.append(f"{'':{width}}{'subjects':>10}{'windows':>10}{titles}  adapted better by")

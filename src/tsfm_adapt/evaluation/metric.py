@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 Better = Literal["lower", "higher", "nominal"]
+Unit = Literal["%", "points"]  # of a difference between two models
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Metric:
     name: str  # key in scores.json
     label: str
     better: Better = "lower"  # nominal = the closer to its nominal value
-    unit: Literal["%", "points"] = "%"  # of a difference between two models
+    unit: Unit = "%"
     in_data_units: bool = False  # has the unit of its channel, no mean over channels of several
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.evaluation.intervals import Comparison, Interval
-from tsfm_adapt.evaluation.metric import Better, Metric, metric
+from tsfm_adapt.evaluation.metric import Better, Metric, Unit, metric
 
 FORMAT: Literal[2] = 2
 
@@ -184,6 +185,7 @@ class SubgroupTable(_Frozen):
 
     metric: str
     better: Better
+    unit: Unit | None = None  # of differences; None in files of version 0.1
     min_subjects: int
     groups: dict[str, Subgroup]
 
@@ -286,6 +288,8 @@ class Scores(Summary):
     task: str
     metric: str  # that models are ranked by
     better: Better
+    metric_label: str | None = None  # the metric in words; None in files of version 0.1
+    metric_unit: Unit | None = None  # of differences between two models; as above
     checkpoint: str | None
     smoke: bool  # a run of a few steps and windows, whose scores mean nothing
     synthetic: bool
@@ -303,8 +307,14 @@ class Scores(Summary):
 
     @property
     def ranked_by(self) -> Metric:
-        """The metric that models are ranked by."""
-        return metric(self.metric)
+        """The metric that models are ranked by, as the task's scoring stated it."""
+        known = metric(self.metric)
+        return replace(
+            known,
+            label=self.metric_label or known.label,
+            better=self.better,
+            unit=self.metric_unit or known.unit,
+        )
 
     def of(self, role: Role) -> ModelScores | None:
         """The model in a role; None without one. Of baselines the first."""

@@ -73,6 +73,7 @@ def by_subgroup(
         tables[attribute] = SubgroupTable(
             metric=scoring.metric.name,
             better=scoring.metric.better,
+            unit=scoring.metric.unit,
             min_subjects=MIN_SUBJECTS,
             groups=groups,
         )

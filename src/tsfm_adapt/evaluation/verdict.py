@@ -56,12 +56,16 @@ def verdict(
     )
 
 
-def sentence(verdict: Verdict) -> str:
+def sentence(verdict: Verdict, by: Metric | None = None) -> str:
     """The verdict in words, a clause a comparison.
 
     Such as `against zero-shot: MASE 8.6 % lower (95 % CI 6.5 to 10.7 % lower), better`.
+
+    Args:
+        verdict: see there.
+        by: the verdict's metric; None = the one that is known under its name.
     """
-    by = metric(verdict.metric)
+    by = by or metric(verdict.metric)
     clauses = [clause(each, by, verdict.interval) for each in verdict.comparisons]
     return f"adapted model {'; '.join(clauses)}{_subjects(verdict)}"
 

@@ -148,6 +148,8 @@ def _scores(
         task=recipe.task.name,
         metric=context.scoring.metric.name,
         better=context.scoring.metric.better,
+        metric_label=context.scoring.metric.label,
+        metric_unit=context.scoring.metric.unit,
         checkpoint="best" if recipe.adapts else None,
         smoke=context.smoke,
         synthetic=recipe.data.reader.synthetic,
@@ -197,7 +199,7 @@ def _sentences(
     """What a user reads below the table of scores."""
     warning = [RANDOM] if model.backbone.spec.random_weights else []
     if verdict is not None:
-        return [*warning, sentence(verdict)]
+        return [*warning, sentence(verdict, context.scoring.metric)]
     if context.smoke:
         return [*warning, "smoke run: everything fits; the scores mean nothing"]
     if without_baselines:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
 
 from tsfm_adapt.evaluation.base import Predictor
+from tsfm_adapt.evaluation.forecast_errors import ForecastErrors
 from tsfm_adapt.evaluation.forecast_scoring import ForecastScoring
+from tsfm_adapt.evaluation.metric import Metric
 from tsfm_adapt.signals.windows import Windows, WindowSpec
 from tsfm_adapt.tasks.base import SplitName, Task, TaskConfig, check_context, samples
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     import pyarrow
 
     from tsfm_adapt.backbones.base import BackboneSpec
+    from tsfm_adapt.evaluation.base import Scale
+    from tsfm_adapt.evaluation.scores import Summary
     from tsfm_adapt.model import AdaptedModel
     from tsfm_adapt.signals.recording import FloatArray, Recording, RecordingSet
     from tsfm_adapt.signals.windows import WindowArrays
@@ -34,6 +38,26 @@ class Config(TaskConfig):
         return ToyNext(self)
 
 
+class ToyScoring(ForecastScoring):
+    """Forecasts, ranked by a score that no other task has; compared as forecasts are."""
+
+    metric = Metric("toy_skill", "toy skill", "higher", "points")
+
+    def headline(self, errors: ForecastErrors, scale: Scale) -> float | None:
+        """One over MASE."""
+        mase = super().headline(errors, scale)
+        return None if mase is None else 1 / mase
+
+    def summary(self, errors: Mapping[str, ForecastErrors], scale: Scale) -> Summary:
+        """With the metric among the overall scores."""
+        of_forecasts = super().summary(errors, scale)
+        models = {}
+        for name, own in of_forecasts.models.items():
+            overall = own.overall | {self.metric.name: self.headline(errors[name], scale)}
+            models[name] = own.model_copy(update={"overall": overall})
+        return of_forecasts.model_copy(update={"models": models})
+
+
 class ToyNext(Task):
     """No backbone is pretrained for it: it needs a head."""
 
@@ -44,9 +68,9 @@ class ToyNext(Task):
     def __init__(self, config: Config) -> None:
         self.config = config
 
-    def scoring(self, rate_hz: float) -> ForecastScoring:
-        """That of forecasts."""
-        return ForecastScoring()
+    def scoring(self, rate_hz: float) -> ToyScoring:
+        """That of forecasts, ranked by a metric of its own."""
+        return ToyScoring()
 
     def window(self, rate_hz: float, split_name: SplitName) -> WindowSpec:
         """Targets do not overlap outside train."""
