@@ -40,7 +40,6 @@ REFERENCE = {
     "impute": Role.ZERO_SHOT,
     "classify": Role.FROZEN_PROBE,
 }
-COSTS = ("trainable_parameters", "total_parameters")  # not times, nor what last.ckpt holds
 CHANNELS = ("HR", "SpO2", "RESP", "MAP")
 UNITS = "{HR: bpm, SpO2: '%', RESP: breaths/min, MAP: mmHg}"
 
@@ -136,11 +135,26 @@ def numbers(tree, path=""):
 def scored(scores):
     """The numbers of typed scores that do not measure time or memory."""
     tree = scores.model_dump(mode="json")
-    tree["costs"] = {key: tree["costs"][key] for key in COSTS}
+    # neither times, nor what last.ckpt holds, nor the total, which now counts the head as well
+    tree["costs"] = {"trainable_parameters": tree["costs"]["trainable_parameters"]}
     for key in ("metric_label", "metric_unit"):  # version 0.1 did not write these
         tree.pop(key)
     tree["verdict"].pop("subjects")
-    return numbers(tree)
+    return _without_points(numbers(tree))
+
+
+def _without_points(found):
+    """Without width and coverage of intervals of width 0, undefined in this version."""
+    points = {
+        path.removesuffix("width80")
+        for path, own in found.items()
+        if path.endswith("width80") and (own == 0 or math.isnan(own))
+    }
+    return {
+        path: own
+        for path, own in found.items()
+        if path.removesuffix("width80").removesuffix("coverage80") not in points
+    }
 
 
 def equal(found, expected, relative):

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from tsfm_adapt.cli.compare import _line, _listed, _numbers
+from tsfm_adapt.comparison.ranking import Against, Row
 from tsfm_adapt.errors import RecipeError
+from tsfm_adapt.evaluation.intervals import Comparison
+from tsfm_adapt.evaluation.scores import ModelScores
 
 
 def test_a_run_is_compared_as_it_was_scored(cli: Callable[..., Any], trained: Path) -> None:
@@ -32,6 +35,15 @@ def test_folders_of_runs_take_no_choice_of_models(cli: Callable[..., Any], train
         assert "belong to a recipe" in outcome.err
 
 
+NAME = "chronos2 + lora"
+SCORES = ModelScores(overall={"mase": 0.9})
+
+
+def against(low: float | None, high: float | None) -> Against:
+    comparison = Comparison(10.0, low, high, shown=True, interval="subjects")
+    return Against("zero_shot", comparison, p_holm=0.01)
+
+
 def test_two_recipes_are_refused_and_named(cli: Callable[..., Any]) -> None:
     outcome = cli("compare", "a.yaml", "b.yaml")
     assert outcome.code == 2
@@ -47,25 +59,20 @@ def test_lists_are_split_at_commas_and_seeds_are_whole_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "line"),
+    ("row", "line"),
     [
-        ({"failure": "no memory\nof this device"}, "failed: no memory"),
-        ({"overall": {"mase": None}}, "mase -"),
-        ({}, "mase 0.900"),
+        (Row(NAME, failure="no memory\nof this device"), "failed: no memory"),
+        (Row(NAME, scores=ModelScores(overall={"mase": None})), "mase -"),
+        (Row(NAME, scores=SCORES), "mase 0.900"),
         (
-            {"vs": {"low": 2.0, "high": 18.25}},
+            Row(NAME, scores=SCORES, vs_reference=against(2.0, 18.25)),
             "mase 0.900  +10.0 [+2.0, +18.2] against zero_shot: better",
         ),
-        ({"vs": {"low": None, "high": None}}, "mase 0.900  +10.0 against zero_shot: better"),
+        (
+            Row(NAME, scores=SCORES, vs_reference=against(None, None)),
+            "mase 0.900  +10.0 against zero_shot: better",
+        ),
     ],
 )
-def test_a_model_is_a_line_with_its_score_and_what_adapting_gave(
-    changes: dict[str, Any], line: str
-) -> None:
-    against = changes.pop("vs", None)
-    if against is not None:
-        against |= {"difference": 10.0, "name": "zero_shot", "verdict": "better"}
-    row = {"name": "chronos2 + lora", "failure": None, "overall": {"mase": 0.9}}
-    assert _line(row | {"vs_reference": against} | changes, "mase") == (
-        f"{'chronos2 + lora':<40} {line}"
-    )
+def test_a_model_is_a_line_with_its_score_and_what_adapting_gave(row: Row, line: str) -> None:
+    assert _line(row, "mase") == f"{NAME:<40} {line}"

@@ -18,7 +18,7 @@ def drawn(ranked):
 def test_a_comparison_of_forecasts_has_every_picture_once(drawn):
     assert [picture.title for picture in drawn] == [
         "Accuracy against cost",
-        "What adapting gave",
+        "Effect of adapting",
         "Error by lead time",
         "Calibration",
         "Learning",

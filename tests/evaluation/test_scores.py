@@ -52,16 +52,16 @@ def named(**overall):
 
 
 @pytest.mark.parametrize(
-    ("metric", "order"),
+    ("metric", "better", "order"),
     [
-        ("mase", ["ridge", "adapted", "mean", "none"]),
-        ("auroc", ["mean", "adapted", "ridge", "none"]),
+        ("mase", "lower", ["ridge", "adapted", "mean", "none"]),
+        ("auroc", "higher", ["mean", "adapted", "ridge", "none"]),
     ],
 )
-def test_models_are_sorted_by_the_ranked_metric_and_undefined_ones_are_last(metric, order):
+def test_models_are_sorted_by_the_ranked_metric_and_undefined_ones_are_last(metric, better, order):
     values = {"adapted": 0.5, "mean": 0.75, "none": None, "ridge": 0.25}
     models = named(**{name: {metric: value} for name, value in values.items()})
-    scores = Scores.model_construct(models=models, metric=metric)
+    scores = Scores.model_construct(models=models, metric=metric, better=better)
     assert [name for name, _ in scores.best_first()] == order
     assert scores.best_baseline() == next(name for name in order if name != "adapted")
     assert scores.of(Role.ADAPTED) is models["adapted"]

@@ -160,7 +160,7 @@ def test_a_metric_of_their_own_is_named_and_directed_as_its_scoring_says(toys, t
     assert "| model (higher is better) | toy skill |" in card
     page = toys("compare", run, run, "--out", "metric").splitlines()[-1].removeprefix("report: ")
     text = (toys.folder / page).read_text(encoding="utf-8")
-    assert "Ranked by toy skill, higher is better" in text
+    assert "Models are ranked by toy skill; higher is better." in text
     assert "points of toy skill" in text
 
 

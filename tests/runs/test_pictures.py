@@ -33,7 +33,7 @@ def windows():
 
 def scored(models):
     """What pictures need of scores."""
-    return Scores.model_construct(synthetic=True, models=models, metric="mase")
+    return Scores.model_construct(synthetic=True, models=models, metric="mase", better="lower")
 
 
 def predicted(windows):

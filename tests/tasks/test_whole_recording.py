@@ -5,6 +5,7 @@ import pytest
 
 from tsfm_adapt.evaluation.base import Predictor
 from tsfm_adapt.signals.recording import Recording
+from tsfm_adapt.signals.windows import WindowSpec
 from tsfm_adapt.tasks._whole_recording import whole_recording
 
 CONTEXT = 8
@@ -20,9 +21,8 @@ def filled(values, predict, min_context=1, batch_size=2):
     return whole_recording(
         Predictor(predict, (0.5,)),
         recording(values),
-        context=CONTEXT,
-        min_context=min_context,
-        batch_size=batch_size,
+        WindowSpec(CONTEXT, horizon=0, min_context=min_context),
+        batch_size,
     )[:, 0]
 
 

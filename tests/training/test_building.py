@@ -9,7 +9,7 @@ from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.backbones.base import RANDOM
 from tsfm_adapt.backbones.moment import Moment
 from tsfm_adapt.errors import RecipeError
-from tsfm_adapt.training.building import build, put_together, unadapted
+from tsfm_adapt.training.building import assembled, build, unadapted
 
 QUIET = Progress(quiet=True)
 
@@ -58,12 +58,12 @@ def test_random_base_weights_are_said_to_be_random():
 def test_without_adapters_and_head_it_is_the_backbone():
     plain = unadapted(recipe(head=None))
     assert (plain.adapters, plain.head, plain.backbone) == ((), None, recipe().backbone)
-    assert not put_together(plain, None, ()).trainable()
+    assert not assembled(plain, None, ()).trainable()
 
 
 def test_a_backbone_that_was_built_is_taken_and_the_task_must_fit_it():
     backbone = Moment.tiny()
-    model = put_together(recipe(adapters=[]), None, (), backbone=backbone)
+    model = assembled(recipe(adapters=[]), None, (), backbone=backbone)
     assert model.backbone is backbone
     with pytest.raises(RecipeError, match="context_s"):
-        put_together(recipe(**{"task.context_s": 60 * 100_000}), None, (), backbone=backbone)
+        assembled(recipe(**{"task.context_s": 60 * 100_000}), None, (), backbone=backbone)

@@ -41,9 +41,9 @@ class Against:
 
     @property
     def verdict(self) -> str:
-        """`better`, `worse` or `not shown`, after Holm's adjustment."""
+        """`better`, `worse` or `inconclusive`, after Holm's adjustment."""
         if self.p_holm is None or self.p_holm >= _SURE:
-            return "not shown"
+            return "inconclusive"
         return "better" if self.comparison.difference > 0 else "worse"
 
 

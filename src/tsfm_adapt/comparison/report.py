@@ -249,7 +249,7 @@ def _compared(against: Against | None) -> tuple[Cell, Cell]:
         return Cell(f"{comparison.difference:+.1f}"), Cell("")
     text = f"{comparison.difference:+.1f} [{comparison.low:+.1f}, {comparison.high:+.1f}]"
     verdict = against.verdict
-    mark = "" if verdict == "not shown" else verdict
+    mark = "" if verdict == "inconclusive" else verdict
     return Cell(text, mark), Cell(_number(against.p_holm, "{:.3f}"), mark)
 
 
