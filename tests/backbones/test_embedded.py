@@ -14,10 +14,12 @@ from tsfm_adapt.components import built_in, component, config_class
 from tsfm_adapt.errors import RecipeError
 
 ROOT = Path(__file__).parents[2]
-NAMES = sorted(path.name for path in EMBEDDED.iterdir() if path.is_dir())
+NAMES = sorted(path.parent.name for path in EMBEDDED.glob("*/README.md"))
 
 
 def test_every_backbone_has_one():
+    folders = {p.name for p in EMBEDDED.iterdir() if p.is_dir() and p.name != "__pycache__"}
+    assert folders == set(NAMES)
     assert set(NAMES) == set(built_in("backbone"))
 
 
