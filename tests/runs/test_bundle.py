@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from contracts.adapter import quantiles, train
 from contracts.batch import LEVELS, assert_near, random_batch
+from contracts.card import CARD
 from contracts.fitted import train_windows
 from contracts.small_run import model
 from tsfm_adapt.adapters import (
@@ -33,7 +34,7 @@ from tsfm_adapt.adapters.base import Setting
 from tsfm_adapt.backbones.chronos2 import Chronos2
 from tsfm_adapt.errors import DataError, EnvironmentProblem, RecipeError
 from tsfm_adapt.model import AdaptedModel
-from tsfm_adapt.runs.bundle import FORMAT_VERSION, Card, fitted, read_card, restore, write
+from tsfm_adapt.runs.bundle import FORMAT_VERSION, fitted, read_card, restore, write
 
 EVERYWHERE = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out")
 ADAPTERS = {
@@ -55,18 +56,10 @@ OF_THE_BASE = ("full", "norm", "bitfit", "partial")  # no layers of peft
 
 
 def card_of(adapted, **changes):
-    plain = Card(
-        channels=("HR", "SpO2"),
-        units=("bpm", "%"),
-        rate_hz=1 / 60,
-        context=240,
-        horizon=30,
-        quantiles=(0.1, 0.5, 0.9),
-        backbone="chronos2",
+    plain = replace(
+        CARD,
         checkpoint="tiny",
-        revision=None,
         base_sha256=adapted.base_sha256,
-        licence="apache-2.0",
         synthetic=True,
         versions={"torch": torch.__version__},
     )

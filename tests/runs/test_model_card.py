@@ -5,26 +5,10 @@ from dataclasses import replace
 import pytest
 import yaml
 
+from contracts.card import CARD
 from tsfm_adapt.evaluation.scores import Scores
 from tsfm_adapt.recipe.schema import Recipe
-from tsfm_adapt.runs.bundle import Card
 from tsfm_adapt.runs.model_card import model_card
-
-CARD = Card(
-    channels=("HR", "SpO2"),
-    units=("bpm", "%"),
-    rate_hz=1 / 60,
-    context=240,
-    horizon=30,
-    quantiles=(0.1, 0.5, 0.9),
-    backbone="chronos2",
-    checkpoint="amazon/chronos-2",
-    revision=None,
-    base_sha256="0123abcd",
-    licence="apache-2.0",
-    synthetic=False,
-    versions={},
-)
 
 
 @pytest.fixture(scope="module")
