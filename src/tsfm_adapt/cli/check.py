@@ -58,6 +58,7 @@ class _Counts:
 
     parts: dict[SplitName, _SplitCounts]  # by split
     left_out: dict[str, str]  # recordings, each with its reason
+    notes: dict[str, int]  # what the reader changed or left out: how many
     audit: Summary
     channels: list[ChannelRate]
     trainable_parameters: int
@@ -75,6 +76,7 @@ def _lines(counts: _Counts) -> list[str]:
     if len(counts.left_out) > _LEFT_OUT:
         more, every = len(counts.left_out) - _LEFT_OUT, len(counts.left_out)
         lines.append(f"left out: {more} more; --json lists all {every}")
+    lines += [f"reader: {count:,} {what}" for what, count in counts.notes.items()]
     audited = counts.audit["lines"]
     lines += [str(line) for line in audited] if isinstance(audited, list) else []
     share = counts.trainable_parameters / counts.total_parameters
@@ -117,6 +119,7 @@ def _counts(recipe: Recipe) -> _Counts:
             for name in SPLITS
         },
         left_out=dict(prepared.left_out),
+        notes=dict(prepared.notes),
         audit=prepared.audit.summary(),
         channels=list(prepared.rates),
         trainable_parameters=trainable,

@@ -241,7 +241,7 @@ def _notes(
     layout: Layout,
 ) -> list[str]:
     """Notes on what limits the scores: few subjects, unknown subjects, assumed units, copies."""
-    notes = []
+    notes = [f"{count:,} {what}" for what, count in survey.notes.items()]
     if survey.looked < len(survey.listed) or survey.more:
         every = f"{len(survey.listed)} or more" if survey.more else str(len(survey.listed))
         notes.append(f"looked at the first {survey.looked} of {every} recordings")

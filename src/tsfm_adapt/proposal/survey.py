@@ -10,7 +10,7 @@ import numpy as np
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers.base import ReaderConfig
-from tsfm_adapt.signals.recording import BoolArray, FloatArray, IrregularReadings, Recording
+from tsfm_adapt.signals.recording import BoolArray, FloatArray, IrregularReadings, Notes, Recording
 
 _TRIAL = 4096  # samples: a longer recording with a label is no trial
 _KEPT = 4000  # values of a channel and recording that stay for quantiles
@@ -103,6 +103,7 @@ class Survey:
     longest_gap_s: float  # in which nothing at all was measured
     spans: Mapping[str, int]  # label of a marked span: how many
     pictured: tuple[Pictured, ...]
+    notes: Notes = field(default_factory=dict)  # what the reader changed or left out
 
     @property
     def subjects(self) -> int:
@@ -153,6 +154,7 @@ def look(reader: ReaderConfig, bounds: Bounds | None = None) -> Survey:
     durations: list[float] = []
     pictured: list[Pictured] = []
     spans: Counter[str] = Counter()
+    notes: Counter[str] = Counter()
     gap_s, values, more, stated = 0.0, 0, False, False
     last: str | None = None
     looking = True
@@ -170,12 +172,11 @@ def look(reader: ReaderConfig, bounds: Bounds | None = None) -> Survey:
             )
             listed.append(Listed(id, item.subject, dict(item.labels)))
         values += size
+        notes.update(item.notes)
         if not looking:
             continue
-        if isinstance(item, Recording):
-            gap_s, duration_s = max(gap_s, _recording(item, tallies)), item.duration_s
-        else:
-            gap_s, duration_s = max(gap_s, _events(item, tallies)), _duration_s(item)
+        own_gap_s, duration_s = _tallied(item, tallies)
+        gap_s = max(gap_s, own_gap_s)
         if new:
             durations.append(duration_s)
             samples.append(size // max(len(item.channels), 1))
@@ -196,6 +197,7 @@ def look(reader: ReaderConfig, bounds: Bounds | None = None) -> Survey:
         longest_gap_s=gap_s,
         spans=dict(spans),
         pictured=tuple(pictured),
+        notes=dict(notes),
     )
 
 
@@ -215,6 +217,15 @@ def _channels(
             remedy="reader={name: ...}",
         )
     return channels
+
+
+def _tallied(
+    item: Recording | IrregularReadings, tallies: dict[str, _Tally]
+) -> tuple[float, float]:
+    """Notes every channel; the longest time without any, and the whole duration, both s."""
+    if isinstance(item, Recording):
+        return _recording(item, tallies), item.duration_s
+    return _events(item, tallies), _duration_s(item)
 
 
 def _recording(item: Recording, tallies: dict[str, _Tally]) -> float:

@@ -20,7 +20,13 @@ from tsfm_adapt.signals.audit import Audit, audit
 from tsfm_adapt.signals.channel_rules import ChannelPlan, CleaningPlan
 from tsfm_adapt.signals.cleaning import CleaningLog, channels_of_first, clean, clean_each
 from tsfm_adapt.signals.rates import ChannelRate, channel_rates
-from tsfm_adapt.signals.recording import FloatArray, IrregularReadings, Recording, RecordingSet
+from tsfm_adapt.signals.recording import (
+    FloatArray,
+    IrregularReadings,
+    Notes,
+    Recording,
+    RecordingSet,
+)
 from tsfm_adapt.signals.splitting import SplitPlan, split
 from tsfm_adapt.signals.statistics import moments
 from tsfm_adapt.signals.windows import Windows
@@ -47,6 +53,7 @@ class PreparedData:
     shared_subjects: tuple[str, ...]  # sorted; those of train where the split is by time
     audit: Audit  # what the splits share: nothing, or copies that the recipe allows
     rates: tuple[ChannelRate, ...]  # how each channel is resampled to `data.rate_hz`
+    notes: Notes  # what the reader changed or left out
 
     def subjects(self, split_name: SplitName) -> int:
         """Number of subjects in a split."""
@@ -98,30 +105,41 @@ def prepare(recipe: Recipe, smoke: bool = False, progress: Progress | None = Non
             windows[split_name] = windows[split_name].evenly_spaced(recipe.evaluate.max_windows)
         if smoke and len(windows[split_name]):
             windows[split_name] = windows[split_name].evenly_spaced(_SMOKE_WINDOWS)
-        if len(windows[split_name]) == 0 and (
-            split_name != "val" or by_split[split_name].recordings
-        ):
+        needed = split_name != "val" or by_split[split_name].recordings
+        if needed and not len(windows[split_name]):
             raise DataError(_no_windows(split_name, by_split[split_name], too_short))
-    never = [n for n, d in zip(recipe.data.channels, deviation, strict=True) if np.isnan(d)]
-    if never:
-        raise DataError(
-            f"data.channels: {', '.join(never)} has no measured value in the train split "
-            f"({len(recordings['train'])} recordings). Remove it, or check cleaning.ranges and "
-            "cleaning.zero_is_missing."
-        )
+    _refuse_unmeasured(recipe, deviation, len(recordings["train"]))
     fit = (*by_split["train"], *by_split["val"])
     by_time = recipe.data.split.by == "time"
     fitted = {"deviation": by_split["train"].recordings, "MASE scale and baselines": fit}
-    split_into = {split_name: by_split[split_name].recordings for split_name in by_split}
+    split_into = {name: by_split[name].recordings for name in by_split}
     leakage = audit(split_into, {str(p): w for p, w in windows.items()}, fitted, by_time)
     _refuse_leaks(leakage, recipe.data.split.allow_duplicates)
     for attribute, group_edges in recipe.evaluate.grouping.items():
         grouped(by_split["test"], attribute, group_edges)  # stops here, before anything is trained
     shared = sorted({r.subject for r in recordings["train"] if by_time})
-    rates = channel_rates(cleaned.rates, cleaning_plan(recipe.data))
     return PreparedData(
-        recordings, windows, fit, left_out, deviation, tuple(shared), leakage, rates
+        recordings=recordings,
+        windows=windows,
+        fit=fit,
+        left_out=left_out,
+        deviation=deviation,
+        shared_subjects=tuple(shared),
+        audit=leakage,
+        rates=channel_rates(cleaned.rates, cleaning_plan(recipe.data)),
+        notes=cleaned.notes,
     )
+
+
+def _refuse_unmeasured(recipe: Recipe, deviation: FloatArray, recordings: int) -> None:
+    """Stops where a channel has no deviation (C,) in the `recordings` of train."""
+    never = [n for n, d in zip(recipe.data.channels, deviation, strict=True) if np.isnan(d)]
+    if never:
+        raise DataError(
+            f"data.channels: {', '.join(never)} has no measured value in the train split "
+            f"({recordings} recordings). Remove it, or check cleaning.ranges and "
+            "cleaning.zero_is_missing."
+        )
 
 
 def _refuse_leaks(leakage: Audit, allow_duplicates: bool) -> None:

@@ -161,6 +161,7 @@ def _gridded(readings: IrregularReadings, rate_hz: float, resample: Resample) ->
         spans=spans_between(readings.spans, 0.0, count / rate_hz),
         attributes=readings.attributes,
         labels=readings.labels,
+        zone=readings.zone,
     )
 
 

@@ -17,6 +17,7 @@ The calls, from a reader's items to recordings:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, count, groupby
@@ -71,7 +72,7 @@ def clean(
     """
     log = CleaningLog()
     recordings = tuple(clean_each(source, plan, log, all_channels))
-    return RecordingSet(recordings, MappingProxyType(log.left_out), MappingProxyType(log.rates))
+    return log.recording_set(recordings)
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,16 @@ class CleaningLog:
 
     left_out: dict[str, str] = field(default_factory=dict)  # id: reason
     rates: dict[str, tuple[float | None, ...]] = field(default_factory=dict)  # of a RecordingSet
+    notes: Counter[str] = field(default_factory=Counter)  # of the readers' items
+
+    def recording_set(self, recordings: Iterable[Recording]) -> RecordingSet:
+        """The recordings with the facts of this log."""
+        return RecordingSet(
+            tuple(recordings),
+            MappingProxyType(self.left_out),
+            MappingProxyType(self.rates),
+            MappingProxyType(self.notes),
+        )
 
 
 def clean_each(
@@ -104,7 +115,7 @@ def clean_each(
     rates: dict[str, set[float | None]] = {}  # by the files' channel name
     kept, any_measured = 0, False
     for id, items in _groups(source):
-        group = _clean_group(items, plan)
+        group = _clean_group(_noted(items, log), plan)
         for name, rate_hz in group.rates.items():
             rates.setdefault(name, set()).add(rate_hz)
         if not group.recordings:
@@ -141,6 +152,13 @@ def _groups(source: Iterable[Item]) -> Iterator[tuple[str, Iterator[Item]]]:
         first = next(items)
         yield first.multirate_id or first.id, chain([first], items)
         del first, items
+
+
+def _noted(items: Iterator[Item], log: CleaningLog) -> Iterator[Item]:
+    """The items; their notes are added up in the log."""
+    for item in items:
+        log.notes.update(item.notes)
+        yield item
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,12 @@ _BLOCK = 1 << 16  # samples of a recording read at once
 
 Attributes = Mapping[str, str | float]  # facts about the subject or stay, by name
 Labels = Mapping[str, str | int | float]  # what to predict, and the split, by name
+# What a reader changed or left out, as a sentence's end ("rows that repeat the header, skipped"):
+# how many of them.
+Notes = Mapping[str, int]
 
 _EMPTY: Labels = MappingProxyType({})
+_NO_NOTES: Notes = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Recording:
     attributes: Attributes = field(default_factory=lambda: MappingProxyType({}))
     labels: Labels = field(default_factory=lambda: _EMPTY)
     multirate_id: str | None = None  # id of a stretch at several rates; None = one rate
+    zone: str | None = None  # of the file's times, "-05:00" or an IANA name; `start` is UTC then
+    notes: Notes = field(default_factory=lambda: _NO_NOTES)
 
     def __post_init__(self) -> None:
         assert self.values.ndim == 2, self.values.shape
@@ -128,6 +134,8 @@ class IrregularReadings:
     attributes: Attributes = field(default_factory=lambda: MappingProxyType({}))
     labels: Labels = field(default_factory=lambda: _EMPTY)
     multirate_id: str | None = None  # id of a stretch at several rates; None = one rate
+    zone: str | None = None  # of the file's times, "-05:00" or an IANA name; `start` is UTC then
+    notes: Notes = field(default_factory=lambda: _NO_NOTES)
 
     def __post_init__(self) -> None:
         assert self.time_s.shape == self.channel.shape == self.value.shape
@@ -144,6 +152,7 @@ class RecordingSet:
     rates: Mapping[str, tuple[float | None, ...]] = field(
         default_factory=lambda: MappingProxyType({})
     )
+    notes: Notes = field(default_factory=lambda: _NO_NOTES)  # of all that was read
 
     def __post_init__(self) -> None:
         shapes = {(r.channels, r.units, r.rate_hz) for r in self.recordings}

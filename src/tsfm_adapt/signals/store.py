@@ -39,6 +39,7 @@ from tsfm_adapt.signals.recording import (
     Attributes,
     FloatArray,
     Labels,
+    Notes,
     Recording,
     RecordingSet,
     Span,
@@ -48,7 +49,7 @@ from tsfm_adapt.signals.recording import (
 SMALL = 64e6  # bytes of float32 values
 SMALL_FILES = 32e6  # bytes; text is read at a few million a second
 
-_VERSION = 1  # of the layout
+_VERSION = 2  # of the layout
 _VALUES, _INDEX = "values.f32", "index.json"
 _LEFT_FREE = 1e9  # bytes of the disk that a store never takes
 _DRAFT_S, _UNUSED_S = 86_400, 30 * 86_400  # a draft, or store, not touched for longer is removed
@@ -110,8 +111,7 @@ def collect(
         if size > small:
             break
     else:
-        kept = tuple(held)
-        return RecordingSet(kept, MappingProxyType(log.left_out), MappingProxyType(log.rates))
+        return log.recording_set(held)
     del recording
     _write(folder, chain(_emptied(held), coming), log)
     stored = opened(folder)
@@ -140,7 +140,12 @@ def opened(folder: Path) -> RecordingSet | None:
         return None
     with suppress(OSError):
         os.utime(folder)  # it is in use
-    return RecordingSet(recordings, MappingProxyType(index["left_out"]), MappingProxyType(rates))
+    return RecordingSet(
+        recordings,
+        MappingProxyType(index["left_out"]),
+        MappingProxyType(rates),
+        MappingProxyType(index["notes"]),
+    )
 
 
 def _write(folder: Path, recordings: Iterable[Recording], log: CleaningLog) -> None:
@@ -172,6 +177,7 @@ def _write(folder: Path, recordings: Iterable[Recording], log: CleaningLog) -> N
             "rate_hz": recording.rate_hz,
             "left_out": log.left_out,
             "rates": log.rates,
+            "notes": log.notes,
             "recordings": entries,
         }
         with _kept_in(folder):
@@ -244,6 +250,7 @@ class _Entry(TypedDict):
     offset: int  # of its first value in values.f32, in values
     samples: int  # T
     start: str | None
+    zone: str | None
     spans: Sequence[tuple[float, float, str]]
     attributes: Attributes
     labels: Labels
@@ -259,6 +266,7 @@ class _Index(TypedDict):
     rate_hz: float
     left_out: Mapping[str, str]
     rates: Mapping[str, Sequence[float | None]]
+    notes: Notes
     recordings: Sequence[_Entry]
 
 
@@ -269,6 +277,7 @@ def _entry(recording: Recording, offset: int) -> _Entry:
         "offset": offset,
         "samples": recording.samples,
         "start": None if recording.start is None else str(recording.start),
+        "zone": recording.zone,
         "spans": [(span.start_s, span.stop_s, span.label) for span in recording.spans],
         "attributes": dict(recording.attributes),
         "labels": dict(recording.labels),
@@ -286,6 +295,7 @@ def _recording(entry: _Entry, index: _Index, flat: FloatArray) -> Recording:
         units=tuple(index["units"]),
         rate_hz=index["rate_hz"],
         start=None if entry["start"] is None else np.datetime64(entry["start"], "s"),
+        zone=entry["zone"],
         spans=tuple(Span(*span) for span in entry["spans"]),
         attributes=MappingProxyType(entry["attributes"]),
         labels=MappingProxyType(entry["labels"]),
