@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -32,12 +33,15 @@ def recognised(path: Path, given: str | None = None) -> ReaderConfig:
     if given is not None:
         return _given(path, given)
     claims: list[ReaderConfig] = []
-    reasons: list[str] = []
+    stopped: dict[str, DataError] = {}
     for name, config in configs("reader").items():
         try:
             claim = config.guess(path)
-        except (OSError, DataError) as problem:
-            reasons.append(f"{name}: {problem}")
+        except DataError as problem:
+            stopped[name] = problem
+            continue
+        except OSError as problem:
+            stopped[name] = DataError(f"{path}: {problem}.")
             continue
         if isinstance(claim, ReaderConfig):
             claims.append(claim)
@@ -51,7 +55,7 @@ def recognised(path: Path, given: str | None = None) -> ReaderConfig:
             "meant, or give a folder of one format.",
             remedy=f"reader={special[0].name}",
         )
-    raise DataError(_unknown(path, reasons), remedy="reader={name: csv, ...}")
+    raise _unknown(path, stopped)
 
 
 def files_below(path: Path) -> tuple[int, list[str]]:
@@ -135,14 +139,19 @@ def _given(path: Path, given: str) -> ReaderConfig:
     return reader
 
 
-def _unknown(path: Path, reasons: list[str]) -> str:
+def _unknown(path: Path, stopped: Mapping[str, DataError]) -> DataError:
+    """What stopped the two likeliest readers, with the settings that would go on."""
+    likely = sorted(stopped, key=lambda name: stopped[name].remedy is None)[:2]
+    if likely:
+        first, *others = (f"{name}: {stopped[name]}" for name in likely)
+        also = "".join(f" Or {other}" for other in others)
+        return DataError(f"{first}{also}", remedy=stopped[likely[0]].remedy)
     count, ends = files_below(path)
-    tried = ", ".join(names("reader"))
-    broken = f" Not read: {'; '.join(reasons[:3])}" if reasons else ""
     more = "at least " if count >= _COUNTED else ""
-    return (
+    return DataError(
         f"No reader knows the format of '{path}' ({more}{count} "
-        f"file{'s' if count != 1 else ''}: {', '.join(ends[:6])}); tried were {tried}.{broken} "
-        "A CSV or Parquet table needs a header, a column of times and columns of numbers. Give "
-        "the folder nearest to the recordings, or the settings of a reader."
+        f"file{'s' if count != 1 else ''}: {', '.join(ends[:6])}); tried were "
+        f"{', '.join(names('reader'))}. A table needs a header, a column of times and columns of "
+        "numbers. Give the folder nearest to the recordings, or the settings of a reader.",
+        remedy="reader={name: csv, ...}",
     )

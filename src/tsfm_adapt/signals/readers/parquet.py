@@ -3,47 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.readers._cells import Column, Table
-from tsfm_adapt.signals.readers._columns import FirstRows
+from tsfm_adapt.signals.readers._cells import Table
+from tsfm_adapt.signals.readers._dialect import Sample
+from tsfm_adapt.signals.readers._spelling import Column
 from tsfm_adapt.signals.readers._tables import TableConfig
 
-_HEAD_ROWS = 500
+_HEAD_ROWS = 50_000
 
 
 class Config(TableConfig):
-    """A Parquet table; numbers and timestamps keep their types, anything else is read as text."""
+    """A Parquet table; numbers, timestamps and durations keep their types, else it is text."""
 
-    suffix = ".parquet"
+    patterns: ClassVar[tuple[str, ...]] = ("*.parquet",)
+    guessed_patterns: ClassVar[tuple[str, ...]] = ("*.parquet", "*.pq")
 
     name: Literal["parquet"] = "parquet"
 
     @classmethod
-    def first_rows(cls, path: Path) -> FirstRows | None:
-        """The first rows; columns of type timestamp are times."""
+    def sample(cls, path: Path) -> Sample:
+        """The first rows."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
             file = pq.ParquetFile(path)
             batch = next(file.iter_batches(batch_size=_HEAD_ROWS), None)
-        except (OSError, pa.ArrowException):
-            return None
+        except (OSError, pa.ArrowException) as problem:
+            raise DataError(f"{path} must be a Parquet file: {problem}.") from problem
         if batch is None or batch.num_rows < 2:
-            return None
-        time_columns = [field.name for field in batch.schema if pa.types.is_timestamp(field.type)]
-        cells = {
-            name: [
-                "" if cell is None or cell != cell else str(cell)
-                for cell in batch.column(name).to_pylist()
-            ]
-            for name in batch.schema.names
-        }
-        return FirstRows(cells, tuple(time_columns))
+            raise DataError(f"{path} must have rows; it has none, or one.")
+        return Sample(_table(path, pa.Table.from_batches([batch])))
 
     def load(self, path: Path) -> Table:
         """Reads the columns; rows are numbered from 0."""
@@ -56,17 +50,32 @@ class Config(TableConfig):
             raise DataError(
                 f"{path} must be a Parquet file: {problem}. Fetch or write it again."
             ) from problem
-        return Table(
-            path, {name: _column(table[name]) for name in table.column_names}, first_row=0
-        )
+        return _table(path, table, self)
+
+
+def _table(path: Path, table: Any, config: TableConfig | None = None) -> Table:
+    """The columns of an Arrow table."""
+    import pyarrow as pa
+
+    zones = {
+        field.name: field.type.tz
+        for field in table.schema
+        if pa.types.is_timestamp(field.type) and field.type.tz is not None
+    }
+    columns = {name: _column(table[name]) for name in table.column_names}
+    if config is None:
+        return Table(path, columns, first_row=0, zones=zones)
+    return Table(path, columns, first_row=0, zones=zones, spelling=config.spelling)
 
 
 def _column(cells: Any) -> Column:  # pyarrow has no types: a ChunkedArray
-    """A column (N,): numbers and timestamps keep their types, anything else becomes text."""
+    """A column (N,): numbers, timestamps and durations keep their types, else it becomes text."""
     import pyarrow as pa
 
     if pa.types.is_timestamp(cells.type):
         return np.asarray(cells.cast(pa.timestamp("us"), safe=False).to_numpy())
+    if pa.types.is_duration(cells.type):
+        return np.asarray(cells.cast(pa.duration("us"), safe=False).to_numpy())
     if pa.types.is_decimal(cells.type):
         cells = cells.cast(pa.float64())
     if (
@@ -75,6 +84,8 @@ def _column(cells: Any) -> Column:  # pyarrow has no types: a ChunkedArray
         return np.asarray(cells.to_numpy())
     if pa.types.is_floating(cells.type):
         return np.asarray(cells.to_numpy(), dtype=np.float64)
+    if pa.types.is_integer(cells.type):
+        return np.asarray(cells.cast(pa.float64(), safe=False).to_numpy())
     return np.array(
         ["" if cell is None else str(cell) for cell in cells.to_pylist()], dtype=np.str_
     )
