@@ -115,8 +115,10 @@ def select_readings(
     """Finite readings of some channels, rules applied, sorted by time; ties stay in file order."""
     stop_s = np.inf if readings.duration_s is None else readings.duration_s
     inside = (readings.time_s >= 0) & (readings.time_s < stop_s)
-    order = np.argsort(readings.time_s, kind="stable")
-    order = order[inside[order]]
+    rises = bool((readings.time_s[1:] >= readings.time_s[:-1]).all())
+    order = np.arange(len(inside)) if rises else np.argsort(readings.time_s, kind="stable")
+    if not inside.all():
+        order = order[inside[order]]
     times: list[FloatArray] = [np.empty(0)]
     numbers: list[IntArray] = [np.empty(0, dtype=np.int64)]
     values: list[FloatArray] = [np.empty(0)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,28 @@ class Undecided(DataError):
         self.settings = settings
 
 
+class TextColumns(Mapping[str, Column]):
+    """Columns of text, which become arrays when they are asked for."""
+
+    def __init__(self, cells: Mapping[str, Sequence[str]]) -> None:
+        self.cells = cells
+        self._arrays: dict[str, Column] = {}
+
+    def __getitem__(self, name: str) -> Column:
+        if name not in self._arrays:
+            self._arrays[name] = np.array(self.cells[name], dtype=np.str_)
+        return self._arrays[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.cells
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.cells)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+
 @dataclass(frozen=True)
 class Table:
     """The columns of a file, all of the same length."""
@@ -40,6 +62,8 @@ class Table:
     @property
     def rows(self) -> int:
         """Number of rows of values."""
+        if isinstance(self.columns, TextColumns):
+            return len(next(iter(self.columns.cells.values()), ()))
         return len(next(iter(self.columns.values()), ()))
 
     def require(self, names: Iterable[str], field: str) -> None:
@@ -89,6 +113,10 @@ class Table:
         Raises:
             DataError: a cell is neither a number nor missing.
         """
+        if rows is None and isinstance(self.columns, TextColumns):
+            plain = self.spelling.plain_numbers(self.columns.cells[column])
+            if plain is not None:
+                return plain
         cells = self.columns[column] if rows is None else self.columns[column][rows]
         if cells.dtype.kind in "iufb":
             number: FloatArray = cells.astype(np.float64)

@@ -81,10 +81,11 @@ def records(table: Table, columns: Columns, below: str) -> list[Record]:
     file = below or table.path.name.split(".")[0]
     ids, group = _groups(table, columns, file if below else "", file)
     value, divided = _settled(table, columns, times, group)
-    order = np.lexsort([value, divided])  # stable
+    one = len(ids) == 1 and divided is group
+    order = np.argsort(value, kind="stable") if one else np.lexsort([value, divided])
     numbers: Counter[int] = Counter()
     result = []
-    for rows in np.split(order, np.cumsum(np.bincount(divided))[:-1]):
+    for rows in [order] if one else np.split(order, np.cumsum(np.bincount(divided))[:-1]):
         number = int(group[rows[0]])
         numbers[number] += 1
         id = ids[number] if divided is group else f"{ids[number]}#{numbers[number]}"

@@ -18,6 +18,7 @@ Column = npt.NDArray[Any]  # text ('' = empty), numbers, datetime64, or timedelt
 Censored = Literal["limit", "missing", "error"]
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
+_MISSING = frozenset(MISSING)
 LIMIT_WORDS = ("low", "high", "lo", "hi")  # what sensors write beyond their range
 
 _LIMIT = re.compile(r"([<>≤≥]=?)\s*(.*)")
@@ -48,6 +49,22 @@ class Spelling:
     def missing_numbers(self) -> tuple[float, ...]:
         """The tokens that are numbers, such as -1."""
         return tuple(number for number in map(plain, self.missing) if number is not None)
+
+    def plain_numbers(self, cells: Sequence[str]) -> FloatArray | None:
+        """Cells (N,) as finite numbers where all are plain ones or usual words for missing.
+
+        None = there are others, which `numbers` may read. Several times faster than that.
+        """
+        if self.decimal != "." or self.missing or self.unit_in_cells:
+            return None
+        try:
+            number = np.fromiter(map(float, cells), np.float64, len(cells))
+        except ValueError:
+            try:
+                number = np.array([np.nan if c in _MISSING else float(c) for c in cells])
+            except ValueError:
+                return None
+        return None if "_" in "".join(cells) or np.isinf(number).any() else number
 
     def numbers(
         self, text: Column, unit: str = "", notes: Counter[str] | None = None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import posixpath
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import ClassVar, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
@@ -197,6 +199,10 @@ class TableConfig(ReaderConfig):
             DataError: not such a file.
         """
 
+    def tables(self, path: Path) -> Iterator[Table]:
+        """The rows of a file in parts, each with whole records; by default all of them."""
+        yield self.load(path)
+
     @property
     def spelling(self) -> Spelling:
         """How numbers are written."""
@@ -215,8 +221,12 @@ class TableConfig(ReaderConfig):
     def files(self) -> list[Path]:
         """The file, or the tables in the folder, sorted by path."""
         root = resolve_root(self.root)
-        patterns = self.patterns if self.pattern is None else (self.pattern,)
-        return [root] if root.is_file() else matching(files_below(root), patterns)
+        return self._fitting(root, files_below(root))
+
+    def _fitting(self, root: Path, every: list[Path]) -> list[Path]:
+        if root.is_file():
+            return every
+        return matching(every, self.patterns if self.pattern is None else (self.pattern,))
 
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording | IrregularReadings]:
         """Yields the records, files in order of their names, sorted by id within a file."""
@@ -229,28 +239,31 @@ class TableConfig(ReaderConfig):
 
     def _items(self, channels: tuple[str, ...]) -> Iterator[Recording | IrregularReadings]:
         root = resolve_root(self.root)
-        paths = self.files()
+        every = files_below(root)
+        paths = self._fitting(root, every)
         if not paths:
             raise DataError(
                 f"A folder of tables holds {self.pattern or self.patterns[0]} files: {root} has "
-                f"none ({by_suffix(files_below(root)) or 'no file at all'}). "
+                f"none ({by_suffix(every) or 'no file at all'}). "
                 "Set data.reader.root to the folder or file that is meant."
             )
         plan = self._plan()
-        others = [] if root.is_file() else sorted({*files_below(root)} - {*paths})
+        others = {*every} - {*paths}
+        above = len(str(root)) + 1
         for path in paths:
-            below = ""
-            if path != root:
-                below = without_suffix(path.relative_to(root).as_posix())
+            below = without_suffix(str(path)[above:].replace(os.sep, "/"))
             own = plan
             if self.subject_pattern is not None:
                 columns = replace(plan.columns, file_subject=self._subject_of(below, path))
                 own = replace(plan, columns=columns)
-            table = self.load(path)
-            self._note_unread(table, own)
-            if others and path == paths[0]:
-                table.notes[f"files that are not read ({by_suffix(others)})"] += len(others)
-            yield from read_table(table, own, channels, below)
+            for number, table in enumerate(self.tables(path)):
+                if number == 0:
+                    self._note_unread(table, own)
+                    if others and path is paths[0]:
+                        table.notes[f"files that are not read ({by_suffix(others)})"] += len(
+                            others
+                        )
+                yield from read_table(table, own, channels, below)
 
     def _plan(self) -> Plan:
         times = None
@@ -311,9 +324,9 @@ class TableConfig(ReaderConfig):
 
 
 def without_suffix(name: str) -> str:
-    """A path without the end of a table's name: `p1/hr` of `p1/hr.csv.gz`."""
+    """A path without the end of a table's name: `p1/hr` of `p1/hr.csv.gz`; '' stays."""
     bare = name[:-3] if name.lower().endswith(".gz") else name
-    return PurePosixPath(bare).with_suffix("").as_posix()
+    return posixpath.splitext(bare)[0]
 
 
 def _commonest(files: Sequence[Path], patterns: Sequence[str]) -> tuple[str, list[Path]]:

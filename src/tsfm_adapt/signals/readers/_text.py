@@ -15,9 +15,9 @@ from typing import IO
 import numpy as np
 
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.readers._cells import Table
+from tsfm_adapt.signals.readers._cells import Table, TextColumns
 from tsfm_adapt.signals.readers._files import distinct
-from tsfm_adapt.signals.readers._spelling import Column, Spelling
+from tsfm_adapt.signals.readers._spelling import Spelling
 
 Row = list[str]
 
@@ -98,16 +98,14 @@ def table_of(path: Path, rows: Sequence[Row], dialect: Dialect, spelling: Spelli
         )
     names, renamed = _names(rows, dialect)
     width = len(names)
-    body = rows[first:end]
+    body: Sequence[Row] = rows[first:end]
     notes: Counter[str] = Counter()
     skipped: tuple[int, ...] = ()
-    if any(len(row) != width for row in body):
+    if {*map(len, body)} != {width}:
         body, skipped = _even(path, body, width, first, dialect, notes)
-    columns = [np.array(cells, dtype=np.str_) for cells in zip(*body, strict=True)]
-    if not columns:
-        columns = [np.empty(0, dtype=np.str_) for _ in names]
-    if dialect.header_rows and body:
-        columns, skipped = _without_headers(columns, rows[top:first], skipped, notes)
+    if dialect.header_rows:
+        body, skipped = _without_headers(body, rows[top:first], skipped, notes)
+    columns: list[tuple[str, ...]] = list(zip(*body, strict=True)) or [() for _ in names]
     units = _units(rows[first - 1], names) if dialect.units_row else {}
     if renamed:
         notes[f"columns whose name occurs before, read as {', '.join(renamed[:5])}"] += len(
@@ -115,7 +113,7 @@ def table_of(path: Path, rows: Sequence[Row], dialect: Dialect, spelling: Spelli
         )
     return Table(
         path,
-        dict(zip(names, columns, strict=True)),
+        TextColumns(dict(zip(names, columns, strict=True))),
         first_row=first + 1,
         skipped=skipped,
         spelling=spelling,
@@ -190,20 +188,16 @@ def _even(
 
 
 def _without_headers(
-    columns: list[Column], header: Sequence[Row], skipped: tuple[int, ...], notes: Counter[str]
-) -> tuple[list[Column], tuple[int, ...]]:
+    body: Sequence[Row], header: Sequence[Row], skipped: tuple[int, ...], notes: Counter[str]
+) -> tuple[Sequence[Row], tuple[int, ...]]:
     """Drops the rows that are the header or the units again."""
-    repeats = np.zeros(len(columns[0]), dtype=np.bool_)
-    for row in header:
-        same = columns[0] == (row[0] if row else "")
-        for index in range(1, len(columns)):
-            if not same.any():
-                break
-            same &= columns[index] == (row[index] if index < len(row) else "")
-        repeats |= same
-    if not repeats.any():
-        return columns, skipped
-    notes[REPEATED] += int(repeats.sum())
-    places = np.delete(np.arange(len(repeats) + len(skipped)), list(skipped))  # in the file
+    width = len(body[0]) if body else 0
+    again = [(row + [""] * width)[:width] for row in header]
+    repeats = [index for index, row in enumerate(body) if row in again]
+    if not repeats:
+        return body, skipped
+    notes[REPEATED] += len(repeats)
+    places = np.delete(np.arange(len(body) + len(skipped)), list(skipped))  # in the file
     both = sorted([*skipped, *places[repeats].tolist()])
-    return [column[~repeats] for column in columns], tuple(both)
+    gone = {*repeats}
+    return [row for index, row in enumerate(body) if index not in gone], tuple(both)

@@ -34,6 +34,7 @@ NUMERIC: Mapping[str, tuple[float, int | None]] = {
 }
 FORMATS = ("auto", *NUMERIC, "clock", "iso")
 
+_STAMP = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?")
 CLOCK = re.compile(r"(\d+):([0-5]\d)(?::([0-5]\d(?:[.,]\d+)?))?")
 
 
@@ -163,6 +164,9 @@ def _calendar(table: Table, column: str, text: Column, time_format: str) -> Time
         if fast is not None:
             return Times(fast, calendar=True)
     if time_format == "iso":
+        stamps = _aligned(text)
+        if stamps is not None:
+            return Times(stamps, calendar=True)
         rule, read = "expected a time like 2014-02-03 08:42:12", _from_iso
     else:
         rule = f"expected a time of the form {time_format}"
@@ -172,6 +176,24 @@ def _calendar(table: Table, column: str, text: Column, time_format: str) -> Time
     zone = None if first is None else _offset(moments[0])
     utc = [m if m.tzinfo is None else m.astimezone(UTC).replace(tzinfo=None) for m in moments]
     return Times(np.array(utc, dtype="datetime64[us]").astype(np.int64), True, zone)
+
+
+def _aligned(text: Column) -> IntArray | None:
+    """Microseconds (N,) of stamps of one length without an offset; None = they are not such."""
+    first = str(text[0]) if len(text) else ""
+    if not _STAMP.fullmatch(first):
+        return None
+    width = len(first)
+    if text.dtype.itemsize != 4 * width:
+        return None
+    letters = np.ascontiguousarray(text).view("U1").reshape(-1, width)
+    marks = [index for index, letter in enumerate(first) if not letter.isdigit()]
+    if (letters[:, marks] != letters[0, marks]).any():  # a shorter one ends with other marks
+        return None
+    try:
+        return text.astype("datetime64[us]").astype(np.int64)
+    except ValueError:
+        return None
 
 
 def _by_pandas(text: Column, time_format: str) -> IntArray | None:
