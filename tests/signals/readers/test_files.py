@@ -69,10 +69,10 @@ def test_a_name_of_no_record_or_of_several_is_refused(root, name, count):
 
 def test_a_subject_is_the_group_of_the_pattern_in_the_id():
     config = Files(root=".", subject_pattern=r"(s\d+)-")
-    assert config.subject("B/s12-a") == "s12"
-    assert Files(root=".").subject("B/s12-a") == "B/s12-a"
+    assert config.subject_of("B/s12-a") == "s12"
+    assert Files(root=".").subject_of("B/s12-a") == "B/s12-a"
     with pytest.raises(DataError, match="finds no subject"):
-        config.subject("B/x")
+        config.subject_of("B/x")
     assert group_in("x(.)", "abc") is None
 
 
