@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tsfm_adapt.errors import DataError
+from tsfm_adapt.proposal.alternatives import alternatives
 from tsfm_adapt.signals.readers.base import ReaderConfig
 from tsfm_adapt.signals.recording import BoolArray, FloatArray, IrregularReadings, Notes, Recording
 
@@ -104,6 +105,7 @@ class Survey:
     spans: Mapping[str, int]  # label of a marked span: how many
     pictured: tuple[Pictured, ...]
     notes: Notes = field(default_factory=dict)  # what the reader changed or left out
+    alternatives: tuple[tuple[str, ...], ...] = ()  # channels that may be one by several names
 
     @property
     def subjects(self) -> int:
@@ -155,6 +157,7 @@ def look(reader: ReaderConfig, bounds: Bounds | None = None) -> Survey:
     pictured: list[Pictured] = []
     spans: Counter[str] = Counter()
     notes: Counter[str] = Counter()
+    seen: dict[str, set[str]] = {}  # ids of recordings by channel
     gap_s, values, more, stated = 0.0, 0, False, False
     last: str | None = None
     looking = True
@@ -175,6 +178,8 @@ def look(reader: ReaderConfig, bounds: Bounds | None = None) -> Survey:
         notes.update(item.notes)
         if not looking:
             continue
+        for name in item.channels:
+            seen.setdefault(name, set()).add(id)
         own_gap_s, duration_s = _tallied(item, tallies)
         gap_s = max(gap_s, own_gap_s)
         if new:
@@ -198,6 +203,7 @@ def look(reader: ReaderConfig, bounds: Bounds | None = None) -> Survey:
         spans=dict(spans),
         pictured=tuple(pictured),
         notes=dict(notes),
+        alternatives=alternatives(seen),
     )
 
 
