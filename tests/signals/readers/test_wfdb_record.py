@@ -111,6 +111,21 @@ class TestSegments:
         with pytest.raises(DataError, match=r"a_[129]\.hea"):
             read(root / "a")
 
+    def test_fewer_segments_than_announced_are_refused_with_both_numbers(self, root):
+        rewrite(root / "a.hea", "a/3", "a/4")
+        with pytest.raises(DataError, match=r"a\.hea announces 4 and has 3"):
+            read(root)
+
+    def test_segments_that_do_not_add_up_are_refused_with_both_numbers(self, root):
+        rewrite(root / "a.hea", "2 1 25", "2 1 26")
+        with pytest.raises(DataError, match=r"a\.hea announces 26, its 3 segments have 25"):
+            read(root)
+
+    def test_segments_of_segments_are_refused(self, root):
+        rewrite(root / "a.hea", "a_2 5", "a 5")
+        with pytest.raises(DataError, match=r"no segments of its own: .*a\.hea, .* has 3"):
+            read(root / "a")
+
 
 class TestBrokenFiles:
     @pytest.mark.parametrize("fmt", ["16", "24", "32", "80", "212"])
