@@ -132,6 +132,7 @@ class _Tally:
     regular: bool = True
     recordings: int = 0
     subjects: set[str] = field(default_factory=set)
+    ids: set[str] = field(default_factory=set)  # of recordings that have it, measured or not
     measured: int = 0
     samples: int = 0
     zeros: int = 0
@@ -157,7 +158,6 @@ def look(reader: ReaderConfig, bounds: Bounds | None = None) -> Survey:
     pictured: list[Pictured] = []
     spans: Counter[str] = Counter()
     notes: Counter[str] = Counter()
-    seen: dict[str, set[str]] = {}  # ids of recordings by channel
     gap_s, values, more, stated = 0.0, 0, False, False
     last: str | None = None
     looking = True
@@ -178,8 +178,6 @@ def look(reader: ReaderConfig, bounds: Bounds | None = None) -> Survey:
         notes.update(item.notes)
         if not looking:
             continue
-        for name in item.channels:
-            seen.setdefault(name, set()).add(id)
         own_gap_s, duration_s = _tallied(item, tallies)
         gap_s = max(gap_s, own_gap_s)
         if new:
@@ -203,7 +201,7 @@ def look(reader: ReaderConfig, bounds: Bounds | None = None) -> Survey:
         spans=dict(spans),
         pictured=tuple(pictured),
         notes=dict(notes),
-        alternatives=alternatives(seen),
+        alternatives=alternatives({name: tally.ids for name, tally in tallies.items()}),
     )
 
 
@@ -230,8 +228,12 @@ def _tallied(
 ) -> tuple[float, float]:
     """Notes every channel; the longest time without any, and the whole duration, both s."""
     if isinstance(item, Recording):
-        return _recording(item, tallies), item.duration_s
-    return _events(item, tallies), _duration_s(item)
+        own = _recording(item, tallies), item.duration_s
+    else:
+        own = _events(item, tallies), _duration_s(item)
+    for name in item.channels:
+        tallies[name].ids.add(item.multirate_id or item.id)
+    return own
 
 
 def _recording(item: Recording, tallies: dict[str, _Tally]) -> float:

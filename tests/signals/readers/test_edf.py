@@ -283,5 +283,9 @@ def test_edf_is_recognised_by_its_beginning(tmp_path):
     assert Config.guess(tmp_path) == Config(root=str(tmp_path))
     assert Config.guess(tmp_path / "a" / "night.EDF").read(()) is not None
     assert Config.guess(tmp_path / "a" / "notes.txt") is None
+    (tmp_path / "a" / "broken.edf").write_bytes(b"")
+    assert Config.guess(tmp_path) == Config(root=str(tmp_path))
+    with pytest.raises(DataError, match=r"broken\.edf has 0 bytes"):  # by name, not "unknown"
+        read(tmp_path)
     (tmp_path / "empty").mkdir()
     assert Config.guess(tmp_path / "empty") is None

@@ -214,6 +214,13 @@ def test_annotations_are_marks_at_their_samples(tmp_path):
     assert read(tmp_path)[0].spans == ()
 
 
+def test_annotation_files_in_capitals_are_read(tmp_path):
+    write(tmp_path, "a", ramp(300), fs=100)
+    annotate(tmp_path, "a", [50], "N")
+    (tmp_path / "a.atr").rename(tmp_path / "A.ATR")
+    assert [span.start_s for span in read(tmp_path, annotations="atr")[0].spans] == [0.5]
+
+
 def test_annotations_may_have_a_clock_of_their_own(tmp_path):
     write(tmp_path, "a", ramp(300), fs=100)
     annotate(tmp_path, "a", [50, 2000], "NN", fs=1000)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -98,23 +99,36 @@ def read_annotations(place: Place, extension: str) -> tuple[Span, ...]:
     """
     import wfdb
 
-    path = place.header
-    file = path.with_suffix(f".{extension}")
-    if place.pn_dir is None and not file.is_file():
-        beside = sorted(f.suffix[1:] for f in path.parent.glob(f"{path.stem}.*") if f.suffix)
-        raise DataError(
-            f"data.reader.annotations: every record has its annotation file; {file} does not "
-            f"exist, beside its header are: {', '.join(beside)}. Correct the extension, or leave "
-            "the record out with `records`."
-        )
+    record = place.record
+    if place.pn_dir is None:
+        file = _annotations_beside(place, extension)
+        record, extension = str(file.absolute().with_suffix("")), file.suffix[1:]
     with naming(place):
-        annotations = wfdb.rdann(place.record, extension, pn_dir=place.folder)
+        annotations = wfdb.rdann(record, extension, pn_dir=place.folder)
         # The file's own time resolution, or else the header's rate, which the library may miss.
         rate_hz = _exact(annotations.fs or read_header(place).frames_hz)
         return tuple(
             Span(sample / rate_hz, sample / rate_hz, symbol)
             for sample, symbol in zip(annotations.sample.tolist(), annotations.symbol, strict=True)
         )
+
+
+def _annotations_beside(place: Place, extension: str) -> Path:
+    """The annotation file of a record on disk, whose suffix may be in capitals."""
+    path = place.header
+    beside = sorted(f for f in path.parent.iterdir() if f.stem.lower() == path.stem.lower())
+    wanted = f".{extension}"
+    fitting = [f for f in beside if f.suffix == wanted] or [
+        f for f in beside if f.suffix.lower() == wanted.lower()
+    ]
+    if len(fitting) != 1:
+        raise DataError(
+            f"data.reader.annotations: every record has its annotation file; "
+            f"{path.with_suffix(wanted)} does not exist, beside its header are: "
+            f"{', '.join(f.suffix[1:] for f in beside if f.suffix)}. Correct the extension, or "
+            "leave the record out with `records`."
+        )
+    return fitting[0]
 
 
 def _joined(

@@ -112,7 +112,7 @@ class Config(FilesConfig):
     def guess(cls, path: Path) -> Self | None:
         """The settings for EDF files at or below `path`, by the headers of all of them."""
         files = some_files(path, (".edf",))
-        if not files or not all(looks_like_edf(file) for file in files):
+        if not any(looks_like_edf(file) for file in files):
             return None
         settings = {"name": "edf", "root": str(path)}
         headers = list(_readable(cls.model_validate(settings).find().values()))
