@@ -232,6 +232,29 @@ def test_notes_of_a_record_stand_on_its_first_recording(tmp_path):
     assert fast.notes == {}
 
 
+def test_a_header_of_challenge_2020_is_read_with_all_that_it_states(tmp_path):
+    samples = np.arange(40, dtype="<i2").reshape(20, 2)
+    (tmp_path / "A0001.mat").write_bytes(bytes(24) + samples.tobytes())
+    (tmp_path / "A0001.hea").write_text(
+        "A0001 2 500 20 05-Feb-2020 11:39:16\n"
+        "A0001.mat 16+24 1000/mV 16 0 0 380 0 I\nA0001.mat 16+24 1000/mV 16 0 1 400 0 II\n"
+        "#Age: 74\n#Sex: Male\n#Dx: 59118001\n#Rx: Unknown\n#Hx: Unknown\n#Sx: Unknown\n"
+    )
+    (found,) = read(tmp_path)
+    np.testing.assert_array_equal(found.values, samples.T / 1000)
+    assert found.start == np.datetime64("2020-02-05T11:39:16", "s")
+    assert found.attributes == {"age": 74.0, "sex": "M"}
+    assert found.labels == {"Dx": "59118001"}
+    assert found.notes == {}
+
+
+def test_a_start_that_is_not_understood_is_noted(tmp_path):
+    rewrite(write(tmp_path, "a", ramp()), "a 2 1 30", "a 2 1 30 10:00:00 05-02-2020")
+    (found,) = read(tmp_path)
+    assert found.start is None
+    assert list(found.notes.values()) == [1]
+
+
 def test_annotations_of_a_record_whose_header_the_library_refuses_have_their_times(tmp_path):
     header = write(tmp_path, "a", ramp(), fs=360)
     wfdb.wrann("a", "atr", np.array([5, 20]), ["N", "V"], write_dir=str(tmp_path))

@@ -128,9 +128,31 @@ def test_what_is_no_header_is_refused_with_what_stands_there(text, message):
     assert "a.hea" in str(caught.value)
 
 
-@pytest.mark.parametrize("rest", ["", " 10:00:00", " 0:0:0 0/0/0"])
-def test_a_start_without_a_date_is_none(rest):
-    assert parsed(f"a 1 100 5{rest}\na.dat 16\n").start is None
+@pytest.mark.parametrize("rest", ["", " 10:00:00", " 0:0:0 0/0/0", " 01/02/2000"])
+def test_a_start_without_date_and_time_is_none(rest):
+    header = parsed(f"a 1 100 5{rest}\na.dat 16\n")
+    assert (header.start, header.understood) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("11:39:16 05/02/2020", "2020-02-05T11:39:16"),
+        ("05-Feb-2020 11:39:16", "2020-02-05T11:39:16"),  # as Challenge 2020 has it
+        ("11:39:16.25 2020-02-05", "2020-02-05T11:39:16"),
+        ("39:16 5/2/2020", "2020-02-05T00:39:16"),
+        ("16 5/2/2896", "2896-02-05T00:00:16"),
+    ],
+)
+def test_a_start_is_read_where_it_leaves_no_doubt(text, start):
+    header = parsed(f"a 1 100 5 {text}\na.dat 16\n")
+    assert (header.start, header.understood) == (np.datetime64(start, "s"), True)
+
+
+@pytest.mark.parametrize("text", ["11:39:16 05-02-2020", "11:39:16 5/2/20", "noon today"])
+def test_a_start_in_doubt_is_unknown_and_says_so(text):
+    header = parsed(f"a 1 100 5 {text}\na.dat 16\n")
+    assert (header.start, header.understood) == (None, False)
 
 
 def test_files_of_a_header_are_named_without_a_check():

@@ -54,6 +54,7 @@ class Header:
     frames_hz: float
     start: np.datetime64 | None  # whole seconds
     comments: tuple[str, ...]
+    understood: bool = True  # False: what stands where the start should is no time
 
 
 def lines_of(raw: bytes) -> tuple[list[str], tuple[str, ...]]:
@@ -99,13 +100,15 @@ def parse_header(raw: bytes, where: str, stem: str) -> Header:
     else:
         _check_count("segment", segments, len(lines) - 1, where)
         listed = tuple(_segment(line, where) for line in lines[1:])
+    start, understood = _start(fields[3:5], where)
     return Header(
         signals=signals,
         segments=listed,
         frames=(_whole(fields[2], "number of frames", where) or None) if fields[2:] else None,
         frames_hz=_rate(fields[1], where) if fields[1:] else _DEFAULT_HZ,
-        start=_start(fields[3:5], where),
+        start=start,
         comments=comments,
+        understood=understood,
     )
 
 
@@ -241,20 +244,32 @@ def _rate(text: str, where: str) -> float:
     return rate_hz
 
 
-def _start(fields: Sequence[str], where: str) -> np.datetime64 | None:
-    """The start in whole seconds; None without a date, or where all of it is 0."""
-    if len(fields) < 2 or not re.search(r"[1-9]", fields[1]):
-        return None
-    clock = re.fullmatch(r"(?:(?:(\d{1,2}):)?(\d{1,2}):)?(\d{1,2})(?:\.\d*)?", fields[0])
-    date = re.fullmatch(r"(\d{1,2})/(\d{1,2})/(\d{4})", fields[1])
-    try:
-        if clock is None or date is None:
-            raise ValueError
-        day, month, year = (int(number) for number in date.groups())
-        hour, minute, second = (int(number or 0) for number in clock.groups())
-        return np.datetime64(datetime(year, month, day, hour, minute, second), "s")
-    except ValueError:
-        raise DataError(
-            f"A WFDB header states the start as HH:MM:SS DD/MM/YYYY: {where} has "
-            f"'{' '.join(fields)[:40]}'. Correct it, or take it out of the first line."
-        ) from None
+_CLOCK = re.compile(r"(?:(?:(\d{1,2}):)?(\d{1,2}):)?(\d{1,2})(?:\.\d*)?")
+_DATES = {  # the format's own, and two that leave no doubt: Challenge 2020 has the second
+    "%d/%m/%Y": re.compile(r"\d{1,2}/\d{1,2}/\d{4}"),
+    "%d-%b-%Y": re.compile(r"\d{1,2}-[A-Za-z]{3}-\d{4}"),
+    "%Y-%m-%d": re.compile(r"\d{4}-\d{1,2}-\d{1,2}"),
+}
+
+
+def _start(fields: Sequence[str], where: str) -> tuple[np.datetime64 | None, bool]:
+    """The start in whole seconds, and False where something stands there that is not understood.
+
+    None without a date, or where all of it is 0. Date and time may be exchanged.
+    """
+    if len(fields) < 2 or not re.search(r"[1-9]", "".join(f for f in fields if "/" in f) or "1"):
+        return None, True
+    for clock, date in (fields, fields[::-1]):
+        kinds = [kind for kind, form in _DATES.items() if form.fullmatch(date)]
+        if not kinds or (parts := _CLOCK.fullmatch(clock)) is None:
+            continue
+        hour, minute, second = (int(number or 0) for number in parts.groups())
+        try:
+            day = datetime.strptime(date, kinds[0])
+            return np.datetime64(day.replace(hour=hour, minute=minute, second=second), "s"), True
+        except ValueError:
+            raise DataError(
+                f"A WFDB header states the start as HH:MM:SS DD/MM/YYYY: {where} has "
+                f"'{' '.join(fields)[:40]}'. Correct it, or take it out of the first line."
+            ) from None
+    return None, False

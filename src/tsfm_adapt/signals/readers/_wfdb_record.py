@@ -24,6 +24,8 @@ from tsfm_adapt.signals.recording import FloatArray, Notes, Span
 _GAP_FRAMES = 1 << 28  # most frames in gaps: 2 GB a channel, 25 days at 125 Hz
 _UNCALIBRATED = "signals that headers leave uncalibrated (no gain), read as raw counts, unit adu"
 
+_NO_START = "headers whose start is in a form that is not understood, taken as unknown"
+
 
 @dataclass(frozen=True)
 class Signal:
@@ -70,7 +72,7 @@ def read_record(place: Place, channels: tuple[str, ...], verify: bool) -> Stored
         EnvironmentProblem: a file of PhysioNet cannot be fetched.
     """
     header = read_header(place)
-    notes: Counter[str] = Counter()
+    notes: Counter[str] = Counter() if header.understood else Counter([_NO_START])
     with naming(place):
         if header.segments is None:
             signals, frames = _segment(place, header, channels, verify, notes)
