@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
+from collections import Counter
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from tsfm_adapt.components import component, config_class, configs, names
 from tsfm_adapt.errors import DataError, RecipeError
 from tsfm_adapt.recipe.trees import parse_mapping
+from tsfm_adapt.signals.listing import visible
 from tsfm_adapt.signals.readers.base import ReaderConfig
 
 _COUNTED = 20_000  # files beyond which nobody wants to know how many
@@ -59,25 +60,13 @@ def recognised(path: Path, given: str | None = None) -> ReaderConfig:
 
 
 def files_below(path: Path) -> tuple[int, list[str]]:
-    """How many files there are, and the commonest ends of their names; links are not followed."""
+    """How many visible files there are, and the commonest ends of their names."""
     if not path.is_dir():
         return 1, [path.suffix.lower() or path.name]
-    ends: dict[str, int] = {}
-    count, folders = 0, deque([path])
-    while folders and count < _COUNTED:
-        try:
-            with os.scandir(folders.popleft()) as entries:
-                for entry in entries:
-                    if entry.is_dir():
-                        if not entry.is_symlink():  # it may lead back to where it lies
-                            folders.append(Path(entry.path))
-                    elif not entry.name.startswith("."):
-                        end = Path(entry.name).suffix.lower() or entry.name
-                        ends[end] = ends.get(end, 0) + 1
-                        count += 1
-        except OSError:
-            continue
-    return count, sorted(ends, key=lambda end: (-ends[end], end))
+    ends: Counter[str] = Counter()
+    for file in islice(visible(path, "*"), _COUNTED):
+        ends[file.suffix.lower() or file.name] += 1
+    return ends.total(), sorted(ends, key=lambda end: (-ends[end], end))
 
 
 def _check_there(path: Path) -> None:

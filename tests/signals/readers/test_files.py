@@ -1,7 +1,5 @@
 """Which files are records, whose they are, and whether they can be true together."""
 
-import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +15,6 @@ from tsfm_adapt.signals.readers._files import (
     first_noted,
     group_in,
     refuse_overlaps,
-    unread,
-    visible,
 )
 from tsfm_adapt.signals.recording import Recording
 
@@ -52,67 +48,6 @@ def test_records_are_the_visible_files_below_the_root_by_their_paths(root):
 def test_other_visible_files_are_listed_too(root):
     assert Files(root=str(root)).listed().others == (root / "n.txt",)
     assert Files(root=str(root / "s1-a.dat")).listed().others == ()
-
-
-class TestVisible:
-    def names(self, root, pattern="*"):
-        return sorted(path.relative_to(root).as_posix() for path in visible(root, pattern))
-
-    def test_a_folder_elsewhere_is_reached_by_its_link(self, root, tmp_path_factory):
-        far = tmp_path_factory.mktemp("far")
-        (far / "deep").mkdir()
-        (far / "deep" / "c.dat").touch()
-        (root / "link").symlink_to(far)
-        (root / "link2").symlink_to(far / "deep")
-        found = self.names(root, "*.dat")
-        assert sum(name.endswith("c.dat") for name in found) == 1
-        assert found[0].startswith("B/")  # by the folder itself, though a link leads there too
-
-    def test_links_that_lead_back_end(self, root):
-        before = self.names(root)
-        (root / "B" / "self").symlink_to(root / "B")
-        (root / "B" / "up").symlink_to(root)
-        (root / "B" / "above").symlink_to(root.parent)
-        (root / "B" / "loop").symlink_to(root / "B" / "loop")
-        assert [name for name in self.names(root) if name != "B/loop"] == before
-
-    def test_a_root_that_is_a_link_is_searched(self, root, tmp_path_factory):
-        link = tmp_path_factory.mktemp("links") / "to"
-        link.symlink_to(root)
-        assert self.names(link) == self.names(root)
-
-    @pytest.mark.parametrize("pattern", ["*.dat", "*.DAT", "S*.Dat", "s[12]-*"])
-    def test_case_does_not_matter(self, root, pattern):
-        assert self.names(root, pattern) == ["B/s1-b.dat", "B/s2-a.DAT", "s1-a.dat"]
-
-    def test_a_folder_that_cannot_be_listed_is_named(self, root, monkeypatch):
-        scandir = os.scandir
-
-        def refuse(path):
-            if str(path).endswith("B"):
-                raise PermissionError(13, "Permission denied")
-            return scandir(path)
-
-        monkeypatch.setattr(os, "scandir", refuse)
-        with pytest.raises(DataError, match=r"B cannot be listed: Permission denied"):
-            self.names(root)
-
-    def test_thousands_of_files_take_a_moment(self, tmp_path):
-        for folder in range(20):
-            (tmp_path / str(folder)).mkdir()
-            for number in range(250):
-                (tmp_path / str(folder) / f"{number}.edf").touch()
-        began = time.perf_counter()
-        assert sum(1 for _ in visible(tmp_path, "*.EDF")) == 5000
-        assert time.perf_counter() - began < 2  # 0.03 s on an idle core
-
-
-def test_files_that_are_not_read_are_counted_by_the_ends_of_their_names():
-    paths = [Path(name) for name in ("a.txt", "b.TXT", "c.pdf", "README")]
-    assert unread(paths) == {"files below the root, not read (.txt 2, .pdf 1, no suffix 1)": 4}
-    assert unread([]) == {}
-    (text,) = unread([Path(f"a.{n}") for n in range(8)])
-    assert text.endswith("and 3 other kinds)")
 
 
 def test_the_first_of_some_recordings_has_the_notes_of_all():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import translate
@@ -15,6 +13,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from tsfm_adapt.errors import DataError, closest
+from tsfm_adapt.signals.listing import visible
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
 from tsfm_adapt.signals.recording import IrregularReadings, Notes, Recording
 
@@ -158,62 +157,6 @@ def group_in(pattern: str, text: str) -> str | None:
     """The text in the pattern's one group; None = no match."""
     match = re.search(pattern, text)
     return None if match is None else match.group(1)
-
-
-def visible(folder: Path, pattern: str) -> Iterator[Path]:
-    """Files in a folder and below whose names fit; hidden ones are skipped.
-
-    Links to folders are followed after all real folders, and each folder is visited once, by
-    whichever way. A link to a folder that the given one lies in is not followed.
-
-    Args:
-        folder: existing.
-        pattern: of names; upper and lower case are equal.
-
-    Raises:
-        DataError: a folder cannot be listed.
-    """
-    fits = re.compile(translate(pattern.lower())).match
-    folders, linked = deque([str(folder)]), deque[str]()
-    visited = {_identity(parent) for parent in folder.resolve().parents}
-    while folders or linked:
-        here = folders.popleft() if folders else linked.popleft()
-        if (identity := _identity(here)) in visited:
-            continue
-        visited.add(identity)
-        try:
-            with os.scandir(here) as entries:
-                listed = [entry for entry in entries if not entry.name.startswith(".")]
-        except OSError as problem:
-            raise DataError(
-                f"Every folder below data.reader.root is searched: {here} cannot be listed: "
-                f"{problem.strerror or problem}. Correct its permissions, or give a folder "
-                "without it."
-            ) from problem
-        for entry in listed:
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(entry.path)
-            elif entry.is_symlink() and Path(entry.path).is_dir():
-                linked.append(entry.path)
-            elif fits(entry.name.lower()):
-                yield Path(entry.path)
-
-
-def _identity(folder: str | Path) -> tuple[int, int]:
-    """What is the same for one folder by all its names."""
-    state = os.stat(folder)  # noqa: PTH116  # called for every folder; a Path costs more
-    return state.st_dev, state.st_ino
-
-
-def unread(files: Iterable[Path]) -> Notes:
-    """The note on files that are below the root and not read, with the ends of their names."""
-    ends = Counter(path.suffix.lower() or "no suffix" for path in files)
-    if not ends:
-        return {}
-    common = sorted(ends, key=lambda end: (-ends[end], end))[:5]
-    shown = ", ".join(f"{end} {ends[end]}" for end in common)
-    more = f" and {len(ends) - 5} other kinds" if len(ends) > 5 else ""
-    return {f"files below the root, not read ({shown}{more})": ends.total()}
 
 
 def first_noted(items: Iterable[_Item], notes: Notes) -> Iterator[_Item]:

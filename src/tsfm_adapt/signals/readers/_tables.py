@@ -15,13 +15,13 @@ from typing import ClassVar, Self
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.listing import by_suffix, files_below, matching, unread
 from tsfm_adapt.signals.readers._cells import Table, Undecided
 from tsfm_adapt.signals.readers._dialect import Sample
 from tsfm_adapt.signals.readers._files import group_in, one_group
 from tsfm_adapt.signals.readers._guess import settings_of_files
 from tsfm_adapt.signals.readers._joined import joined
 from tsfm_adapt.signals.readers._layouts import Layout, Plan, read_table
-from tsfm_adapt.signals.readers._listing import by_suffix, files_below, matching
 from tsfm_adapt.signals.readers._order import Backward
 from tsfm_adapt.signals.readers._rate import RateHz
 from tsfm_adapt.signals.readers._records import Columns
@@ -260,9 +260,7 @@ class TableConfig(ReaderConfig):
                 if number == 0:
                     self._note_unread(table, own)
                     if others and path is paths[0]:
-                        table.notes[f"files that are not read ({by_suffix(others)})"] += len(
-                            others
-                        )
+                        table.notes.update(unread(others))
                 yield from read_table(table, own, channels, below)
 
     def _plan(self) -> Plan:
@@ -308,11 +306,11 @@ class TableConfig(ReaderConfig):
         """Notes the columns that are neither read nor ignored with a reason."""
         if self.layout in ("subjects", "trials"):
             return
-        unread = [name for name in table.columns if name not in plan.used | self.ignored.keys()]
-        if unread:
-            more = f" and {len(unread) - 8} more" if len(unread) > 8 else ""
+        left = [name for name in table.columns if name not in plan.used | self.ignored.keys()]
+        if left:
+            more = f" and {len(left) - 8} more" if len(left) > 8 else ""
             table.notes[
-                f"file(s) with columns that are not read: {', '.join(unread[:8])}{more}"
+                f"file(s) with columns that are not read: {', '.join(left[:8])}{more}"
             ] += 1
 
     @classmethod

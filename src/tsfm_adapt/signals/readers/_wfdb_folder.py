@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.readers._files import visible
+from tsfm_adapt.signals.listing import visible
 from tsfm_adapt.signals.readers._wfdb_header import (
     is_list_of_segments,
     last_part,

@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from tsfm_adapt.components import require
 from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.listing import unread, visible
 from tsfm_adapt.signals.readers._edf_file import (
     EdfFile,
     Header,
@@ -45,8 +46,6 @@ from tsfm_adapt.signals.readers._files import (
     group_in,
     one_group,
     refuse_overlaps,
-    unread,
-    visible,
 )
 from tsfm_adapt.signals.readers._heads import some_files
 from tsfm_adapt.signals.readers._whose import tell_apart

@@ -22,12 +22,12 @@ from pydantic import Field
 
 from tsfm_adapt.components import require
 from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.listing import unread
 from tsfm_adapt.signals.readers._files import (
     FilesConfig,
     FileTimes,
     first_noted,
     refuse_overlaps,
-    unread,
 )
 from tsfm_adapt.signals.readers._heads import some_files
 from tsfm_adapt.signals.readers._vital_file import (

@@ -21,7 +21,8 @@ from pydantic import Field, field_validator, model_validator
 
 from tsfm_adapt.components import require
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.readers._files import first_noted, group_in, one_group, picked, visible
+from tsfm_adapt.signals.listing import visible
+from tsfm_adapt.signals.readers._files import first_noted, group_in, one_group, picked
 from tsfm_adapt.signals.readers._heads import head, some_files
 from tsfm_adapt.signals.readers._wfdb_comments import (
     LabelTable,
