@@ -109,7 +109,7 @@ def _decoded(path: Path) -> tuple[str, str, bool] | None:
 
 def _divided(body: str) -> tuple[str, list[Row]] | None:
     """The delimiter that gives the most columns to the most rows, and the rows."""
-    best: tuple[float, int, str, list[Row]] | None = None
+    best: tuple[float, bool, int, str, list[Row]] | None = None
     for delimiter in _DELIMITERS:
         try:
             rows = list(cells_of(io.StringIO(body, newline=""), delimiter))
@@ -118,15 +118,24 @@ def _divided(body: str) -> tuple[str, list[Row]] | None:
         width, share = _width(rows)
         if width < 2 or share < 0.7 or (delimiter == " " and best is not None):
             continue
-        if best is None or (round(share, 1), width) > best[:2]:
-            best = (round(share, 1), width, delimiter, rows)
+        merit = (round(share, 1), _names_columns(rows, width), width)
+        if best is None or merit > best[:3]:
+            best = (*merit, delimiter, rows)
     if best is not None:
-        return best[2], best[3]
+        return best[3], best[4]
     lines = [[line] for line in body.splitlines()]
     numbers = [line[0] for line in lines[1:] if line[0].strip()]
     if len(numbers) >= 3 and all(map(number_like, numbers)):  # one column
         return ",", list(csv.reader(io.StringIO(body, newline="")))
     return None
+
+
+def _names_columns(rows: Sequence[Row], width: int) -> bool:
+    """True if a row above has names in its columns, which decimal commas do not divide."""
+    return any(
+        len(row) >= width - 1 and not any(_VALUE.fullmatch(cell.strip()) for cell in row)
+        for row in rows[:_HEAD]
+    )
 
 
 def _filled(row: Row) -> int:

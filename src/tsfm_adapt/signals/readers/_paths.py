@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from tsfm_adapt.signals.plausible import vital
 
 _PERSON = re.compile(
     r"(?:^|[_\-. ])"
@@ -56,6 +58,8 @@ def _by_prefix(names: Sequence[str], channels: Sequence[str]) -> Owners | None:
         rests: dict[str, set[str]] = defaultdict(set)
         for first, rest in parts:
             rests[first].add(rest)
+        if _are_no_people(rests, channels):
+            continue
         if 2 <= len(rests) < len(names) and _repeat(rests, channels):
             return Owners(
                 rf"^([^{re.escape(mark)}]+){re.escape(mark)}",
@@ -65,16 +69,30 @@ def _by_prefix(names: Sequence[str], channels: Sequence[str]) -> Owners | None:
     if all(people):
         found = {match.group(1) for match in people if match}
         if 2 <= len(found) < len(names):
-            return Owners(_PERSON.pattern.replace("(?:^|", "(?i:^|", 1), "numbers in the names")
+            return Owners(f"(?i){_PERSON.pattern}", "numbers in the names")
     return None
+
+
+def _are_no_people(beginnings: Iterable[str], channels: Sequence[str]) -> bool:
+    """True if names begin with sessions, dates or channels: 'night1_P04', 'HR_P04'."""
+    known = {_letters(channel) for channel in channels}
+    return all(
+        _letters(own) in known
+        or vital(own) is not None
+        or (_SESSION.fullmatch(own) is not None and not own.isdigit())
+        or re.fullmatch(r"(19|20)\d{6}", own) is not None
+        for own in beginnings
+    )
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"\W|_", "", name.casefold())
 
 
 def _repeat(rests: Mapping[str, set[str]], channels: Sequence[str]) -> bool:
     """True if what follows the prefixes names sessions or channels, not people."""
     every = [rest for own in rests.values() for rest in own]
     shared = len(set(every)) < len(every)
-    known = {re.sub(r"\W|_", "", channel.casefold()) for channel in channels}
-    sessions = all(
-        _SESSION.fullmatch(rest) or re.sub(r"\W|_", "", rest.casefold()) in known for rest in every
-    )
+    known = {_letters(channel) for channel in channels}
+    sessions = all(_SESSION.fullmatch(rest) or _letters(rest) in known for rest in every)
     return shared or sessions

@@ -130,7 +130,7 @@ def spread(table: Table, time_s: FloatArray, group: IntArray) -> FloatArray:
     Args:
         table: the file, in whose notes it is said.
         time_s: (N,) stamps, rising within a record.
-        group: (N,) record of each row.
+        group: (N,) record of each row, and channel in a long table.
 
     Raises:
         DataError: a record has fewer than two packets.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from pydantic import JsonValue
 
 from tsfm_adapt.signals.plausible import vital
@@ -101,9 +100,8 @@ def _trials(
     if subject is not None:
         settings["subject"] = subject
     rest = [name for name in others if name not in labels and name != subject]
-    constant = [name for name in rest if len(np.unique(table.text(name))) < table.rows]
     if rest:
-        settings["attributes"] = list(constant)
+        settings["attributes"] = list(rest)
     doubts.append(
         f"{table.path}: each row looks like a recording of {len(samples)} samples ({samples[0]} "
         f"to {samples[-1]}), whose rate the file does not state: put the samples a second in "
