@@ -80,10 +80,9 @@ def times_of(table: Table, columns: TimeColumns) -> Times:
     time_format = columns.time_format
     if time_format == "auto":
         time_format = auto(columns.time, cells, table.spelling)
-        if time_format == "seconds" and unit_in_name(columns.time) is None:
-            table.notes[
-                f"file(s) whose column '{columns.time}' states no unit, read as seconds"
-            ] = 1
+        if time_format == "seconds" and unit_in_name(columns.time) is None and table.begins:
+            note = f"file(s) whose column '{columns.time}' states no unit, read as seconds"
+            table.notes[note] += 1
     if time_format in NUMERIC:
         return _numeric(table, columns.time, time_format)
     if time_format == "clock":
