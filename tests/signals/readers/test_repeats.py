@@ -128,6 +128,6 @@ def test_a_refusal_shows_rows_and_the_column_that_would_help():
     with pytest.raises(Undecided, match=r"9 of 12 do \(row 2: time=0.*'bed' tells") as asked:
         refuse(table(**cells), rows, key, rows, again, {"time", "HR"})
     assert asked.value.settings == {"subject": "bed"}
-    with pytest.raises(Undecided, match="No column tells them apart.*packets") as asked:
+    with pytest.raises(Undecided, match=r"No column tells them apart.*packets") as asked:
         refuse(table(**cells), rows, key, rows, again, {"time", "HR", "bed"})
     assert asked.value.settings == {"duplicates": "median"}
