@@ -119,7 +119,7 @@ def _divided(body: str) -> tuple[str, list[Row]] | None:
         width, share = _width(rows)
         if width < 2 or share < 0.7 or (delimiter == " " and best is not None):
             continue
-        rank = round(share, 1) + 0.05 * _has_header(rows, width)
+        rank = round(share, 1) + _undivided(rows, delimiter)
         if best is None or (rank, width) > best[:2]:
             best = (rank, width, delimiter, rows)
     if best is not None:
@@ -131,11 +131,11 @@ def _divided(body: str) -> tuple[str, list[Row]] | None:
     return None
 
 
-def _has_header(rows: Sequence[Row], width: int) -> bool:
-    """True if the first full row holds names: no numbers, none of them twice."""
-    first = next((row for row in rows if len(row) == width), [])
-    names = [cell.strip() for cell in first]
-    return not any(map(number_like, names)) and len({*names}) == len(names)
+def _undivided(rows: Sequence[Row], delimiter: str) -> float:
+    """The share of rows without another delimiter in a cell; a comma may be a decimal's."""
+    others = {*";|\t"} - {delimiter}
+    some = rows[: 10 * _HEAD]
+    return sum(not others & {*"".join(row)} for row in some) / len(some)
 
 
 def _filled(row: Row) -> int:
@@ -185,6 +185,8 @@ def _layout(rows: Sequence[Row], dialect: Dialect, whole: bool) -> Dialect | Non
     if first is None:
         return None
     first = _after_units(rows, first, typed, width)
+    if first and _only_units(rows[first]):
+        first += 1
     return _headed(rows, replace(dialect, footer_rows=footer), first)
 
 
@@ -232,6 +234,15 @@ def _are_units(row: Row, names: Row) -> bool:
         bool(filled)
         and _filled(names) >= _filled(row)
         and (len(known) >= 0.5 * len(filled) or len(bracketed) >= 0.5 * len(filled))
+    )
+
+
+def _only_units(row: Row) -> bool:
+    """True if a row holds units and nothing else."""
+    cells = [bare(cell).strip("[]()").strip() for cell in row]
+    filled = [cell for cell in cells if cell]
+    return bool(filled) and all(
+        canonical(cell) is not None and not number_like(cell) for cell in filled
     )
 
 

@@ -111,8 +111,11 @@ def _counts(name: str, number: FloatArray, group: IntArray) -> bool:
     """True if a name states a unit of time and its numbers mostly rise: 'offset_min', 't [h]'."""
     if unit_in_name(name) is None or not np.isfinite(number).all():
         return False
+    if {*_names.words(name)} & {"elapsed", "offset", "t", "since"}:
+        return True
     step = np.diff(number)[np.diff(group) == 0]
-    return bool(step.size and (step >= 0).mean() >= 0.9 and (step > 0).any())
+    rising = max(float((step >= 0).mean()), float((step <= 0).mean())) if step.size else 0.0
+    return rising >= 0.9 and bool(step.any())
 
 
 def _says_time(name: str) -> bool:

@@ -118,7 +118,7 @@ def _numeric(name: str, number: FloatArray, text: Column, group: IntArray) -> Ti
 
 def _are_days(number: FloatArray, text: Column) -> bool:
     """True if fractions are those of days: whole seconds, of numbers with enough digits."""
-    digits = [len(cell.partition(".")[2]) for cell in text[:1000].tolist()]
+    digits = [len(re.sub(r"^[^.,]*[.,]?", "", cell)) for cell in text[:1000].tolist()]
     if max(digits) < 3:
         return False
     seconds = number * DAY_S
