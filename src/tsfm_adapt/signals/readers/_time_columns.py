@@ -77,7 +77,7 @@ def _candidates(rows: Combined, names: Mapping[str, str]) -> list[_Candidate]:
         timely = timely or (number is not None and _counts(name, number, rows.file))
         if not timely and column.dtype.kind not in "MmU":
             continue
-        form = form_of(name, column, number, rows.file)
+        form = form_of(name, column, rows.file, table.spelling)
         if form is None or (not timely and form.kind in ("elapsed",)):
             continue
         if form.kind == "stamp" and not timely and form.format in ("excel", "matlab"):
