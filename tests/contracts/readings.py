@@ -38,7 +38,8 @@ class Truth:
         default_factory=dict
     )
     also: frozenset[str] = frozenset()  # further channels that would not be wrong
-    said: tuple[str, ...] = ()  # words that notes must hold, where they are not channels
+    any_name: bool = False  # the files leave the name of their only channel open
+    said: tuple[str, ...] = ()  # words that a person must be told, where they are not channels
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class Attempt:
     def notes(self) -> str:
         """What the reader changed or left out, in a line."""
         return "; ".join(f"{n} {what}" for item in self.items for what, n in item.notes.items())
+
+    @property
+    def told(self) -> str:
+        """Notes, the reader's settings as a recipe has them, and the refusal before pasting."""
+        return f"{self.notes}\n{self.config!r}\n{self.message}"
 
 
 def attempt(path: Path) -> Attempt:
@@ -163,7 +169,7 @@ def problems(attempt: Attempt, truth: Truth) -> list[str]:
         zones = {item.zone for item in attempt.items}
         if not zones <= set(truth.zones):
             found.append(f"zones {zones} for {truth.zones}")
-    found += [f"nothing said of {word}" for word in truth.said if word not in attempt.notes]
+    found += [f"nothing said of {word}" for word in truth.said if word not in attempt.told]
     return found
 
 
@@ -175,6 +181,8 @@ def differences(read: Mapping[str, Mapping[str, Series]], truth: Truth) -> list[
     for subject, channels in truth.series.items():
         own = read[names[subject]]
         match = {wanted: name for wanted in channels if (name := _named(wanted, own)) is not None}
+        if truth.any_name and len(own) == len(channels) == 1:
+            match = dict(zip(channels, own, strict=True))
         extra = set(own) - set(match.values()) - truth.also
         extra = {name for name in extra if len(own[name].value)}
         if extra:
@@ -254,10 +262,8 @@ def _differs(
     if truth.absolute and not series.dated:
         return [*found, "no date"]
     seen = np.isfinite(value)
-    time_s, value = time_s[seen] - zero[0], value[seen]
-    order = np.argsort(time_s, kind="stable")
-    time_s, value = time_s[order], value[order]
-    got_s, got = series.time_s - zero[1], series.value
+    time_s, value = _ordered(time_s[seen] - zero[0], value[seen])
+    got_s, got = _ordered(series.time_s - zero[1], series.value)
     for at, values in truth.censored.get((subject, channel), {}).items():
         near = np.abs(got_s - (at - zero[0])) <= truth.tolerance_s
         drop = near & np.isin(got, values)
@@ -265,7 +271,7 @@ def _differs(
     if len(got) != len(value):
         return [*found, f"{len(got)} values for {len(value)}"]
     if truth.uniform:
-        step = np.diff(got_s)
+        step = np.diff(np.unique(got_s))
         if len(step) and not np.allclose(step, step[0], rtol=1e-6):
             found.append("samples are not evenly spaced")
     elif len(got) and np.abs(got_s - time_s).max() > truth.tolerance_s:
@@ -275,3 +281,9 @@ def _differs(
     if len(off):
         found.append(f"value {got[off[0]]:g} for {value[off[0]]:g} (reading {off[0]})")
     return found
+
+
+def _ordered(time_s: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """By time, values of one time by their size: trials of a subject overlap."""
+    order = np.lexsort((value, np.round(time_s, 3)))
+    return time_s[order], value[order]
