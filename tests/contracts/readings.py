@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tsfm_adapt.cli.options import with_options
 from tsfm_adapt.errors import DataError, TsfmAdaptError
 from tsfm_adapt.proposal.formats import recognised
 from tsfm_adapt.signals.readers.base import ReaderConfig
@@ -68,7 +69,7 @@ def attempt(path: Path) -> Attempt:
         config = recognised(path)
         return Attempt("read", config, tuple(config.read(())), "")
     except DataError as error:
-        message = str(error)
+        message = with_options(error)
     settings = offered(message)
     if settings is None:
         return Attempt("refused", None, (), message)
@@ -80,13 +81,15 @@ def attempt(path: Path) -> Attempt:
 
 
 def offered(message: str) -> str | None:
-    """The settings of the first line `--reader '{...}'` of a message; None = it has none."""
-    found = re.search(r"--reader (['\"].*)", message)
+    """The settings in an offer `--reader '{...}'`, as a shell would read them; None = no offer."""
+    found = re.search(r"--reader (['\"]\{.*)", message, re.S)
     if found is None:
         return None
     lexer = shlex.shlex(found.group(1), posix=True)
     lexer.whitespace_split = True
-    return lexer.get_token()
+    lexer.commenters = ""
+    settings = lexer.get_token()
+    return None if settings is None or "..." in settings else settings.rstrip(").")
 
 
 @dataclass(frozen=True)

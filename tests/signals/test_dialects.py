@@ -23,14 +23,16 @@ LEAST_READ = 48  # of the sixty, alone or after pasting the line of the error
 # Dialects that are refused still, each with a row, a column or a setting. May only become fewer.
 REFUSED: set[str] = set()
 
-READ, PASTED, NAMED, UNNAMED, WRONG, CRASHED = (
+READ, PASTED, NAMED, UNNAMED, MISLED, WRONG, CRASHED = (
     "read",
     "read after pasting",
     "refused, named",
     "refused, unnamed",
+    "WRONG AFTER PASTING",
     "SILENTLY WRONG",
     "CRASHED",
 )
+ASKS = "in place of"  # a refusal that asks for a number, which a person puts into the line
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,12 @@ def outcome(dialect: Dialect, folder) -> Outcome:
     if got.how == "refused":
         return Outcome(dialect.name, NAMED if names_what(got, folder) else UNNAMED, got.message)
     wrong = min((problems(got, truth) for truth in truths), key=len)
-    if wrong:
-        return Outcome(dialect.name, WRONG, f"{'; '.join(wrong)} | {got.config!r}")
-    return Outcome(dialect.name, READ if got.how == "read" else PASTED, got.message)
+    if not wrong:
+        return Outcome(dialect.name, READ if got.how == "read" else PASTED, got.message)
+    if got.how == "pasted" and ASKS in got.message:
+        return Outcome(dialect.name, NAMED if names_what(got, folder) else UNNAMED, got.message)
+    why = f"{'; '.join(wrong)} | {got.config!r} | {got.message}"
+    return Outcome(dialect.name, WRONG if got.how == "read" else MISLED, why)
 
 
 def names_what(got: Attempt, folder) -> bool:
@@ -100,7 +105,7 @@ def test_there_are_sixty_dialects_and_no_two_hold_the_same():
 
 
 def test_none_is_wrong_in_silence_and_none_ends_in_a_traceback(read_dialects):
-    assert not of(read_dialects, WRONG, CRASHED), table(read_dialects)
+    assert not of(read_dialects, MISLED, WRONG, CRASHED), table(read_dialects)
 
 
 def test_most_are_read(read_dialects):
