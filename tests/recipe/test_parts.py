@@ -178,6 +178,19 @@ def test_channels_are_renamed_and_converted_as_the_recipe_says(table):
     assert prepare(recipe).windows["test"].gather([0]).channels == ("pulse", "SpO2")
 
 
+def test_a_channel_may_have_several_sources(table):
+    setting = table(a=100, b=100, c=100)
+    split = "data.split={by: lists, train: [a], val: [b], test: [c]}"
+    channels = "data.channels={pulse: {unit: bpm, source: [PULSE, HR]}, SpO2: '%'}"
+    recipe = loads(TEXT, [setting, split, channels])
+    assert cleaning_plan(recipe.data).sources == ("PULSE", "HR", "SpO2")
+    prepared = prepare(recipe)
+    assert prepared.notes == {"recordings with pulse from 'HR'": 3}
+    assert prepared.rates[0].source == "PULSE or HR"
+    with pytest.raises(RecipeError, match=r"data\.channels\.pulse"):
+        loads(TEXT, [setting, split, "data.channels={pulse: {unit: bpm, source: []}}"])
+
+
 def test_a_channel_that_no_recording_has_is_refused_with_those_there_are():
     with pytest.raises(DataError, match=r"data.channels.ICP.*no recording has.*Found: .*HR"):
         parts_of("data.channels.ICP=mmHg")

@@ -75,3 +75,18 @@ def test_a_unit_that_does_not_convert_names_channel_and_recording():
 def test_a_rule_for_a_channel_outside_the_plan_is_refused_with_a_close_name():
     with pytest.raises(RecipeError, match=r"flatline_s: 'temp'.*Did you mean 'Temp'"):
         plan(flatline_s={"temp": 60.0})
+
+
+def test_the_sources_of_a_plan_are_named_once_the_preferred_ones_first():
+    plan = CleaningPlan(
+        (
+            ChannelPlan("FP1", "uV", ("FP1-REF", "FP1-LE")),
+            ChannelPlan("left", "uV", "FP1-REF"),
+            ChannelPlan("HR", "bpm", "HR"),
+        ),
+        1.0,
+    )
+    assert plan.sources == ("FP1-REF", "FP1-LE", "HR")
+    assert plan.channels[0].found_in(["FP1-LE", "FP1-REF"]) == "FP1-REF"
+    assert plan.channels[0].found_in(["FP1-LE"]) == "FP1-LE"
+    assert plan.channels[2].found_in(["FP1-LE"]) is None

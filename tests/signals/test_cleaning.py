@@ -98,6 +98,52 @@ def test_a_channel_that_every_recording_lacks_is_named_with_a_close_one():
         clean([recording({"HR": [60.0], "SpO2": [97.0]})], plan("HR", "SPO2"))
 
 
+FP1 = ChannelPlan("FP1", "uV", ("FP1-REF", "FP1-LE"))
+
+
+def montage(id, rate_hz=1.0, **rows):
+    named = {name.replace("_", "-"): row for name, row in rows.items()}
+    return recording(named, ("uV",) * len(named), rate_hz, id)
+
+
+@pytest.mark.parametrize("events", [False, True])
+def test_of_several_sources_each_recording_gives_the_one_that_it_has(events):
+    source = [montage("a", FP1_REF=[1, 2], x=[0, 0]), montage("b", FP1_LE=[3, 4])]
+    cleaned = clean(map(as_events, source) if events else source, plan(FP1))
+    assert [r.values.tolist() for r in cleaned] == [[[1, 2]], [[3, 4]]]
+    assert [r.channels for r in cleaned] == [("FP1",)] * 2
+    assert cleaned.notes == {
+        "recordings with FP1 from 'FP1-REF'": 1,
+        "recordings with FP1 from 'FP1-LE'": 1,
+    }
+
+
+def test_where_a_recording_has_several_sources_the_first_one_of_the_plan_is_taken_and_noted():
+    cleaned = clean([montage("a", FP1_LE=[3, NAN], FP1_REF=[NAN, 2])], plan(FP1))
+    np.testing.assert_array_equal(cleaned.recordings[0].values, [[NAN, 2]])
+    assert cleaned.notes == {
+        "recordings with FP1 from 'FP1-REF'": 1,
+        "recordings with several sources of FP1, the first one taken": 1,
+    }
+
+
+@pytest.mark.parametrize("first", ["FP1_REF", "FP1_LE"])
+def test_of_sources_at_two_rates_the_first_one_of_the_plan_is_taken_too(first):
+    other = {"FP1_REF": "FP1_LE", "FP1_LE": "FP1_REF"}[first]
+    values = {"FP1_REF": 1.0, "FP1_LE": 2.0}
+    parts = [
+        replace(montage("a1", 1.0, **{first: [values[first]] * 4}), multirate_id="a"),
+        replace(montage("a2", 2.0, **{other: [values[other]] * 8}), multirate_id="a"),
+    ]
+    (cleaned,) = clean(parts, plan(FP1))
+    np.testing.assert_array_equal(cleaned.values, [[1.0] * 4])
+
+
+def test_sources_that_no_recording_has_are_all_named():
+    with pytest.raises(DataError, match=r"no recording has a channel 'FP1-REF' or 'FP1-LE'\."):
+        clean([montage("a", C3_REF=[1, 2])], plan(FP1))
+
+
 def test_channels_that_nothing_has_are_named_though_the_reader_yields_only_named_ones():
     nothing = Recording("r", "s", np.empty((0, 5)), (), (), 1.0)
     with pytest.raises(DataError, match=r"channel 'HR'\. Found: none of the names"):

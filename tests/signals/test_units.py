@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.units import canonical, convert
+from tsfm_adapt.signals.units import canonical, convert, plain_micro
 
 SPELLINGS = ["pm", "bpm", "breaths/min", "1/min", "%", "mmHg", "kPa", "°C", "C", "degF", "mg/dL"]
 SPELLINGS += ["mmol/L", "mV", "uV", "µV", "V", "s", "ms", "uS", "NU", "L/min", "mL"]
@@ -39,6 +39,24 @@ def test_spellings_share_one_name():
     assert {canonical(u) for u in ("\u00b5S", "\u03bcS", "uS")} == {"uS"}
     assert {canonical(u) for u in ("NU", "dimensionless")} == {"NU"}
     assert canonical("furlong") is None
+
+
+@pytest.mark.parametrize("text", ["µ", "μ"])
+@pytest.mark.parametrize("unit", ["V", "S", "mol/furlong"])
+def test_the_micro_sign_is_u_however_it_was_written_and_decoded(text, unit):
+    broken = text.encode().decode("latin-1")  # UTF-8 that was taken for Latin-1
+    for sign in (text, broken):
+        assert plain_micro(f"{sign}{unit}") == f"u{unit}"
+        assert canonical(f" {sign}{unit}") == canonical(f"u{unit}")
+        assert convert(f"{sign}{unit}", f"u{unit}") == (1.0, 0.0)
+    assert canonical(f"{broken}V") == canonical("microvolts") == "uV"
+    assert plain_micro("mV") == "mV"
+
+
+def test_raw_counts_convert_to_nothing_else():
+    assert canonical("ADU") == "adu"
+    with pytest.raises(DataError, match="'adu' is a unit of uncalibrated counts"):
+        convert("adu", "mV")
 
 
 def test_units_that_differ_in_case_only_are_kept_apart():

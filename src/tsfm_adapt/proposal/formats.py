@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
+from collections import Counter
+from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from tsfm_adapt.components import component, config_class, configs, names
 from tsfm_adapt.errors import DataError, RecipeError
 from tsfm_adapt.recipe.trees import parse_mapping
+from tsfm_adapt.signals.listing import visible
 from tsfm_adapt.signals.readers.base import ReaderConfig
 
 _COUNTED = 20_000  # files beyond which nobody wants to know how many
@@ -32,12 +34,15 @@ def recognised(path: Path, given: str | None = None) -> ReaderConfig:
     if given is not None:
         return _given(path, given)
     claims: list[ReaderConfig] = []
-    reasons: list[str] = []
+    stopped: dict[str, DataError] = {}
     for name, config in configs("reader").items():
         try:
             claim = config.guess(path)
-        except (OSError, DataError) as problem:
-            reasons.append(f"{name}: {problem}")
+        except DataError as problem:
+            stopped[name] = problem
+            continue
+        except OSError as problem:
+            stopped[name] = DataError(f"{path}: {problem}.")
             continue
         if isinstance(claim, ReaderConfig):
             claims.append(claim)
@@ -51,29 +56,17 @@ def recognised(path: Path, given: str | None = None) -> ReaderConfig:
             "meant, or give a folder of one format.",
             remedy=f"reader={special[0].name}",
         )
-    raise DataError(_unknown(path, reasons), remedy="reader={name: csv, ...}")
+    raise _unknown(path, stopped)
 
 
 def files_below(path: Path) -> tuple[int, list[str]]:
-    """How many files there are, and the commonest ends of their names; links are not followed."""
+    """How many visible files there are, and the commonest ends of their names."""
     if not path.is_dir():
         return 1, [path.suffix.lower() or path.name]
-    ends: dict[str, int] = {}
-    count, folders = 0, deque([path])
-    while folders and count < _COUNTED:
-        try:
-            with os.scandir(folders.popleft()) as entries:
-                for entry in entries:
-                    if entry.is_dir():
-                        if not entry.is_symlink():  # it may lead back to where it lies
-                            folders.append(Path(entry.path))
-                    elif not entry.name.startswith("."):
-                        end = Path(entry.name).suffix.lower() or entry.name
-                        ends[end] = ends.get(end, 0) + 1
-                        count += 1
-        except OSError:
-            continue
-    return count, sorted(ends, key=lambda end: (-ends[end], end))
+    ends: Counter[str] = Counter()
+    for file in islice(visible(path, "*"), _COUNTED):
+        ends[file.suffix.lower() or file.name] += 1
+    return ends.total(), sorted(ends, key=lambda end: (-ends[end], end))
 
 
 def _check_there(path: Path) -> None:
@@ -135,14 +128,19 @@ def _given(path: Path, given: str) -> ReaderConfig:
     return reader
 
 
-def _unknown(path: Path, reasons: list[str]) -> str:
+def _unknown(path: Path, stopped: Mapping[str, DataError]) -> DataError:
+    """What stopped the two likeliest readers, with the settings that would go on."""
+    likely = sorted(stopped, key=lambda name: stopped[name].remedy is None)[:2]
+    if likely:
+        first, *others = (f"{name}: {stopped[name]}" for name in likely)
+        also = "".join(f" Or {other}" for other in others)
+        return DataError(f"{first}{also}", remedy=stopped[likely[0]].remedy)
     count, ends = files_below(path)
-    tried = ", ".join(names("reader"))
-    broken = f" Not read: {'; '.join(reasons[:3])}" if reasons else ""
     more = "at least " if count >= _COUNTED else ""
-    return (
+    return DataError(
         f"No reader knows the format of '{path}' ({more}{count} "
-        f"file{'s' if count != 1 else ''}: {', '.join(ends[:6])}); tried were {tried}.{broken} "
-        "A CSV or Parquet table needs a header, a column of times and columns of numbers. Give "
-        "the folder nearest to the recordings, or the settings of a reader."
+        f"file{'s' if count != 1 else ''}: {', '.join(ends[:6])}); tried were "
+        f"{', '.join(names('reader'))}. A table needs a header, a column of times and columns of "
+        "numbers. Give the folder nearest to the recordings, or the settings of a reader.",
+        remedy="reader={name: csv, ...}",
     )

@@ -14,6 +14,7 @@ import numpy as np
 
 from tsfm_adapt.components import configs
 from tsfm_adapt.errors import DataError
+from tsfm_adapt.proposal.alternatives import remark
 from tsfm_adapt.proposal.channel_lines import ChannelLine, line_of
 from tsfm_adapt.proposal.clock import clock, gap
 from tsfm_adapt.proposal.layout import FEW, LEAST_TESTED, Layout, Window, laid_out
@@ -242,6 +243,8 @@ def _notes(
 ) -> list[str]:
     """Notes on what limits the scores: few subjects, unknown subjects, assumed units, copies."""
     notes = [f"{count:,} {what}" for what, count in survey.notes.items()]
+    if (named_apart := remark(survey.alternatives)) is not None:
+        notes.append(named_apart)
     if survey.looked < len(survey.listed) or survey.more:
         every = f"{len(survey.listed)} or more" if survey.more else str(len(survey.listed))
         notes.append(f"looked at the first {survey.looked} of {every} recordings")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tsfm_adapt.errors import DataError
+from tsfm_adapt.proposal.alternatives import alternatives
 from tsfm_adapt.signals.readers.base import ReaderConfig
 from tsfm_adapt.signals.recording import BoolArray, FloatArray, IrregularReadings, Notes, Recording
 
@@ -104,6 +105,7 @@ class Survey:
     spans: Mapping[str, int]  # label of a marked span: how many
     pictured: tuple[Pictured, ...]
     notes: Notes = field(default_factory=dict)  # what the reader changed or left out
+    alternatives: tuple[tuple[str, ...], ...] = ()  # channels that may be one by several names
 
     @property
     def subjects(self) -> int:
@@ -130,6 +132,7 @@ class _Tally:
     regular: bool = True
     recordings: int = 0
     subjects: set[str] = field(default_factory=set)
+    ids: set[str] = field(default_factory=set)  # of recordings that have it, measured or not
     measured: int = 0
     samples: int = 0
     zeros: int = 0
@@ -198,6 +201,7 @@ def look(reader: ReaderConfig, bounds: Bounds | None = None) -> Survey:
         spans=dict(spans),
         pictured=tuple(pictured),
         notes=dict(notes),
+        alternatives=alternatives({name: tally.ids for name, tally in tallies.items()}),
     )
 
 
@@ -224,8 +228,12 @@ def _tallied(
 ) -> tuple[float, float]:
     """Notes every channel; the longest time without any, and the whole duration, both s."""
     if isinstance(item, Recording):
-        return _recording(item, tallies), item.duration_s
-    return _events(item, tallies), _duration_s(item)
+        own = _recording(item, tallies), item.duration_s
+    else:
+        own = _events(item, tallies), _duration_s(item)
+    for name in item.channels:
+        tallies[name].ids.add(item.multirate_id or item.id)
+    return own
 
 
 def _recording(item: Recording, tallies: dict[str, _Tally]) -> float:

@@ -181,7 +181,7 @@ def read_clean(data: Data, progress: Progress | None = None) -> RecordingSet:
         return channels_of_first(data.reader.read(()))
 
     def read() -> Iterator[Recording | IrregularReadings]:
-        return data.reader.read(tuple(c.source for c in plan.channels))
+        return data.reader.read(plan.sources)
 
     files = data.reader.files()
     if files is None:

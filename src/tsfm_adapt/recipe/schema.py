@@ -69,7 +69,11 @@ class Channel(Section):
     """A channel with its unit, and its name and unit in the file where they differ."""
 
     unit: str
-    source: str | None = Field(default=None, description="its name in the file; default the same")
+    source: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        default=None,
+        description="its name in the file; default the same; of a list, the first name that a "
+        "recording has",
+    )
     from_unit: str | None = Field(
         default=None, description="the file's unit, where it states none"
     )

@@ -173,10 +173,15 @@ def _bin_of(time_s: FloatArray, rate_hz: float) -> IntArray:
 
 def _binned(value: FloatArray, bins: IntArray, count: int, resample: Resample) -> FloatArray:
     """One value a bin, (count,); NaN in an empty one."""
+    row = np.full(count, np.nan, dtype=value.dtype)
+    filled = np.zeros(count, dtype=np.bool_)
+    filled[bins] = True
+    if np.count_nonzero(filled) == len(bins):  # no bin has two, as on a clock of its own
+        row[bins] = value
+        return row
     import pandas as pd
 
     summary = pd.Series(value).groupby(bins).agg(resample)  # leaves NaN out, keeps file order
-    row = np.full(count, np.nan, dtype=value.dtype)
     row[summary.index.to_numpy()] = summary.to_numpy()
     return row
 

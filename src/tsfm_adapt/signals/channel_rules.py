@@ -6,7 +6,7 @@ rule removes becomes NaN.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -27,12 +27,25 @@ from tsfm_adapt.signals.units import Quantity, convert
 
 @dataclass(frozen=True)
 class ChannelPlan:
-    """One channel of the cleaned recordings, and its source in the files."""
+    """One channel of the cleaned recordings, and its source in the files.
+
+    Of several sources, the first that a recording has is taken, and no other: two montages of an
+    electrode are never mixed within a recording.
+    """
 
     name: str  # a channel called `glucose` converts between mmol/L and mg/dL
     unit: str
-    source: str  # its name in the files
+    source: str | tuple[str, ...]  # its name in the files, or several, the preferred one first
     from_unit: str | None = None  # replaces the files' unit, where absent or wrong
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names that it may have in the files, the preferred one first."""
+        return (self.source,) if isinstance(self.source, str) else self.source
+
+    def found_in(self, names: Container[str]) -> str | None:
+        """The source among the names of a recording's channels; None = it has none of them."""
+        return next((source for source in self.sources if source in names), None)
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,11 @@ class CleaningPlan:
         return tuple(channel.name for channel in self.channels)
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """The names in the files of all channels, each once."""
+        return tuple(dict.fromkeys(name for c in self.channels for name in c.sources))
+
+    @property
     def units(self) -> tuple[str, ...]:
         """The units of `names`."""
         return tuple(channel.unit for channel in self.channels)
@@ -88,10 +106,11 @@ def select_channels(
     rows: list[FloatArray] = []
     untouched: list[int] = []  # indices of source rows that are used as they are
     for channel in channels:
-        if channel.source not in recording.channels:
+        name = channel.found_in(recording.channels)
+        if name is None:
             rows.append(np.full(samples, np.nan, dtype=recording.values.dtype))
             continue
-        index = recording.channels.index(channel.source)
+        index = recording.channels.index(name)
         source = recording.values[index]
         rows.append(_apply_rules(source, time_s, recording, channel, plan))
         if rows[-1] is source:
@@ -115,15 +134,18 @@ def select_readings(
     """Finite readings of some channels, rules applied, sorted by time; ties stay in file order."""
     stop_s = np.inf if readings.duration_s is None else readings.duration_s
     inside = (readings.time_s >= 0) & (readings.time_s < stop_s)
-    order = np.argsort(readings.time_s, kind="stable")
-    order = order[inside[order]]
+    rises = bool((readings.time_s[1:] >= readings.time_s[:-1]).all())
+    order = np.arange(len(inside)) if rises else np.argsort(readings.time_s, kind="stable")
+    if not inside.all():
+        order = order[inside[order]]
     times: list[FloatArray] = [np.empty(0)]
     numbers: list[IntArray] = [np.empty(0, dtype=np.int64)]
     values: list[FloatArray] = [np.empty(0)]
     for number, channel in enumerate(channels):
-        if channel.source not in readings.channels:
+        name = channel.found_in(readings.channels)
+        if name is None:
             continue
-        rows = order[readings.channel[order] == readings.channels.index(channel.source)]
+        rows = order[readings.channel[order] == readings.channels.index(name)]
         time_s = readings.time_s[rows]
         value = _apply_rules(readings.value[rows], time_s, readings, channel, plan)
         finite = np.isfinite(value)
@@ -175,7 +197,9 @@ def _flat(value: FloatArray, time_s: FloatArray, limit_s: float) -> BoolArray:
 
 def _conversion(item: Recording | IrregularReadings, channel: ChannelPlan) -> tuple[float, float]:
     """Scale and offset from the unit in the files to the plan's."""
-    stated = item.units[item.channels.index(channel.source)]
+    source = channel.found_in(item.channels)
+    assert source is not None, channel
+    stated = item.units[item.channels.index(source)]
     unit = stated if channel.from_unit is None else channel.from_unit
     quantity: Quantity | None = "glucose" if channel.name.casefold() == "glucose" else None
     try:

@@ -18,7 +18,7 @@ The calls, from a reader's items to recordings:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, count, groupby
 from types import MappingProxyType
@@ -112,12 +112,17 @@ def clean_each(
     Raises:
         DataError: as in `clean`.
     """
-    rates: dict[str, set[float | None]] = {}  # by the files' channel name
+    rates: dict[str, set[float | None]] = {}  # by the plan's channel name
+    present: set[str] = set()  # names in the files
     kept, any_measured = 0, False
     for id, items in _groups(source):
         group = _clean_group(_noted(items, log), plan)
-        for name, rate_hz in group.rates.items():
-            rates.setdefault(name, set()).add(rate_hz)
+        present.update(group.rates)
+        for channel in plan.channels:
+            name = channel.found_in(group.rates)
+            if name is not None:
+                rates.setdefault(channel.name, set()).add(group.rates[name])
+                log.notes.update(_which(channel, name, group.rates))
         if not group.recordings:
             log.left_out[id] = _reason(group, plan)
         any_measured = any_measured or any(map(_has_values, group.recordings))
@@ -127,14 +132,14 @@ def clean_each(
             release(recording.values)
         del group, items  # before the next ones are read
     if kept or log.left_out:
-        _require_channels(plan, set(rates), all_channels)
+        _require_channels(plan, present, all_channels)
     if not any_measured:
         reasons = "".join(f"; {id} {reason}" for id, reason in list(log.left_out.items())[:3])
         raise DataError(
             f"No measured value is left after cleaning, in {kept + len(log.left_out)} recordings"
             f"{reasons}. Check what data.reader points to, and the ranges and names in data."
         )
-    log.rates.update((c.name, _irregular_first(rates[c.source])) for c in plan.channels)
+    log.rates.update((c.name, _irregular_first(rates[c.name])) for c in plan.channels)
 
 
 def channels_of_first(source: Iterable[Item]) -> tuple[str, ...]:
@@ -159,6 +164,16 @@ def _noted(items: Iterator[Item], log: CleaningLog) -> Iterator[Item]:
     for item in items:
         log.notes.update(item.notes)
         yield item
+
+
+def _which(channel: ChannelPlan, source: str, present: Container[str]) -> list[str]:
+    """Notes on the source of a channel in a recording, where it may have several."""
+    if len(channel.sources) == 1:
+        return []
+    notes = [f"recordings with {channel.name} from '{source}'"]
+    if sum(name in present for name in channel.sources) > 1:
+        notes.append(f"recordings with several sources of {channel.name}, the first one taken")
+    return notes
 
 
 @dataclass(frozen=True)
@@ -194,9 +209,10 @@ def _merge_rates(id: str, items: Iterable[Item], plan: CleaningPlan) -> _Cleaned
     rows: dict[str, FloatArray] = {}
     fastest_hz = 0.0
     template: Recording | None = None  # subject, start, spans and labels of the merged one
+    ranks: dict[str, int] = {}  # place of a channel's source among those that it may have
     for item in items:
         rates |= _rates(item)
-        channels = tuple(c for c in plan.channels if c.source in item.channels)
+        channels = _better(item, plan, ranks)
         if isinstance(item, Recording) and channels:
             fastest_hz = max(fastest_hz, item.rate_hz)
         for recording in _on_clock(item, channels, plan) if channels else ():
@@ -218,6 +234,20 @@ def _merge_rates(id: str, items: Iterable[Item], plan: CleaningPlan) -> _Cleaned
         units=plan.units,
     )
     return _CleanedGroup(_cut(merged, plan), rates)
+
+
+def _better(item: Item, plan: CleaningPlan, ranks: dict[str, int]) -> tuple[ChannelPlan, ...]:
+    """The channels of which an item has a source that goes before those of items so far."""
+    channels = []
+    for channel in plan.channels:
+        source = channel.found_in(item.channels)
+        if source is None:
+            continue
+        rank = channel.sources.index(source)
+        if rank < ranks.get(channel.name, len(channel.sources)):
+            ranks[channel.name] = rank
+            channels.append(channel)
+    return tuple(channels)
 
 
 def _on_clock(
@@ -256,7 +286,7 @@ def _has_values(recording: Recording) -> bool:
 
 def _reason(group: _CleanedGroup, plan: CleaningPlan) -> str:
     """Why a group has no recording."""
-    if any(channel.source in group.rates for channel in plan.channels):
+    if any(channel.found_in(group.rates) for channel in plan.channels):
         return "has no measured value in the named channels"
     return f"has none of the named channels, only: {_listed(group.rates)}"
 
@@ -266,12 +296,13 @@ def _require_channels(
 ) -> None:
     """Stops where the plan has a channel that no recording has."""
     for channel in plan.channels:
-        if channel.source not in present:
+        if channel.found_in(present) is None:
             known = present.union(all_channels())
+            named = " or ".join(f"'{source}'" for source in channel.sources)
             raise DataError(
-                f"data.channels.{channel.name}: no recording has a channel '{channel.source}'."
-                f"{closest(channel.source, known)} Found: {_listed(known)}. Name one of these, "
-                f"with `source:` where its name here should differ."
+                f"data.channels.{channel.name}: no recording has a channel {named}."
+                f"{closest(channel.sources[0], known)} Found: {_listed(known)}. Name one of "
+                f"these, with `source:` where its name here should differ."
             )
 
 

@@ -122,3 +122,9 @@ def vital(name: str) -> Vital | None:
     plain = re.sub(r"[(\[].*", "", name).casefold()
     letters = re.sub(r"[^a-z0-9]", "", plain)
     return next((known for known in _VITALS if re.fullmatch(known.names, letters)), None)
+
+
+def substance(name: str) -> Quantity | None:
+    """The substance that a channel of this name measures, as conversions need it."""
+    known = vital(name)
+    return "glucose" if known is not None and known.quantity == "glucose" else None

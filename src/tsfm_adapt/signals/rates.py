@@ -15,7 +15,7 @@ class ChannelRate:
     """How one channel is resampled to the recipe's rate."""
 
     name: str
-    source: str  # its name in the files
+    source: str  # its name in the files, or the names
     found_hz: float | None  # rate in the files; None = irregular (time-stamped)
     rate_hz: float
     how: str  # "as is", "median of 60 samples", "sparse: ..."
@@ -31,7 +31,13 @@ def channel_rates(
         plan: with which the recordings were cleaned.
     """
     return tuple(
-        ChannelRate(channel.name, channel.source, found_hz, plan.rate_hz, _how(found_hz, plan))
+        ChannelRate(
+            channel.name,
+            " or ".join(channel.sources),
+            found_hz,
+            plan.rate_hz,
+            _how(found_hz, plan),
+        )
         for channel in plan.channels
         for found_hz in rates.get(channel.name, ())
     )

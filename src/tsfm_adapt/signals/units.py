@@ -5,6 +5,7 @@ Pairs that are not listed are refused: a wrong unit would not show after the bac
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -46,11 +47,13 @@ _UNITS: Mapping[str, _Unit] = {
     "mmol/L": _Unit("amount concentration", 1.0, 0.0, ("mmol/l", "mM")),
     "V": _Unit("voltage", 1.0, 0.0, ("volt", "volts")),
     "mV": _Unit("voltage", 1e-3, 0.0, ("mv",)),
-    "uV": _Unit("voltage", 1e-6, 0.0, ("µV", "μV", "uv")),
+    "uV": _Unit("voltage", 1e-6, 0.0, ("uv", "microvolt", "microvolts")),
     "s": _Unit("time", 1.0, 0.0, ("sec", "second", "seconds")),
     "ms": _Unit("time", 1e-3, 0.0, ("msec", "millisecond", "milliseconds")),
-    "uS": _Unit("conductance", 1.0, 0.0, ("µS", "μS", "microsiemens")),
+    "uS": _Unit("conductance", 1.0, 0.0, ("microsiemens",)),
     "NU": _Unit("no dimension", 1.0, 0.0, ("nu", "dimensionless", "unitless", "nd", "1")),
+    # counts of an analog-to-digital converter whose gain is unknown: WFDB's name for them
+    "adu": _Unit("uncalibrated counts", 1.0, 0.0, ("ADU",)),
     "L/min": _Unit("flow", 1.0, 0.0, ("l/min", "lpm")),
     "mL": _Unit("volume", 1.0, 0.0, ("ml",)),
 }
@@ -60,9 +63,18 @@ _CANONICAL: Mapping[str, str] = {
 }
 
 
+# The micro sign and the Greek letter; and UTF-8 of either that was decoded as Latin-1.
+_MICRO = re.compile("\u00c2\u00b5|\u00ce\u00bc|\u00b5|\u03bc")
+
+
+def plain_micro(unit: str) -> str:
+    """The unit, with `u` for a micro sign however it was written and decoded."""
+    return _MICRO.sub("u", unit)
+
+
 def canonical(unit: str) -> str | None:
     """The canonical name of a unit in any spelling; None = unknown unit."""
-    return _CANONICAL.get(unit.strip())
+    return _CANONICAL.get(plain_micro(unit.strip()))
 
 
 def convert(unit_from: str, unit_to: str, quantity: Quantity | None = None) -> tuple[float, float]:
@@ -76,7 +88,7 @@ def convert(unit_from: str, unit_to: str, quantity: Quantity | None = None) -> t
     Raises:
         DataError: a unit is unknown, or the pair does not convert.
     """
-    if unit_from.strip() == unit_to.strip():
+    if plain_micro(unit_from.strip()) == plain_micro(unit_to.strip()):
         return 1.0, 0.0
     source, target = _lookup(unit_from), _lookup(unit_to)
     if source.dimension == target.dimension:

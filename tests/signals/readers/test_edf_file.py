@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from contracts.edf_file import edfio, hypnogram, mixed, patch, read, write
 from contracts.reader import stretches
 from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.readers._edf_file import read_header
 from tsfm_adapt.signals.readers.edf import Config
 from tsfm_adapt.signals.recording import Span
 
@@ -31,6 +32,33 @@ def test_units_that_are_no_ascii_are_read_as_they_are_meant(tmp_path, raw, unit)
     write(tmp_path / "a.edf")
     patch(tmp_path / "a.edf", 256 + 96, raw.ljust(8))
     assert read(tmp_path)[0].units == (unit,)
+
+
+@pytest.mark.parametrize(
+    ("field", "code"),
+    [
+        (b"HOSP0001 F 02-MAY-1951 X", "HOSP0001"),
+        (b"X F X Female_33yr", None),
+        (b"X X X X", None),
+        (b"anonymous X X X", None),
+        (b"P07", "P07"),
+        (b"Doe", None),
+        (b"Jane Doe, 1951", None),
+        (b"", None),
+    ],
+)
+def test_a_patients_code_is_read_and_a_name_never_is(tmp_path, field, code):
+    path = write(tmp_path / "a.edf")
+    patch(path, 8, field.ljust(80))
+    patch(path, 192, b" " * 44)
+    assert read_header(path).code == code
+
+
+def test_in_edf_plus_the_first_word_is_the_code(tmp_path):
+    path = write(tmp_path / "a.edf")
+    patch(path, 8, b"Q M".ljust(80))
+    patch(path, 192, b"EDF+C")
+    assert read_header(path).code == "Q"
 
 
 class TestAnnotations:
@@ -190,6 +218,13 @@ class TestBrokenFiles:
         with pytest.raises(DataError, match=message) as caught:
             read(tmp_path)
         assert str(tmp_path / "a.edf") in str(caught.value)
+
+    def test_a_file_that_was_never_closed_is_refused_with_the_records_it_holds(self, tmp_path):
+        patch(write(tmp_path / "a.edf"), 236, b"-1      ")
+        with pytest.raises(DataError, match=r"It holds 6 whole records: write that number"):
+            read(tmp_path)
+        patch(tmp_path / "a.edf", 236, b"6       ")
+        assert read(tmp_path)[0].samples == 24
 
     @pytest.mark.parametrize("date", [b"00.00.00", b"  .  .  ", b"31.02.99"])
     def test_a_start_that_is_no_date_is_unknown(self, tmp_path, date):

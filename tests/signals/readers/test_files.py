@@ -12,9 +12,11 @@ from tsfm_adapt.signals.readers._files import (
     FilesConfig,
     FileTimes,
     distinct,
+    first_noted,
     group_in,
     refuse_overlaps,
 )
+from tsfm_adapt.signals.recording import Recording
 
 
 class Files(FilesConfig):
@@ -43,6 +45,18 @@ def test_records_are_the_visible_files_below_the_root_by_their_paths(root):
     assert set(Files(root=str(root)).files()) == set(found.values())
 
 
+def test_other_visible_files_are_listed_too(root):
+    assert Files(root=str(root)).listed().others == (root / "n.txt",)
+    assert Files(root=str(root / "s1-a.dat")).listed().others == ()
+
+
+def test_the_first_of_some_recordings_has_the_notes_of_all():
+    one = Recording("a", "a", np.zeros((1, 2)), ("A",), ("mV",), 1.0, notes={"x": 1})
+    first, second = first_noted([one, one], {"y": 2})
+    assert (first.notes, second.notes) == ({"x": 1, "y": 2}, {"x": 1})
+    assert list(first_noted([], {"y": 2})) == []
+
+
 def test_no_file_and_two_of_one_name_are_refused(root):
     with pytest.raises(DataError, match=r"\*\.none"):
         Files(root=str(root), pattern="*.none").find()
@@ -69,10 +83,10 @@ def test_a_name_of_no_record_or_of_several_is_refused(root, name, count):
 
 def test_a_subject_is_the_group_of_the_pattern_in_the_id():
     config = Files(root=".", subject_pattern=r"(s\d+)-")
-    assert config.subject("B/s12-a") == "s12"
-    assert Files(root=".").subject("B/s12-a") == "B/s12-a"
+    assert config.subject_of("B/s12-a") == "s12"
+    assert Files(root=".").subject_of("B/s12-a") == "B/s12-a"
     with pytest.raises(DataError, match="finds no subject"):
-        config.subject("B/x")
+        config.subject_of("B/x")
     assert group_in("x(.)", "abc") is None
 
 

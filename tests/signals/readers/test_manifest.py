@@ -208,7 +208,7 @@ def test_an_absent_table_is_answered_with_those_that_are_there(root):
         ({"name": "synthetic"}, "found 'synthetic'"),
         (CSV | {"root": "here"}, "root is each file of the table in turn"),
         (CSV | {"layoot": 1}, "layoot is no setting of the reader csv. Did you mean 'layout'"),
-        (CSV | {"layout": "broad"}, "layout: Input should be 'long' or 'wide'"),
+        (CSV | {"layout": "broad"}, "layout: Input should be 'long', 'wide'"),
         ({"name": "csv", "layout": "wide"}, "a wide table needs `units`"),
     ],
 )

@@ -208,3 +208,13 @@ def test_vital_files_are_recognised_by_their_beginning(tmp_path):
     assert Config.guess(tmp_path) == Config(root=str(tmp_path))
     assert Config.guess(tmp_path / "a" / "1.vital") is not None
     assert Config.guess(Path(__file__)) is None
+
+
+def test_files_that_are_not_read_are_noted_once(tmp_path):
+    write(tmp_path / "1.vital")
+    write(tmp_path / "2.vital")
+    (tmp_path / "notes.txt").write_text("nothing")
+    first, *others = read(tmp_path)
+    assert first.notes == {"files below the root, not read (.txt 1)": 1}
+    assert len(others) == 5
+    assert all(item.notes == {} for item in others)

@@ -111,6 +111,21 @@ class TestSegments:
         with pytest.raises(DataError, match=r"a_[129]\.hea"):
             read(root / "a")
 
+    def test_fewer_segments_than_announced_are_refused_with_both_numbers(self, root):
+        rewrite(root / "a.hea", "a/3", "a/4")
+        with pytest.raises(DataError, match=r"a\.hea announces 4 and has 3"):
+            read(root)
+
+    def test_segments_that_do_not_add_up_are_refused_with_both_numbers(self, root):
+        rewrite(root / "a.hea", "2 1 25", "2 1 26")
+        with pytest.raises(DataError, match=r"a\.hea announces 26, its 3 segments have 25"):
+            read(root)
+
+    def test_segments_of_segments_are_refused(self, root):
+        rewrite(root / "a.hea", "a_2 5", "a 5")
+        with pytest.raises(DataError, match=r"no segments of its own: .*a\.hea, .* has 3"):
+            read(root / "a")
+
 
 class TestBrokenFiles:
     @pytest.mark.parametrize("fmt", ["16", "24", "32", "80", "212"])
@@ -197,6 +212,13 @@ def test_annotations_are_marks_at_their_samples(tmp_path):
     assert all(span.start_s == span.stop_s for span in recording.spans)
     assert [span.start_s * 360 for span in recording.spans] == pytest.approx([5, 700, 701, 2999])
     assert read(tmp_path)[0].spans == ()
+
+
+def test_annotation_files_in_capitals_are_read(tmp_path):
+    write(tmp_path, "a", ramp(300), fs=100)
+    annotate(tmp_path, "a", [50], "N")
+    (tmp_path / "a.atr").rename(tmp_path / "A.ATR")
+    assert [span.start_s for span in read(tmp_path, annotations="atr")[0].spans] == [0.5]
 
 
 def test_annotations_may_have_a_clock_of_their_own(tmp_path):

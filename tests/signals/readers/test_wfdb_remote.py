@@ -115,6 +115,20 @@ def test_several_segments_are_joined(root):
     (root / "joined.hea").unlink()
 
 
+def test_headers_that_the_library_spoils_are_read_as_on_disk(root):
+    text = (
+        (root / "p1a.hea").read_text().replace("p1a", "x/odd", 1).replace("p1a.dat", "x/p1a.dat")
+    )
+    text = text.replace("/bpm", "/µV").replace(" HR", " Hürde") + "# Dx: 1,2\n"
+    (root / "odd.hea").write_bytes(text.encode("latin-1"))
+    (found,) = read(records=("odd",))
+    (local,) = Config(root=str(root / "odd.hea")).read(())
+    assert same(found, local)
+    assert (found.channels, found.units) == (("Hürde", "RESP"), ("uV", "pm"))
+    assert found.labels == {"Dx_1": 1, "Dx_2": 1}
+    (root / "odd.hea").unlink()
+
+
 def test_what_is_not_there_is_a_data_error(root):
     with pytest.raises(DataError, match=r"PhysioNet has no file http.*/p9\.hea\. Correct pn_dir"):
         read(records=("p9",))

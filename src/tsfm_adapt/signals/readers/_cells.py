@@ -1,25 +1,49 @@
-"""Cells of a table as numbers, text and times; errors name file, row and column."""
+"""A table's cells as text and numbers; what cannot be read is named by row and column."""
 
 from __future__ import annotations
 
-import csv
-import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from pydantic import JsonValue
 
 from tsfm_adapt.errors import DataError, closest
+from tsfm_adapt.signals.readers._spelling import Column, NotANumber, Spelling
 from tsfm_adapt.signals.recording import FloatArray, IntArray
 
-Column = npt.NDArray[Any]  # text ('' = empty), numbers, or datetime64
 
-MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
-_CLOCK = re.compile(r"(\d+):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?")
+class Undecided(DataError):
+    """What several settings would read differently; `settings` is the likeliest choice."""
+
+    def __init__(self, message: str, settings: Mapping[str, JsonValue]) -> None:
+        super().__init__(message)
+        self.settings = settings
+
+
+class TextColumns(Mapping[str, Column]):
+    """Columns of text, which become arrays when they are asked for."""
+
+    def __init__(self, cells: Mapping[str, Sequence[str]]) -> None:
+        self.cells = cells
+        self._arrays: dict[str, Column] = {}
+
+    def __getitem__(self, name: str) -> Column:
+        if name not in self._arrays:
+            self._arrays[name] = np.array(self.cells[name], dtype=np.str_)
+        return self._arrays[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.cells
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.cells)
+
+    def __len__(self) -> int:
+        return len(self.cells)
 
 
 @dataclass(frozen=True)
@@ -29,10 +53,17 @@ class Table:
     path: Path
     columns: Mapping[str, Column]
     first_row: int  # number that viewers of this format give the first row of values
+    skipped: tuple[int, ...] = ()  # sorted; rows of the file, from `first_row` on, that are absent
+    spelling: Spelling = field(default_factory=Spelling)
+    units: Mapping[str, str] = field(default_factory=dict)  # by column, where the file states them
+    zones: Mapping[str, str] = field(default_factory=dict)  # of typed columns of UTC times
+    notes: Counter[str] = field(default_factory=Counter)  # of `Recording.notes`; grows while read
 
     @property
     def rows(self) -> int:
         """Number of rows of values."""
+        if isinstance(self.columns, TextColumns):
+            return len(next(iter(self.columns.cells.values()), ()))
         return len(next(iter(self.columns.values()), ()))
 
     def require(self, names: Iterable[str], field: str) -> None:
@@ -44,11 +75,23 @@ class Table:
                     f"{closest(name, self.columns)} Columns: {', '.join(self.columns)}."
                 )
 
+    def number_of(self, row: int) -> int:
+        """The number that a viewer of the file gives a row of this table."""
+        for skipped in self.skipped:
+            row += skipped <= row
+        return self.first_row + row
+
+    def shown(self, row: int, most: int = 6) -> str:
+        """A row for an error: `row 7: time=0, HR=70`."""
+        cells = [f"{name}={column[row]}" for name, column in [*self.columns.items()][:most]]
+        more = ", ..." if len(self.columns) > most else ""
+        return f"row {self.number_of(row)}: {', '.join(cells)}{more}"
+
     def broken(self, row: int, column: str, rule: str) -> DataError:
         """The error for one cell that does not follow `rule`."""
         cell = self.columns[column][row]
         return DataError(
-            f"{self.path}, row {self.first_row + row}, column '{column}': {rule}, "
+            f"{self.path}, row {self.number_of(row)}, column '{column}': {rule}, "
             f"found '{cell}'. Correct the cell, or the settings of data.reader."
         )
 
@@ -56,108 +99,51 @@ class Table:
         """A column (N,) as text without surrounding blanks; '' where empty."""
         return np.char.strip(self.columns[column].astype(np.str_))
 
-    def numbers(self, column: str, rows: IntArray, missing: Iterable[str]) -> FloatArray:
-        """Some rows (M,) of a column as finite numbers; NaN where empty or one of `missing`."""
-        tokens = {*MISSING, *missing}
-        if self.columns[column].dtype.kind in "iufb":
-            number = self.columns[column][rows].astype(np.float64)
-        else:
-            text = self.text(column)[rows]
-            text = np.where(np.isin(text, list(tokens)), "nan", text)
-            try:
-                number = text.astype(np.float64)
-            except ValueError:
-                row = next(row for row, cell in zip(rows, text, strict=True) if not _number(cell))
-                raise self.broken(
-                    int(row), column, "expected a number or one of missing_values"
-                ) from None
-        number[np.isin(number, [float(token) for token in tokens if _number(token)])] = np.nan
-        if np.isinf(number).any():
-            raise self.broken(int(rows[np.isinf(number)][0]), column, "expected a finite number")
-        return number
-
-    def times(self, column: str, time_format: str) -> tuple[FloatArray | IntArray, bool]:
-        """A column as times.
+    def numbers(
+        self, column: str, rows: IntArray | None = None, unit: str = "", *, noted: bool = True
+    ) -> FloatArray:
+        """Some rows (M,) of a column as finite numbers; NaN where empty or missing.
 
         Args:
             column: its name.
-            time_format: auto, seconds, unix, clock, iso, or a pattern for `datetime.strptime`.
+            rows: row numbers of the table; None = all.
+            unit: that cells may bear, where the spelling says so.
+            noted: count cells at a sensor's limit in `notes`.
 
-        Returns:
-            The times (N,), and True where they are calendar times: integer microseconds since
-            1970-01-01. Otherwise they are seconds since the record's own zero.
+        Raises:
+            DataError: a cell is neither a number nor missing.
         """
-        cells = self.columns[column]
-        if cells.dtype.kind == "M":
-            if np.isnat(cells).any():
-                raise self.broken(int(np.isnat(cells).argmax()), column, "expected a time")
-            return cells.astype("datetime64[us]").astype(np.int64), True
-        if time_format == "auto":
-            time_format = _guess(cells)
-        if time_format in ("seconds", "unix"):
-            seconds = self.numbers(column, np.arange(len(cells)), ())
-            if np.isnan(seconds).any():
-                raise self.broken(int(np.isnan(seconds).argmax()), column, "expected seconds")
-            if time_format == "seconds":
-                return seconds, False
-            return np.round(seconds * 1e6).astype(np.int64), True
-        if time_format == "clock":
-            clock = self._each(column, _seconds_of_clock, "expected HH:MM or HH:MM:SS")
-            return np.array(clock, dtype=np.float64), False
-        if time_format == "iso":
-            rule, read = "expected a time like 2014-02-03 08:42:12", datetime.fromisoformat
+        if rows is None and isinstance(self.columns, TextColumns):
+            plain = self.spelling.plain_numbers(self.columns.cells[column])
+            if plain is not None:
+                return plain
+        cells = self.columns[column] if rows is None else self.columns[column][rows]
+        if cells.dtype.kind in "iufb":
+            number: FloatArray = cells.astype(np.float64)
         else:
-            rule = f"expected a time of the form {time_format}"
-            read = lambda cell: datetime.strptime(cell, time_format)  # noqa: E731
-        moments = [_utc(moment) for moment in self._each(column, read, rule)]
-        return np.array(moments, dtype="datetime64[us]").astype(np.int64), True
-
-    def _each(self, column: str, read: Callable[[str], Any], rule: str) -> list[Any]:
-        """Parses every cell of a column."""
-        parsed = []
-        for row, cell in enumerate(self.text(column).tolist()):
+            text = np.char.strip(cells.astype(np.str_))
             try:
-                parsed.append(read(cell))
-            except ValueError:
-                raise self.broken(row, column, rule) from None
-        return parsed
+                number = self.spelling.numbers(text, unit, self.notes if noted else None)
+            except NotANumber:
+                row, rule = self._first_broken(text, unit)
+                raise self.broken(row if rows is None else int(rows[row]), column, rule) from None
+        missing = self.spelling.missing_numbers
+        if missing:
+            number[np.isin(number, missing)] = np.nan
+        if np.isinf(number).any():
+            row = int(np.isinf(number).argmax())
+            place = row if rows is None else int(rows[row])
+            raise self.broken(place, column, "expected a finite number")
+        return number
 
-
-def read_csv(path: Path, delimiter: str, encoding: str) -> Table:
-    """Reads the columns of a CSV file as text; rows are numbered like lines, the header is row 1.
-
-    Raises:
-        DataError: not such a file, two columns share a name, or a row is too short or too long.
-    """
-    try:
-        with path.open(encoding=encoding, newline="") as file:
-            rows = list(csv.reader(file, delimiter=delimiter, strict=True))
-    except (OSError, UnicodeError, csv.Error) as problem:
-        raise DataError(
-            f"{path} must be a CSV file in {encoding}: {problem}. "
-            "Correct the encoding or the file."
-        ) from problem
-    while rows and not rows[-1]:
-        rows.pop()
-    if not rows:
-        raise DataError(f"A CSV file has a header row: {path} is empty. Fetch it again.")
-    header = [cell.strip() for cell in rows[0]]
-    if len(set(header)) != len(header):
-        raise DataError(
-            f"Column names differ: {path} has {', '.join(header)}. Rename one in the file."
-        )
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(header):
-            raise DataError(
-                f"Every row has as many cells as the header, {len(header)}: {path}, row "
-                f"{number}, has {len(row)} ('{delimiter.join(row)[:60]}'). Correct it or "
-                "the delimiter."
-            )
-    columns = {
-        name: np.array([row[index] for row in rows[1:]], dtype=np.str_)
-        for index, name in enumerate(header)
-    }
-    return Table(path, columns, first_row=2)
+    def _first_broken(self, text: Column, unit: str) -> tuple[int, str]:
+        """The index of the first cell that is no number, and the rule that it breaks."""
+        for row, cell in enumerate(text.tolist()):
+            try:
+                self.spelling.number(cell, unit)
+            except NotANumber as problem:
+                return row, str(problem)
+        raise AssertionError("every cell is a number")
 
 
 def moment(text: str) -> np.datetime64:
@@ -166,32 +152,6 @@ def moment(text: str) -> np.datetime64:
     Raises:
         ValueError: it is not written like 2014-02-03 08:42:12.
     """
-    return np.datetime64(_utc(datetime.fromisoformat(text)).replace(microsecond=0), "s")
-
-
-def _guess(cells: Column) -> str:
-    """The time format of the first cell; the other cells must follow it."""
-    first = str(cells[0]).strip()
-    if cells.dtype.kind in "iuf" or _number(first):
-        return "seconds"
-    return "clock" if _CLOCK.fullmatch(first) else "iso"
-
-
-def _number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _seconds_of_clock(cell: str) -> float:
-    match = _CLOCK.fullmatch(cell)
-    if match is None:
-        raise ValueError(cell)
-    hours, minutes, seconds = match.groups(default="0")
-    return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+    read = datetime.fromisoformat(text)
+    utc = read if read.tzinfo is None else read.astimezone(UTC).replace(tzinfo=None)
+    return np.datetime64(utc.replace(microsecond=0), "s")

@@ -20,6 +20,7 @@ import numpy as np
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers._files import distinct
+from tsfm_adapt.signals.readers._whose import known_code
 from tsfm_adapt.signals.recording import FloatArray, Span
 
 _HEAD = 256  # bytes of the file's header, and of that of each signal
@@ -53,6 +54,7 @@ class Header:
     dated: bool  # False: the date was withheld, and only the time of day may be right
     sex: str | None
     born: int | None  # year of birth
+    code: str | None = None  # of the patient; None where it is withheld
 
     @property
     def data(self) -> int:
@@ -86,25 +88,16 @@ def read_header(path: Path) -> Header:
     Raises:
         DataError: the file is not EDF, or has fewer or more bytes than the header announces.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-            if len(head) < _HEAD or head[:8] != b"0       ":
-                raise _no_edf(path, head)
-            count = _whole(path, head[252:256], "number of signals", least=1)
-            table = file.read(_HEAD * count)
-        size = path.stat().st_size
-    except OSError as problem:
+    head, table, size = _raw_header(path)
+    signals, annotations = _signals(path, table, len(table) // _HEAD)
+    behind = size - len(head) - len(table)
+    record_bytes = 2 * sum(signal.per_record for signal in (*signals, *annotations))
+    if _text(head[236:244]) == "-1":
         raise DataError(
-            f"{path} must be a readable file: {problem.strerror or problem}. Correct its "
-            "permissions, or fetch it again."
-        ) from problem
-    if len(table) < _HEAD * count:
-        raise DataError(
-            f"An EDF header describes every signal: {path} announces {count} and ends within "
-            f"their descriptions, after {size} bytes. Fetch it again."
+            f"An EDF header states the number of records: {path} has '-1', as the recorder never "
+            f"closed the file. It holds {behind // record_bytes} whole records: write that "
+            "number into bytes 237 to 244, or leave the file out with `records`."
         )
-    signals, annotations = _signals(path, table, count)
     records = _whole(path, head[236:244], "number of records", least=0 if signals else 1)
     record_s = _number(head[244:252])
     if not (np.isfinite(record_s) and (record_s > 0 if signals else record_s >= 0)):
@@ -121,15 +114,42 @@ def read_header(path: Path) -> Header:
         dated=dated,
         sex=_patient(head)[0],
         born=_patient(head)[1],
+        code=_code(head),
     )
-    needed = header.data + records * header.record_bytes
+    needed = header.data + records * record_bytes
     if size != needed:
         raise DataError(
             f"An EDF file holds the records that its header announces: {path} has {size} bytes, "
-            f"{records} records of {header.record_bytes} bytes behind a header of {header.data} "
-            f"need {needed}. Fetch the file again, or repair the header."
+            f"{records} records of {record_bytes} bytes behind a header of {header.data} need "
+            f"{needed}. Compare its size with that at its source and copy it again if it was cut; "
+            f"if it was not, it holds {behind // record_bytes} whole records, and the header has "
+            "to say so."
         )
     return header
+
+
+def _raw_header(path: Path) -> tuple[bytes, bytes, int]:
+    """The file's header, the table of its signals, and the size of the file."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+            if len(head) < _HEAD or head[:8] != b"0       ":
+                raise _no_edf(path, head)
+            count = _whole(path, head[252:256], "number of signals", least=1)
+            table = file.read(_HEAD * count)
+        size = path.stat().st_size
+    except OSError as problem:
+        raise DataError(
+            f"{path} must be a readable file: {problem.strerror or problem}. Correct the link or "
+            "its permissions, or leave it out with `records`."
+        ) from problem
+    if len(table) < _HEAD * count:
+        raise DataError(
+            f"An EDF header describes every signal: {path} announces {count} and ends within "
+            f"their descriptions, after {size} bytes. It was cut short: copy it again from its "
+            "source, or leave it out with `records`."
+        )
+    return head, table, size
 
 
 class EdfFile:
@@ -156,7 +176,8 @@ class EdfFile:
             raise DataError(
                 f"An EDF header states two different physical limits and a digital minimum below "
                 f"its maximum: those of '{signal.name}' in {self.header.path} make no scale. "
-                "Leave the channel out, or repair the header."
+                "Leave the channel or the file out, or set data.reader.dead: leave_out to have it "
+                "as not measured there."
             )
         with _naming(self.header.path):
             values: FloatArray = self._file.signals[signal.position].data
@@ -207,7 +228,7 @@ class EdfFile:
             raise DataError(
                 f"Records of EDF+D follow each other: record {number + 1} of {header.path} begins "
                 f"at {onsets[number]:g} s and lasts {header.record_s:g} s, the next one begins at "
-                f"{onsets[number + 1]:g} s. Fetch it again."
+                f"{onsets[number + 1]:g} s. Leave the file out with `records`, or repair it."
             )
         return onsets
 
@@ -224,7 +245,8 @@ def _onset_s(path: Path, number: int, raw: bytes) -> float:
     if match is None:
         raise DataError(
             f"A record of EDF+ begins its annotations with its own time: record {number + 1} of "
-            f"{path} begins them with {raw[:12]!r}. Fetch it again."
+            f"{path} begins them with {raw[:12]!r}. Leave the file out with `records`, or repair "
+            "it."
         )
     return float(match.group(1))
 
@@ -301,6 +323,18 @@ def _patient(head: bytes) -> tuple[str | None, int | None]:
     return sex, born
 
 
+def _code(head: bytes) -> str | None:
+    """The patient's code: the first word of EDF+, or a single word with a digit.
+
+    Other text of plain EDF may be a name, and is not read.
+    """
+    words = _text(head[8:88]).split()
+    of_plus = head[192:196] == b"EDF+" or (len(words) >= 4 and words[1] in ("F", "M", "X"))
+    if words and (of_plus or (len(words) == 1 and re.search(r"\d", words[0]))):
+        return known_code(words[0])
+    return None
+
+
 def _text(field: bytes) -> str:
     """Text of a header field: ASCII by the standard, UTF-8 or Latin-1 from many recorders."""
     try:
@@ -325,11 +359,9 @@ def _whole(path: Path, field: bytes, meaning: str, least: int) -> int:
 
 
 def _broken(path: Path, field: bytes, meaning: str) -> DataError:
-    text = _text(field)
-    hint = " (-1: the recorder never closed the file)" if text == "-1" else ""
     return DataError(
-        f"An EDF header states the {meaning}: {path} has '{text}'{hint}. Fetch it again, or "
-        "repair the header."
+        f"An EDF header states the {meaning}: {path} has '{_text(field)}'. Leave the file out "
+        "with `records`, or repair its header."
     )
 
 
@@ -340,8 +372,8 @@ def _no_edf(path: Path, head: bytes) -> DataError:
         )
     problem = f"begins with {head[:8]!r}" if len(head) >= _HEAD else f"has {len(head)} bytes"
     return DataError(
-        f"An EDF file begins with '0' and a header of {_HEAD} bytes: {path} {problem}. Fetch it "
-        "again, or leave it out with data.reader.pattern or `records`."
+        f"An EDF file begins with '0' and a header of {_HEAD} bytes: {path} {problem}, so it is "
+        "cut short or of another format. Leave it out with data.reader.pattern or `records`."
     )
 
 
@@ -354,6 +386,6 @@ def _naming(path: Path) -> Iterator[None]:
             yield
     except Exception as problem:  # it raises ValueError, IndexError and UnicodeDecodeError
         raise DataError(
-            f"{path} must be a valid EDF file: {type(problem).__name__}: {problem}. Fetch it "
-            "again, or leave it out with `records`."
+            f"{path} must be a valid EDF file: {type(problem).__name__}: {problem}. Compare it "
+            "with its source, or leave it out with `records`."
         ) from problem

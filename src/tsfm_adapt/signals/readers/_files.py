@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field, replace
+from fnmatch import translate
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from pydantic import Field, field_validator
 
 from tsfm_adapt.errors import DataError, closest
+from tsfm_adapt.signals.listing import visible
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
+from tsfm_adapt.signals.recording import IrregularReadings, Notes, Recording
+
+_Item = TypeVar("_Item", Recording, IrregularReadings, Recording | IrregularReadings)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files below a root."""
+
+    records: Mapping[str, Path]  # whose names fit, by id, sorted
+    others: tuple[Path, ...] = field(default=())
 
 
 class FilesConfig(ReaderConfig):
-    """Reads one file, or the visible files in a folder and below, through no link to a folder.
+    """Reads one file, or the visible files in a folder and below; links to folders are followed.
 
     A record's id is its path below the root without the suffix, or the name of the one file.
     """
@@ -43,11 +56,24 @@ class FilesConfig(ReaderConfig):
         Raises:
             DataError: there is none, or two share an id.
         """
+        return dict(self.listed().records)
+
+    def listed(self) -> Found:
+        """The files whose names fit, and the other visible ones below the root.
+
+        Raises:
+            DataError: none fits, or two that do share an id.
+        """
         root = resolve_root(self.root)
         if not root.is_dir():
-            return {root.stem: root}
+            return Found({root.stem: root})
         files: dict[str, Path] = {}
-        for path in sorted(visible(root, self.pattern)):
+        others: list[Path] = []
+        fits = re.compile(translate(self.pattern.lower())).match
+        for path in sorted(visible(root, "*")):
+            if not fits(path.name.lower()):
+                others.append(path)
+                continue
             id = path.relative_to(root).with_suffix("").as_posix()
             if id in files:
                 raise DataError(
@@ -60,7 +86,7 @@ class FilesConfig(ReaderConfig):
                 f"data.reader.root: {root} and the folders below hold no visible file called "
                 f"'{self.pattern}'. Correct the folder, or data.reader.pattern."
             )
-        return files
+        return Found(files, tuple(others))
 
     def picked(self, files: Mapping[str, Path]) -> dict[str, Path]:
         """The files that `records` names.
@@ -68,22 +94,10 @@ class FilesConfig(ReaderConfig):
         Raises:
             DataError: a name fits no file, or several.
         """
-        if self.records is None:
-            return dict(files)
-        picked = set()
-        for record in self.records:
-            fitting = [id for id, path in files.items() if record in (id, path.stem, path.name)]
-            if len(fitting) != 1:
-                raise DataError(
-                    f"data.reader.records: '{record}' names {len(fitting)} of the {len(files)} "
-                    f"records below {self.root}, not one.{closest(record, files)} "
-                    "Use the path below the root, without the suffix."
-                )
-            picked.update(fitting)
-        return {id: path for id, path in files.items() if id in picked}
+        return picked(files, self.records, self.root, "the suffix")
 
-    def subject(self, id: str) -> str:
-        """The subject of a record.
+    def subject_of(self, id: str) -> str:
+        """The subject of a record, by its id.
 
         Raises:
             DataError: `subject_pattern` does not match the id.
@@ -97,6 +111,35 @@ class FilesConfig(ReaderConfig):
                 f"record '{id}'. Change the pattern, or leave the record out with `records`."
             )
         return subject
+
+
+def picked(
+    files: Mapping[str, Path], records: tuple[str, ...] | None, root: str, suffix: str
+) -> dict[str, Path]:
+    """The files, by id, that the setting `records` names; all where it is None.
+
+    Args:
+        files: all there are, by id.
+        records: ids or names.
+        root: as the recipe names it.
+        suffix: what a name of `records` does without.
+
+    Raises:
+        DataError: a name fits no file, or several.
+    """
+    if records is None:
+        return dict(files)
+    chosen = set()
+    for record in records:
+        fitting = [id for id, path in files.items() if record in (id, path.stem, path.name)]
+        if len(fitting) != 1:
+            raise DataError(
+                f"data.reader.records: '{record}' names {len(fitting)} of the {len(files)} "
+                f"records below {root}, not one.{closest(record, files)} "
+                f"Use the path below the root, without {suffix}."
+            )
+        chosen.update(fitting)
+    return {id: path for id, path in files.items() if id in chosen}
 
 
 def one_group(pattern: str) -> str:
@@ -116,15 +159,10 @@ def group_in(pattern: str, text: str) -> str | None:
     return None if match is None else match.group(1)
 
 
-def visible(folder: Path, pattern: str) -> Iterator[Path]:
-    """Files below a folder whose names fit; hidden ones and links to folders are skipped."""
-    for path in folder.rglob("*"):
-        if (
-            fnmatchcase(path.name.lower(), pattern.lower())
-            and not any(name.startswith(".") for name in path.relative_to(folder).parts)
-            and not path.is_dir()
-        ):
-            yield path
+def first_noted(items: Iterable[_Item], notes: Notes) -> Iterator[_Item]:
+    """The items; the first one has some more notes."""
+    for number, item in enumerate(items):
+        yield replace(item, notes={**item.notes, **notes}) if notes and not number else item
 
 
 def distinct(names: Iterable[str]) -> list[str]:

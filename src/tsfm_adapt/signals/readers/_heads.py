@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections import deque
+from itertools import islice
 from pathlib import Path
 
+from tsfm_adapt.signals.listing import visible
+
 _BYTES = 1 << 16
-_ENTRIES = 20_000  # folder entries after which the search ends
+_ENTRIES = 20_000  # files after which the search ends
 
 
 def some_files(path: Path, suffixes: tuple[str, ...], most: int = 8) -> list[Path]:
@@ -21,25 +23,14 @@ def some_files(path: Path, suffixes: tuple[str, ...], most: int = 8) -> list[Pat
     """
     if path.is_file():
         return [path] if path.name.lower().endswith(suffixes) else []
-    files: list[Path] = []
-    folders, searched = deque([path]), 0
-    while folders and searched < _ENTRIES:
-        try:
-            entries = sorted(folders.popleft().iterdir())
-        except OSError:
-            continue
-        searched += len(entries)
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                if not entry.is_symlink():  # it may lead back to where it lies
-                    folders.append(entry)
-            elif entry.name.lower().endswith(suffixes) and entry.is_file():
-                files.append(entry)
-                if len(files) == most:
-                    return files
-    return files
+    if not path.is_dir():
+        return []
+    fitting = (
+        file
+        for file in islice(visible(path, "*", in_order=True), _ENTRIES)
+        if file.name.lower().endswith(suffixes) and file.is_file()
+    )
+    return list(islice(fitting, most))
 
 
 def head(path: Path) -> str:

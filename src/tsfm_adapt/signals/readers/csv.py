@@ -1,31 +1,45 @@
-"""CSV tables: one row a reading (long) or one row a time (wide), one file or a folder of them."""
+"""Delimited text tables (CSV, TSV, ...), also compressed: one file or a folder of them."""
 
 from __future__ import annotations
 
 import codecs
-import csv
-import io
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from tsfm_adapt.signals.readers._cells import Table, read_csv
-from tsfm_adapt.signals.readers._columns import FirstRows, TableSettings
+from tsfm_adapt.signals.readers._cells import Table
+from tsfm_adapt.signals.readers._dialect import Sample, sampled
+from tsfm_adapt.signals.readers._spelling import Spelling
 from tsfm_adapt.signals.readers._tables import TableConfig
-
-_HEAD_BYTES = 1 << 16
-_HEAD_ROWS = 500
+from tsfm_adapt.signals.readers._text import Dialect, read_text
 
 
 class Config(TableConfig):
-    """A comma-separated table with a header row; every row has as many cells as the header."""
+    """Cells between delimiters below a header row; names that end with .gz are decompressed."""
 
-    suffix = ".csv"
+    patterns: ClassVar[tuple[str, ...]] = ("*.csv",)
+    guessed_patterns: ClassVar[tuple[str, ...]] = tuple(
+        f"*{suffix}{packed}"
+        for suffix in (".csv", ".tsv", ".psv", ".txt", ".tab")
+        for packed in ("", ".gz")
+    )
 
     name: Literal["csv"] = "csv"
-    delimiter: str = Field(",", min_length=1, max_length=1)
+    delimiter: str = Field(
+        ",", min_length=1, max_length=1, description="a blank stands for any run of blanks"
+    )
     encoding: str = Field("utf-8-sig", description="utf-8 with or without a byte-order mark")
+    decimal: Literal[".", ","] = Field(".", description="mark of decimals")
+    thousands: Literal["", ",", ".", " ", "'"] = Field(
+        "", description="mark between groups of three digits"
+    )
+    skip_rows: int = Field(0, ge=0, description="rows before the header")
+    header_rows: int = Field(
+        1, ge=0, le=2, description="0: columns are called 'column 1', ...; 2 are joined"
+    )
+    units_row: bool = Field(False, description="the row below the header holds units")
+    footer_rows: int = Field(0, ge=0, description="rows at the end that are no values")
 
     @field_validator("encoding")
     @classmethod
@@ -36,61 +50,36 @@ class Config(TableConfig):
             raise ValueError(f"Python knows no encoding '{value}'") from None
         return value
 
+    @model_validator(mode="after")
+    def _marks_differ(self) -> Self:
+        if self.decimal == self.thousands:
+            raise ValueError("decimal and thousands are two marks")
+        return self
+
+    @property
+    def spelling(self) -> Spelling:
+        """How numbers are written."""
+        return Spelling(
+            decimal=self.decimal,
+            thousands=self.thousands,
+            missing=tuple(str(value) for value in self.missing_values),
+            censored=self.censored,
+            unit_in_cells=self.unit_in_cells,
+        )
+
     @classmethod
-    def first_rows(cls, path: Path) -> FirstRows | None:
-        """The rows of the first 64 kB, with the delimiter that gives the most columns."""
-        try:
-            with path.open("rb") as file:
-                start = file.read(_HEAD_BYTES)
-        except OSError:
-            return None
-        whole = len(start) < _HEAD_BYTES
-        body = start if whole else start[: start.rfind(b"\n") + 1]
-        if not body.strip() or b"\0" in body:
-            return None
-        settings: TableSettings = {}
-        try:
-            text = body.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = body.decode("latin-1")
-            settings["encoding"] = "latin-1"
-        tables = {delimiter: _rows(text, delimiter) for delimiter in ",;\t|"}
-        delimiter, rows = max(tables.items(), key=lambda item: len(item[1][0]) if item[1] else 0)
-        if len(rows) < 3 or len(rows[0]) < 2:
-            return None
-        header = [cell.strip() for cell in rows[0]]
-        if len(set(header)) != len(header) or not any(header) or all(map(_is_number, header)):
-            return None
-        cells = {
-            name: [row[index].strip() for row in rows[1:]] for index, name in enumerate(header)
-        }
-        if delimiter != ",":
-            settings["delimiter"] = delimiter
-        return FirstRows(cells, settings=settings)
+    def sample(cls, path: Path) -> Sample:
+        """The first rows, with the delimiter and header that fit them."""
+        return sampled(path)
 
     def load(self, path: Path) -> Table:
-        """Reads the columns as text; rows are numbered like lines, the header is row 1."""
-        return read_csv(path, self.delimiter, self.encoding)
-
-
-def _rows(text: str, delimiter: str) -> list[list[str]]:
-    """The first rows; [] where they differ in length."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[list[str]] = []
-    try:
-        for row in reader:
-            if len(rows) > _HEAD_ROWS:
-                break
-            if row:
-                rows.append(row)
-    except csv.Error:  # a quote that is still open where the text was cut
-        return []
-    return rows if len({len(row) for row in rows}) == 1 else []
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+        """Reads the columns as text; rows are numbered like lines, the first is row 1."""
+        dialect = Dialect(
+            delimiter=self.delimiter,
+            encoding=self.encoding,
+            skip_rows=self.skip_rows,
+            header_rows=self.header_rows,
+            units_row=self.units_row,
+            footer_rows=self.footer_rows,
+        )
+        return read_text(path, dialect, self.spelling)

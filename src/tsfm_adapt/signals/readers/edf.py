@@ -5,6 +5,8 @@ A file is a record. Where the channels to read have several rates, it becomes a 
 `<id>#1`, `<id>#2`, ... Labels lose their trailing dots: `Fc5.` is the channel `Fc5`, and has no
 other name. Units are the header's; where it states none, the recipe has to (`from_unit`).
 Annotations become spans with their text as the label; those without a duration are marks.
+Channels whose limits make no scale (minimum = maximum) are left out with a note, unless the recipe
+names them.
 
 Sleep-EDF, where hypnograms are separate files and subjects have two nights each:
 
@@ -18,15 +20,17 @@ Sleep-EDF, where hypnograms are separate files and subjects have two nights each
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tsfm_adapt.components import require
 from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.listing import unread, visible
 from tsfm_adapt.signals.readers._edf_file import (
     EdfFile,
     Header,
@@ -38,13 +42,14 @@ from tsfm_adapt.signals.readers._edf_file import (
 from tsfm_adapt.signals.readers._files import (
     FilesConfig,
     FileTimes,
+    first_noted,
     group_in,
     one_group,
     refuse_overlaps,
-    visible,
 )
 from tsfm_adapt.signals.readers._heads import some_files
-from tsfm_adapt.signals.recording import Recording, Span, later, spans_between
+from tsfm_adapt.signals.readers._whose import tell_apart
+from tsfm_adapt.signals.recording import Notes, Recording, Span, later, spans_between
 
 REQUIRES = ("edfio",)
 EXTRA = "edf"
@@ -85,13 +90,38 @@ class Config(FilesConfig):
         "own", description="own: those of the file itself; files and key: those of files beside it"
     )
 
+    subject: Literal["header"] | None = Field(
+        None,
+        description="header: the patient's code in the header is the subject; null = by "
+        "subject_pattern, or the id",
+    )
+    dead: Literal["refuse", "leave_out"] = Field(
+        "refuse",
+        description="a channel of the recipe whose limits in a file make no scale (minimum = "
+        "maximum): refuse, or leave_out there: not measured",
+    )
+
+    @model_validator(mode="after")
+    def _has_one_rule_for_subjects(self) -> Config:
+        if self.subject is not None and self.subject_pattern is not None:
+            raise ValueError("subjects are known by subject or by subject_pattern; state one")
+        return self
+
     @classmethod
     def guess(cls, path: Path) -> Self | None:
-        """The settings for EDF files at or below `path`."""
+        """The settings for EDF files at or below `path`, by the headers of all of them."""
         files = some_files(path, (".edf",))
-        if not files or not all(looks_like_edf(file) for file in files):
+        if not any(looks_like_edf(file) for file in files):
             return None
-        return cls.model_validate({"name": "edf", "root": str(path)})
+        settings = {"name": "edf", "root": str(path)}
+        headers = list(_readable(cls.model_validate(settings).find().values()))
+        if tell_apart([header.code for header in headers]):
+            settings["subject"] = "header"
+        signals = [signal for header in headers for signal in header.signals]
+        alive = {signal.name for signal in signals if signal.calibrated}
+        if any(signal.name in alive and not signal.calibrated for signal in signals):
+            settings["dead"] = "leave_out"
+        return cls.model_validate(settings)
 
     def files(self) -> Iterable[Path]:
         """The files of records, and of annotations beside them."""
@@ -102,26 +132,75 @@ class Config(FilesConfig):
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording]:
         """Yields the records sorted by id, the rates of each slowest first."""
         require("reader", "edf")
-        files = self.find()
+        found = self.listed()
+        files, unused = found.records, set(found.others)
         records = files
         if isinstance(self.annotations, Beside):
             others = _fitting(files, self.annotations.files)
             records = {id: path for id, path in files.items() if path not in others}
-        headers = {id: read_header(path) for id, path in self.picked(records).items()}
-        headers = {id: header for id, header in headers.items() if header.signals}
+            unused -= others
+        every = {id: read_header(path) for id, path in self.picked(records).items()}
+        headers = {id: header for id, header in every.items() if header.signals}
         if not headers:
             raise DataError(
                 f"An EDF record has signals: none of the {len(files)} files of {self.root} has "
                 "any besides annotations. Set data.reader.root to the files with the signals."
             )
-        subjects = {id: self.subject(id) for id in headers}
+        subjects = {id: self._subject(id, header) for id, header in headers.items()}
         refuse_overlaps(
             FileTimes(header.path, subjects[id], header.clock, header.duration_s)
             for id, header in headers.items()
             if header.clock is not None and header.dated
         )
-        for id, header in headers.items():
-            yield from _recordings(id, subjects[id], header, channels, self.annotations)
+        recordings = (
+            recording
+            for id, header in headers.items()
+            for recording in self._of_file(id, subjects[id], header, channels)
+        )
+        notes = dict(unread(unused))
+        if len(headers) < len(every):
+            notes["files that hold annotations alone, not read"] = len(every) - len(headers)
+        yield from first_noted(recordings, notes)
+
+    def _subject(self, id: str, header: Header) -> str:
+        if self.subject is None:
+            return self.subject_of(id)
+        if header.code is None:
+            raise DataError(
+                f"data.reader.subject: header: every header has the code of its patient; "
+                f"{header.path} has none that tells people apart. Use subject_pattern, or leave "
+                "the file out with `records`."
+            )
+        return header.code
+
+    def _of_file(
+        self, id: str, subject: str, header: Header, channels: tuple[str, ...]
+    ) -> Iterator[Recording]:
+        """A file's recordings; dead channels are left out, or refused when they are read."""
+        named = {signal.name: signal for signal in header.signals}
+        wanted = [named[name] for name in channels or named if name in named]
+        dead = [s for s in wanted if not s.calibrated]
+        if self.dead == "refuse" and (channels or len(dead) == len(wanted)):
+            dead = []
+        wanted = [signal for signal in wanted if signal not in dead]
+        recordings = _recordings(id, subject, header, wanted, self.annotations)
+        yield from first_noted(recordings, _without_scale(dead))
+
+
+def _readable(paths: Iterable[Path]) -> Iterator[Header]:
+    """The headers of files with signals; one that is broken is refused when it is read."""
+    for path in paths:
+        with suppress(DataError):
+            header = read_header(path)
+            if header.signals:
+                yield header
+
+
+def _without_scale(dead: Sequence[Signal]) -> Notes:
+    if not dead:
+        return {}
+    shown = ", ".join(signal.name for signal in dead[:4]) + (", ..." if dead[4:] else "")
+    return {f"channels without a scale (minimum = maximum), left out ({shown})": len(dead)}
 
 
 def _fitting(files: Mapping[str, Path], pattern: str) -> set[Path]:
@@ -134,7 +213,7 @@ def _recordings(
     id: str,
     subject: str,
     header: Header,
-    channels: tuple[str, ...],
+    wanted: Sequence[Signal],
     annotations: Literal["own"] | Beside | None,
 ) -> Iterator[Recording]:
     """A file's stretches in order, each at the rates of the channels to read."""
@@ -144,8 +223,6 @@ def _recordings(
         spans = _spans_beside(header, float(onsets_s[0]), annotations)
     else:
         spans = file.annotations() if annotations == "own" else ()
-    named = {signal.name: signal for signal in header.signals}
-    wanted = [named[name] for name in channels or named if name in named]
     rates = sorted({signal.per_record for signal in wanted}) or [header.signals[0].per_record]
     groups = [[signal for signal in wanted if signal.per_record == rate] for rate in rates]
     values = [_values(file, group, rate) for group, rate in zip(groups, rates, strict=True)]

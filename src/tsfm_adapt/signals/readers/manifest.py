@@ -19,8 +19,10 @@ from pydantic import Field, JsonValue, ValidationError, WithJsonSchema, field_va
 
 from tsfm_adapt.components import config_class, configs, require
 from tsfm_adapt.errors import DataError, closest
-from tsfm_adapt.signals.readers._cells import MISSING, Table, moment, read_csv
+from tsfm_adapt.signals.readers._cells import Table, moment
 from tsfm_adapt.signals.readers._heads import head
+from tsfm_adapt.signals.readers._spelling import MISSING
+from tsfm_adapt.signals.readers._text import Dialect, read_text
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
 from tsfm_adapt.signals.recording import Attributes, IrregularReadings, Labels, Recording
 
@@ -108,7 +110,7 @@ class Config(ReaderConfig):
                 f"data.reader.table: {path} does not exist; tables there are: "
                 f"{', '.join(beside[:8]) or 'none'}. Correct root or table."
             )
-        table = read_csv(path, _delimiter(path), "utf-8-sig")
+        table = read_text(path, Dialect(delimiter=_delimiter(path)))
         for field in ("file", "subject", "id", "part", "start"):
             column = getattr(self, field)
             table.require([column] if column else [], field)

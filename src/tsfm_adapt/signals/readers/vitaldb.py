@@ -22,7 +22,13 @@ from pydantic import Field
 
 from tsfm_adapt.components import require
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.readers._files import FilesConfig, FileTimes, refuse_overlaps
+from tsfm_adapt.signals.listing import unread
+from tsfm_adapt.signals.readers._files import (
+    FilesConfig,
+    FileTimes,
+    first_noted,
+    refuse_overlaps,
+)
 from tsfm_adapt.signals.readers._heads import some_files
 from tsfm_adapt.signals.readers._vital_file import (
     Survey,
@@ -63,17 +69,28 @@ class Config(FilesConfig):
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording | IrregularReadings]:
         """Yields the records sorted by id; channels are named as in `channels`."""
         require("reader", "vitaldb")
-        files = self.picked(self.find())
-        subjects = {id: self.subject(id) for id in files}
+        found = self.listed()
+        files = self.picked(found.records)
+        subjects = {id: self.subject_of(id) for id in files}
         times = {id: stated_times(path) for id, path in files.items()}
         refuse_overlaps(
             FileTimes(files[id], subjects[id], np.datetime64(int(first_s), "s"), stop_s - first_s)
             for id, (first_s, stop_s) in ((id, time) for id, time in times.items() if time)
         )
-        for id, path in files.items():
-            surveyed = survey(path)
-            tracks = _wanted(surveyed, channels)
-            yield from _recordings(id, subjects[id], surveyed, tracks)
+        recordings = (
+            recording
+            for id, path in files.items()
+            for recording in _of_file(id, subjects[id], path, channels)
+        )
+        yield from first_noted(recordings, unread(found.others))
+
+
+def _of_file(
+    id: str, subject: str, path: Path, channels: tuple[str, ...]
+) -> Iterator[Recording | IrregularReadings]:
+    """The recordings of a file."""
+    surveyed = survey(path)
+    yield from _recordings(id, subject, surveyed, _wanted(surveyed, channels))
 
 
 def _wanted(surveyed: Survey, channels: tuple[str, ...]) -> dict[str, Track]:

@@ -2,15 +2,17 @@
 
 Every sample is kept. Where the channels to read have several rates (several samples a frame), a
 record becomes one recording per rate, `<id>/<rate>Hz`, with one `multirate_id`. Skewed signals are
-shifted into place. Annotations become spans of no length, with the symbol as the label. Remote
-records are streamed from PhysioNet whenever they are read; nothing is kept on disk.
+shifted into place. A signal without a gain is read as raw counts, in `adu`, and noted. Annotations
+become spans of no length, with the symbol as the label. Comments of headers become attributes, and
+labels where `labels` names them. Remote records are streamed from PhysioNet whenever they are
+read; nothing is kept on disk.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
 
@@ -18,18 +20,28 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from tsfm_adapt.components import require
-from tsfm_adapt.errors import DataError, closest
-from tsfm_adapt.signals.readers._files import one_group
+from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.listing import visible
+from tsfm_adapt.signals.readers._files import first_noted, group_in, one_group, picked
 from tsfm_adapt.signals.readers._heads import head, some_files
+from tsfm_adapt.signals.readers._wfdb_comments import (
+    LabelTable,
+    attributes_of,
+    subject_of,
+    values_of,
+)
+from tsfm_adapt.signals.readers._wfdb_folder import Listed, Listing, far_files, header_of, listing
+from tsfm_adapt.signals.readers._wfdb_header import lines_of
+from tsfm_adapt.signals.readers._wfdb_place import Place, list_records
 from tsfm_adapt.signals.readers._wfdb_record import (
-    Place,
     StoredRecord,
-    list_records,
     read_annotations,
+    read_header,
     read_record,
 )
+from tsfm_adapt.signals.readers._whose import tell_apart
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
-from tsfm_adapt.signals.recording import Recording, Span
+from tsfm_adapt.signals.recording import Labels, Recording, Span
 
 REQUIRES = ("wfdb",)
 EXTRA = "wfdb"
@@ -60,6 +72,16 @@ class Config(ReaderConfig):
         default=None,
         description="regular expression; its one group in the id is the subject; null = id",
     )
+    subject: Literal["header"] | None = Field(
+        default=None,
+        description="header: the subject or patient that a comment of the header names; null = "
+        "by subject_pattern, or the id",
+    )
+    labels: tuple[str, ...] = Field(
+        default=("Dx",),
+        description="comments of headers that are labels, like Dx; where some have several "
+        "values, separated by commas, each value is a label of 0 or 1, like Dx_426783006",
+    )
     annotations: str | None = Field(
         default=None,
         min_length=1,
@@ -78,13 +100,23 @@ class Config(ReaderConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _has_one_rule_for_subjects(self) -> Config:
+        if self.subject is not None and self.subject_pattern is not None:
+            raise ValueError("subjects are known by subject or by subject_pattern; state one")
+        return self
+
     @classmethod
     def guess(cls, path: Path) -> Self | None:
         """Recognised by headers in a folder, by a header, or by a signal file beside one."""
-        files = some_files(path.with_suffix(".hea") if path.is_file() else path, (".hea",))
+        files = some_files(header_of(path) if path.is_file() else path, (".hea",))
         if not any(_looks_like_a_header(file) for file in files):
             return None
-        return cls(root=str(path))
+        named = path.is_dir() and any(subject_of(_comments(file)) for file in files)
+        records = listing(path).records.values() if named else ()
+        codes = [subject_of(record.comments) for record in records]
+        subject = {"subject": "header"} if tell_apart(codes) else {}
+        return cls.model_validate({"name": "wfdb", "root": str(path), **subject})
 
     @field_validator("subject_pattern")
     @classmethod
@@ -94,31 +126,83 @@ class Config(ReaderConfig):
     def read(self, channels: tuple[str, ...]) -> Iterator[Recording]:
         """Yields the records sorted by id, every signal at its own rate."""
         require("reader", "wfdb")
-        places = self._places()
-        for identity in sorted(places):
-            subject = _subject(identity, self.subject_pattern)
-            place = places[identity]
-            stored = read_record(place, channels, self.verify_checksums)
-            spans = () if self.annotations is None else read_annotations(place, self.annotations)
-            yield from _recordings(stored, spans, identity, subject, channels)
+        found = self._found()
+        places = {id: record.place for id, record in found.records.items()}
+        labels = self._label_table(found)
+        recordings = (
+            recording
+            for id, place in places.items()
+            for recording in self._of_record(id, place, channels, labels.of(id))
+        )
+        yield from first_noted(recordings, found.notes)
 
     def files(self) -> Iterable[Path] | None:
-        """All files below the folder; for one record, all beside its header."""
+        """All visible files below the folder; for one record, all beside its header."""
         if self.root is None:
             return None
         path = _located(self.root)
-        near = path.parent.iterdir() if path.is_file() else path.rglob("*")
-        return (file for file in near if file.is_file())
+        if path.is_file():
+            near = {file for file in path.parent.iterdir() if file.is_file()}
+            return near | set(far_files([header_of(path)]))
+        near = set(visible(path, "*"))
+        return near | set(far_files(f for f in near if f.suffix.lower() == ".hea"))
 
-    def _places(self) -> dict[str, Place]:
-        """The records to read by id."""
+    def _of_record(
+        self, id: str, place: Place, channels: tuple[str, ...], labels: Labels
+    ) -> Iterator[Recording]:
+        stored = read_record(place, channels, self.verify_checksums)
+        spans = () if self.annotations is None else read_annotations(place, self.annotations)
+        subject = self._subject(id, place, stored.comments)
+        recordings = _recordings(stored, spans, id, subject, channels)
+        attributes = attributes_of(stored.comments, without=self.labels)
+        described = (replace(r, attributes=attributes, labels=labels) for r in recordings)
+        yield from first_noted(described, stored.notes)
+
+    def _found(self) -> Listing:
+        """The records to read, sorted by id."""
         if self.root is not None:
-            headers = _find(self.root)
-            picked = _picked(headers, self.records, self.root)
-            return {identity: Place(headers[identity]) for identity in picked}
+            path = _located(self.root)
+            found = listing(path)
+            records = picked(
+                {id: record.place.header for id, record in found.records.items()},
+                self.records,
+                self.root,
+                ".hea",
+            )
+            return replace(found, records={id: found.records[id] for id in sorted(records)})
         assert self.pn_dir is not None
-        records = list_records(self.pn_dir) if self.records is None else self.records
-        return {record: Place(Path(f"{record}.hea"), self.pn_dir) for record in records}
+        names = list_records(self.pn_dir) if self.records is None else self.records
+        places = {name: Place(Path(f"{name}.hea"), self.pn_dir) for name in sorted(names)}
+        return Listing({name: Listed(place, ()) for name, place in places.items()})
+
+    def _label_table(self, found: Listing) -> LabelTable:
+        """The labels of all records; from PhysioNet only if the first header has some."""
+        comments = {id: record.comments for id, record in found.records.items()}
+        if self.pn_dir is not None and comments and self.labels:
+            first = read_header(next(iter(found.records.values())).place).comments
+            if any(values_of(first, name) for name in self.labels):
+                comments = {id: read_header(r.place).comments for id, r in found.records.items()}
+        return LabelTable(comments, self.labels)
+
+    def _subject(self, id: str, place: Place, comments: tuple[str, ...]) -> str:
+        if self.subject == "header":
+            subject = subject_of(comments)
+            if subject is None:
+                raise DataError(
+                    "data.reader.subject: header: every header names its subject or patient in a "
+                    f"comment; {place} has none that tells people apart. Use subject_pattern, or "
+                    "leave the record out with `records`."
+                )
+            return subject
+        if self.subject_pattern is None:
+            return id
+        subject = group_in(self.subject_pattern, id)
+        if not subject:
+            raise DataError(
+                f"data.reader.subject_pattern: '{self.subject_pattern}' finds no subject in the "
+                f"record '{id}'. Change the pattern, or leave the record out with `records`."
+            )
+        return subject
 
 
 def _located(root: str) -> Path:
@@ -132,77 +216,15 @@ def _located(root: str) -> Path:
             raise problem from None
 
 
-def _find(root: str) -> dict[str, Path]:
-    """Headers by id: the path below the root, or the name of the one record."""
-    path = _located(root)
-    if path.is_file():
-        header = path.with_suffix(".hea")
-        if not header.exists():
-            raise DataError(
-                f"A WFDB record needs its header: {header} does not exist beside {path.name}. "
-                "Fetch it, or name another record."
-            )
-        return {header.stem: header}
-    headers = sorted(path.rglob("*.hea"))
-    segments: set[Path] = set()
-    without_signals: set[Path] = set()
-    for header in headers:
-        lines = [line.split() for line in _header_lines(header)]
-        if lines and "/" in lines[0][0]:
-            segments.update(header.parent / f"{line[0]}.hea" for line in lines[1:])
-        if lines and lines[0][1:2] == ["0"]:
-            without_signals.add(header)
-    records = [header for header in headers if header not in segments | without_signals]
-    if not records:
-        files = sum(1 for file in path.rglob("*") if file.is_file())
-        raise DataError(
-            f"A WFDB folder holds at least one header (.hea) with signals: {path} has none among "
-            f"its {files} files. Set data.reader.root to the folder with the records."
-        )
-    return {header.relative_to(path).with_suffix("").as_posix(): header for header in records}
-
-
 def _looks_like_a_header(file: Path) -> bool:
     """True if the first line that is no comment has a name and a number of signals."""
     lines = [line for line in head(file).splitlines() if line.strip() and line[0] != "#"]
-    return bool(lines) and re.match(r"[-\w]+(/\d+)?\s+\d+(\s|$)", lines[0]) is not None
+    name = r"([-\w.]+[/\\])*[-\w.]+"  # with folders, or a number of segments
+    return bool(lines) and re.match(rf"{name}\s+\d+(\s|$)", lines[0]) is not None
 
 
-def _header_lines(header: Path) -> list[str]:
-    """The lines of a header without comments."""
-    try:
-        text = header.read_text(encoding="ascii", errors="ignore")
-    except OSError as problem:
-        raise DataError(f"{header} must be a readable file: {problem}. Fetch it again.") from None
-    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-
-
-def _picked(headers: Mapping[str, Path], records: tuple[str, ...] | None, root: str) -> list[str]:
-    if records is None:
-        return sorted(headers)
-    picked = set()
-    for record in records:
-        matches = [key for key, path in headers.items() if record in (key, path.stem)]
-        if len(matches) != 1:
-            raise DataError(
-                f"data.reader.records: '{record}' names {len(matches)} of the {len(headers)} "
-                f"records below {root}, not one.{closest(record, headers)} "
-                "Use the path below the root, without .hea."
-            )
-        picked.update(matches)
-    return sorted(picked)
-
-
-def _subject(identity: str, pattern: str | None) -> str:
-    if pattern is None:
-        return identity
-    match = re.search(pattern, identity)
-    if match is None or not match.group(1):
-        raise DataError(
-            f"data.reader.subject_pattern: '{pattern}' finds no subject in the record "
-            f"'{identity}'. Change the pattern, or leave the record out with `records`."
-        )
-    return match.group(1)
+def _comments(file: Path) -> tuple[str, ...]:
+    return lines_of(head(file).encode())[1]
 
 
 def _recordings(
@@ -231,31 +253,5 @@ def _recordings(
             rate_hz=rate_hz,
             start=stored.start,
             spans=spans,
-            attributes=_attributes(stored.comments),
             multirate_id=identity if len(rates) > 1 else None,
         )
-
-
-def _attributes(comments: tuple[str, ...]) -> dict[str, str | float]:
-    """Attributes from comments like `<age>: 60 <sex>: F` or `age: 60`; `?` means unknown."""
-    attributes: dict[str, str | float] = {}
-    for comment in comments:
-        pairs = re.findall(r"<([^<>]+)>:\s*([^<]*)", comment) or re.findall(
-            r"^([A-Za-z][\w ()-]*):\s*(.*)$", comment
-        )
-        for key, text in pairs:
-            name, value = key.strip().lower().replace(" ", "_"), text.strip()
-            if value.strip("?") in ("", "n/a"):
-                continue
-            if name in ("sex", "gender") and value.lower() in ("f", "m", "female", "male"):
-                name, value = "sex", value[0].upper()
-            attributes[name] = _number(value)
-    return attributes
-
-
-def _number(text: str) -> str | float:
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return number if math.isfinite(number) else text

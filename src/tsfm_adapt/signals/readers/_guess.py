@@ -1,0 +1,214 @@
+"""The settings of a reader of tables, guessed from the first rows of a few files.
+
+    time        a column of times, and how it states them; or the day's beside a clock's
+    identity    the subject and the record: by name, or because it tells repeated times apart
+    layout      one row a reading, a time, a time with a column a subject, or a recording
+    roles       which other columns are signals, labels, facts, or no signals
+    files       whose each file is, and whether files of one subject belong together
+
+What could as well be otherwise is a doubt: the guess then is no guess but an error, with the
+likeliest settings as the line to go on with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from pydantic import JsonValue
+
+from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.readers import _names
+from tsfm_adapt.signals.readers._cells import Table, Undecided
+from tsfm_adapt.signals.readers._combined import Combined, combined
+from tsfm_adapt.signals.readers._dialect import Sample
+from tsfm_adapt.signals.readers._identity import Identity, identified
+from tsfm_adapt.signals.readers._paths import owners
+from tsfm_adapt.signals.readers._roles import numbers_of, roles
+from tsfm_adapt.signals.readers._time_columns import chosen_time
+from tsfm_adapt.signals.readers._units_guess import unit_doubts
+from tsfm_adapt.signals.readers._wide_guess import layout_without_times, wide
+from tsfm_adapt.signals.recording import IntArray
+
+Settings = dict[str, JsonValue]
+
+_FILES = 6  # that are looked at
+_NUMBERS = ("decimal", "thousands", "censored", "unit_in_cells")  # settings of numbers
+
+
+@dataclass
+class Guess:
+    """Settings as they are found, and what is not sure about them."""
+
+    settings: Settings = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
+
+
+def settings_of_files(
+    root: Path, files: Sequence[Path], sample: Callable[[Path], Sample]
+) -> Settings:
+    """The settings that read some files alike.
+
+    Args:
+        root: the folder of all, which paths are taken below.
+        files: all of them, sorted.
+        sample: gives the first rows of a file.
+
+    Raises:
+        DataError: they are no tables with signals.
+        Undecided: they could be read in another way as well.
+    """
+    taken = [sample(path) for path in _spread(files)]
+    guess = Guess(doubts=[doubt for own in taken for doubt in own.doubts][:1])
+    _agree(taken, guess)
+    tables = combined([own.table for own in taken])
+    if tables.table.rows < 2 or not settings_of(tables, guess):
+        raise DataError(_no_signals(tables.table, guess))
+    if len(files) > 1:
+        _files(root, files, tables, guess)
+    _units(tables, guess)
+    if guess.doubts:
+        raise Undecided(" ".join(guess.doubts[:3]), guess.settings)
+    return guess.settings
+
+
+def settings_of(rows: Combined, guess: Guess) -> bool:
+    """Completes a guess from the rows; False = this is no table with signals."""
+    table = rows.table
+    names = {_names.plain(name): name for name in reversed([*table.columns])}
+    time = chosen_time(rows, names)
+    if time is None:
+        return layout_without_times(rows, names, guess.settings, guess.doubts)
+    guess.settings |= time.settings
+    guess.doubts += time.doubts
+    identity = identified(rows, names, time, guess.settings, guess.doubts)
+    group = _records(rows, identity)
+    if identity.channel is not None:
+        return _long(table, names, identity, guess)
+    used = {*time.columns, identity.subject, identity.record}
+    left = [name for name in table.columns if name not in used]
+    return wide(table, roles(table, left, group, time.value), names, guess.settings)
+
+
+def _no_signals(table: Table, guess: Guess) -> str:
+    """What a table lacks."""
+    columns = ", ".join([*table.columns][:8])
+    time = guess.settings.get("time")
+    if time is None:
+        return f"{table.path} must have a column of times; its columns are {columns}."
+    return (
+        f"{table.path} must have columns of numbers beside the times, '{time}'; its columns are "
+        f"{columns}, and its first row is {table.shown(0)}."
+    )
+
+
+def _spread(files: Sequence[Path]) -> list[Path]:
+    """The first files, and some from everywhere."""
+    if len(files) <= _FILES:
+        return list(files)
+    places = np.linspace(0, len(files) - 1, _FILES // 2).round().astype(int).tolist()
+    return sorted({*files[: _FILES // 2], *(files[place] for place in places)})
+
+
+def _agree(samples: Sequence[Sample], guess: Guess) -> None:
+    """The settings of how files are written; what is only in some holds for all if it can."""
+    first = samples[0]
+    merged: Settings = dict(first.settings)
+    for own in samples[1:]:
+        for key in {*merged, *own.settings}:
+            one, other = merged.get(key), own.settings.get(key)
+            if one == other:
+                continue
+            if key == "missing_values":
+                merged[key] = [*sorted({*_list(one), *_list(other)})]
+            elif key in ("decimal", "thousands", "censored", "unit_in_cells") and None in (
+                one,
+                other,
+            ):
+                merged[key] = one if other is None else other
+            else:
+                guess.doubts.append(
+                    f"Files of one folder are written alike: {first.table.path.name} has {key} "
+                    f"{one!r} and {own.table.path.name} {other!r}. Give one of the two kinds."
+                )
+    guess.settings |= merged
+
+
+def _list(value: JsonValue) -> list[str]:
+    return [str(own) for own in value] if isinstance(value, list) else []
+
+
+def _records(rows: Combined, identity: Identity) -> IntArray:
+    """The number of each row's record (N,), as far as columns and files tell."""
+    key = rows.file
+    for name in (identity.subject, identity.record):
+        if name is not None:
+            _, which = np.unique(rows.table.text(name), return_inverse=True)
+            _, key = np.unique(key * (which.max() + 1) + which.reshape(-1), return_inverse=True)
+            key = key.reshape(-1)
+    return key
+
+
+def _long(table: Table, names: Mapping[str, str], identity: Identity, guess: Guess) -> bool:
+    """The settings of a long table; False = its readings are no numbers."""
+    assert identity.channel is not None
+    assert identity.value is not None
+    if numbers_of(table, identity.value) is None:
+        return False
+    guess.settings |= {"layout": "long", "channel": identity.channel, "value": identity.value}
+    unit = _names.first_of(names, _names.UNITS)
+    if unit is not None and (table.text(unit) != "").all():
+        guess.settings["unit"] = unit
+    else:
+        channels = np.unique(table.text(identity.channel)).tolist()
+        guess.settings["units"] = {name: _names.unit_in(name) for name in channels if name}
+    return True
+
+
+def _files(root: Path, files: Sequence[Path], rows: Combined, guess: Guess) -> None:
+    """Whose each file is, and whether files of one subject belong together."""
+    settings = guess.settings
+    units = settings.get("units")
+    channels = list(units) if isinstance(units, dict) else []
+    if "subject" not in settings:
+        below = [_bare(path.relative_to(root).as_posix()) for path in files]
+        found = owners(below, channels)
+        if found is not None:
+            settings["subject_pattern"] = found.pattern
+    if len(files) > 1 and settings.get("layout") == "wide" and _complementary(rows, channels):
+        settings["join"] = True
+        settings.pop("rate_hz", None)
+
+
+def _units(rows: Combined, guess: Guess) -> None:
+    """Finds channels in two units."""
+    settings, table = guess.settings, rows.table
+    units = settings.get("units")
+    if not isinstance(units, dict) or settings.get("layout") not in ("wide", "long"):
+        return
+    subject = settings.get("subject")
+    people = table.text(str(subject)) if subject else rows.file.astype(np.str_)
+    for name, unit in list(units.items()):
+        if settings["layout"] == "wide":
+            value = numbers_of(table, name)
+            mine = np.ones(table.rows, dtype=np.bool_)
+        else:
+            mine = table.text(str(settings["channel"])) == name
+            value = numbers_of(table, str(settings["value"]))
+        if value is not None and subject and "unit" not in settings:
+            whose = people[mine].tolist()
+            guess.doubts += unit_doubts(name, str(unit), value[mine], whose, settings)
+
+
+def _bare(name: str) -> str:
+    bare = name[:-3] if name.lower().endswith(".gz") else name
+    return PurePosixPath(bare).with_suffix("").as_posix()
+
+
+def _complementary(rows: Combined, channels: Sequence[str]) -> bool:
+    """True if files hold different channels, each of them only some."""
+    held = [frozenset(channels) & own for own in rows.held]
+    kinds = set(held)
+    return len(kinds) > 1 and all(not (a & b) for a in kinds for b in kinds if a != b)

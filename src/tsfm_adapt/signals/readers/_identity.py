@@ -1,0 +1,248 @@
+"""Who and what tells the rows of an unknown table apart: subject, record, channel, packets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import JsonValue
+
+from tsfm_adapt.signals.readers import _names
+from tsfm_adapt.signals.readers._cells import Table, Undecided
+from tsfm_adapt.signals.readers._combined import Combined
+from tsfm_adapt.signals.readers._order import meaning_of
+from tsfm_adapt.signals.readers._repeats import repeated, separators, too_many
+from tsfm_adapt.signals.readers._roles import numbers_of
+from tsfm_adapt.signals.readers._spelling import plain
+from tsfm_adapt.signals.readers._time_columns import TimeChoice
+from tsfm_adapt.signals.recording import FloatArray, IntArray
+
+_PACKET = 3  # samples of a stamp, at least
+_CODED = frozenset(  # columns whose numbers name channels
+    (
+        *("itemid", "item", "item_code", "code", "parameter", "parameter_id", "variable"),
+        *("variable_id", "concept_id", "measurement_concept_id", "loinc"),
+    )
+)
+
+
+@dataclass
+class Identity:
+    """The columns that say whose and what a row is."""
+
+    subject: str | None = None
+    record: str | None = None
+    channel: str | None = None  # of a long table
+    value: str | None = None
+
+
+def identified(
+    rows: Combined,
+    names: Mapping[str, str],
+    time: TimeChoice,
+    settings: dict[str, JsonValue],
+    doubts: list[str],
+) -> Identity:
+    """Finds the columns, by names first, then by what tells equal times apart.
+
+    Settings and doubts are added to.
+    """
+    table = rows.table
+    free = [name for name in table.columns if name not in time.columns]
+    found = Identity()
+    _by_name(rows, names, free, found)
+    _long_by_name(table, names, free, found)
+    _by_repeats(rows, free, time, found, settings, doubts)
+    if found.subject is None:
+        found.subject = _in_blocks(table, free, found)
+    if found.subject is not None:
+        settings["subject"] = found.subject
+    if found.record is not None:
+        settings["record"] = found.record
+    _backward(table, time, _key(rows, found), settings, doubts)
+    return found
+
+
+def _by_name(rows: Combined, names: Mapping[str, str], free: list[str], found: Identity) -> None:
+    """Subject and record by their names; a stay without a subject is the subject."""
+    table = rows.table
+    own = {plain_name: name for plain_name, name in names.items() if name in free}
+    people = [own[name] for name in _names.SUBJECTS if name in own]
+    people += [name for name in free if _names.names_people(name) and name not in people]
+    stays = [own[name] for name in _names.RECORDS if name in own]
+    found.subject = next((name for name in people if _identifies(table, name)), None)
+    stays = [name for name in stays if name != found.subject and _identifies(table, name)]
+    if found.subject is None and stays:
+        found.subject = stays.pop(0)
+    if found.subject is not None and stays:
+        found.record = stays[-1] if len(stays) > 1 and _finer(table, stays) else stays[0]
+
+
+def _finer(table: Table, stays: list[str]) -> bool:
+    """True if the last of some columns divides rows more finely than the first."""
+    return len(np.unique(table.text(stays[-1]))) > len(np.unique(table.text(stays[0])))
+
+
+def _identifies(table: Table, name: str) -> bool:
+    """True if a column is complete, no measurement, and repeats."""
+    column = table.columns[name]
+    if column.dtype.kind == "f" and not (np.isfinite(column) & (column == np.round(column))).all():
+        return False
+    if column.dtype.kind in "Mm":
+        return False
+    text = table.text(name)
+    if (text == "").any():
+        return False
+    codes = np.unique(text)
+    numbers = [plain(code) for code in codes.tolist()]
+    if any(number is not None and not float(number).is_integer() for number in numbers):
+        return False
+    return len(codes) <= max(1, table.rows // 2)
+
+
+def _long_by_name(
+    table: Table, names: Mapping[str, str], free: list[str], found: Identity
+) -> None:
+    """Channel and value of a long table, where both have usual names."""
+    own = {plain_name: name for plain_name, name in names.items() if name in free}
+    value = _names.first_of(own, _names.VALUES)
+    if value is None or numbers_of(table, value) is None:
+        return
+    for plain_name in _names.CHANNELS:
+        name = own.get(plain_name)
+        if name in (None, value, found.subject, found.record):
+            continue
+        text = table.text(name)
+        if (text == "").any() or len(np.unique(text)) > max(2, table.rows // 3):
+            continue
+        numeric = all(plain(code) is not None for code in np.unique(text).tolist())
+        if numeric and plain_name not in _CODED:
+            continue
+        found.channel, found.value = name, value
+        return
+
+
+def _key(rows: Combined, found: Identity) -> IntArray:
+    """A number for each row (N,), equal where file, subject, record and channel are."""
+    key = rows.file
+    for name in (found.subject, found.record, found.channel):
+        if name is not None:
+            _, which = np.unique(rows.table.text(name), return_inverse=True)
+            _, key = np.unique(key * (which.max() + 1) + which.reshape(-1), return_inverse=True)
+            key = key.reshape(-1)
+    return key
+
+
+def _by_repeats(
+    rows: Combined,
+    free: list[str],
+    time: TimeChoice,
+    found: Identity,
+    settings: dict[str, JsonValue],
+    doubts: list[str],
+) -> None:
+    """What tells equal times apart, where more are equal than may be."""
+    table = rows.table
+    key = _key(rows, found)
+    again = repeated(time.times.value, key)
+    if not too_many(again) or not _measured_again(table, free, time, key):
+        return
+    _, both = np.unique(np.stack([key, _codes(time.times.value)]), axis=1, return_inverse=True)
+    both = both.reshape(-1)
+    used = {found.subject, found.record, found.channel, found.value}
+    apart = [name for name in separators(table, both) if name in free and name not in used]
+    example = np.flatnonzero(both == both[np.flatnonzero(again)[0]])[:3]
+    shown = "; ".join(rows.shown(int(row)) for row in example)
+    what = f"{int(again.sum()):,} of the first {table.rows:,} rows repeat a time ({shown})"
+    if apart:
+        _named_apart(apart, found, what, doubts)
+    elif _packets(time, key):
+        settings["duplicates"] = "packets"
+    else:
+        settings["duplicates"] = "median"
+        doubts.append(
+            f"{what}, and no column tells them apart. Set data.reader.duplicates to median, "
+            "first, last or mean; or is a subject, a date or a session missing?"
+        )
+
+
+def _codes(values: FloatArray | IntArray) -> IntArray:
+    return np.unique(values, return_inverse=True)[1].reshape(-1)
+
+
+def _measured_again(table: Table, free: list[str], time: TimeChoice, key: IntArray) -> bool:
+    """True if rows of one time measure the same columns, not each other ones."""
+    numbers = [numbers_of(table, name) for name in free]
+    for number in numbers:
+        if number is None:
+            continue
+        filled = np.isfinite(number)
+        if too_many(repeated(time.times.value[filled], key[filled])):
+            return True
+    return False
+
+
+def _named_apart(apart: list[str], found: Identity, what: str, doubts: list[str]) -> None:
+    """Gives the column that tells rows apart its role."""
+    people = [name for name in apart if _names.is_identifier(name)]
+    sessions = [name for name in apart if _says_session(name)]
+    if found.subject is None and people:
+        found.subject = people[0]
+    elif sessions and found.record is None:
+        found.record = sessions[0]
+    elif found.subject is None:
+        found.subject = apart[0]
+        doubts.append(f"{what}; '{apart[0]}' tells them apart: is it the subject?")
+    else:
+        found.record = apart[0]
+        doubts.append(f"{what}; '{apart[0]}' tells them apart: is it the record?")
+
+
+def _says_session(name: str) -> bool:
+    own = {"session", "visit", "trial", "run", "day", "night", "sitting", "block", "record"}
+    return bool({*_names.words(name)} & own) or _names.plain(name) in _names.RECORDS
+
+
+def _packets(time: TimeChoice, key: IntArray) -> bool:
+    """True if rows come in runs of one stamp, of about one length, one after the other."""
+    value = time.times.value
+    new = np.flatnonzero((np.diff(value) != 0) | (np.diff(key) != 0)) + 1
+    count = np.diff([0, *new.tolist(), len(value)])
+    if len(count) < 3 or (np.diff(value)[np.diff(key) == 0] < 0).any():
+        return False
+    inner = count[1:-1]
+    return bool(np.median(inner) >= _PACKET and np.ptp(inner) <= 0.25 * np.median(inner) + 1)
+
+
+def _in_blocks(table: Table, free: list[str], found: Identity) -> str | None:
+    """An identifier by its name whose values each fill one block of rows."""
+    for name in free:
+        if name in (found.record, found.channel, found.value) or not _names.is_identifier(name):
+            continue
+        if not _identifies(table, name):
+            continue
+        text = table.text(name)
+        codes = len(np.unique(text))
+        blocks = 1 + int((text[1:] != text[:-1]).sum())
+        if codes >= 2 and blocks == codes:
+            return name
+    return None
+
+
+def _backward(
+    table: Table,
+    time: TimeChoice,
+    key: IntArray,
+    settings: dict[str, JsonValue],
+    doubts: list[str],
+) -> None:
+    """What steps back in time mean."""
+    try:
+        meaning = meaning_of(table, time.columns[0], time.times, key)
+    except Undecided as problem:
+        settings |= problem.settings
+        doubts.append(str(problem))
+        return
+    if meaning == "summer_time":
+        settings["backward"] = meaning

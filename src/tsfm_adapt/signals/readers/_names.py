@@ -1,0 +1,151 @@
+"""What names of columns say: words for times, subjects, channels and other roles."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from tsfm_adapt.signals.units import canonical
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+def _set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+TIMES = _list(
+    "time times timestamp datetime date_time charttime chart_time times_s time_s t ts "
+    "seconds sec elapsed elapsed_s elapsed_seconds unixtime measured_at recorded_at "
+    "created_at measurement_datetime observationtime observationoffset offset "
+    "device_timestamp local_time utc_time ds zeitstempel zeit uhrzeit iculos hour hours "
+    "minute minutes time_h time_min time_ms timestamp_iso timestamp_unix horodatage heure "
+    "fecha hora tijd tid day date datum"
+)
+DATES = _list("date datum day tag jour fecha dia data measurement_date chart_date")
+SUBJECTS = _list(
+    "subject subject_id subjectid patient patient_id patientid patient_nr participant "
+    "participant_id participantid person person_id user user_id userid ptid usubjid animal "
+    "animal_id case case_id caseid subj subj_id pid item_id unique_id patientunitstayid id "
+    "record_id recordid"
+)
+RECORDS = _list(
+    "record record_id recording recording_id stay stay_id icustay_id hadm_id encounter "
+    "encounter_id visit visit_id session session_id sitting admission admission_id"
+)
+CHANNELS = _list(
+    "channel parameter variable signal vital vital_sign measurement item label feature "
+    "analyte name code test observation parameter_name variable_name item_name signal_name "
+    "itemid item_code parameter_id variable_id test_name loinc concept concept_id "
+    "measurement_concept_id param"
+)
+VALUES = _list(
+    "value reading result valuenum numeric_value measured_value val result_value value_num "
+    "observation_value value_as_number"
+)
+UNITS = _list("unit units uom valueuom unit_of_measure unit_name unit_source_value")
+STATIC = _list(
+    "age sex gender height weight bmi race ethnicity diagnosis site ward group arm "
+    "anchor_age diabetes_type insulin_type unit1 unit2 hospadmtime admission_type"
+)
+LABELS = _list(
+    "label class outcome death died mortality expired sepsislabel target_class stage "
+    "sleep_stage activity event annotation condition arousal hospital_expire_flag"
+)
+
+# Words within names.
+_PEOPLE = _set(
+    "subject subj patient pat pt participant person user animal mouse rat volunteer donor "
+    "individual proband vp sujet sujeto paciente patiente usubjid icustay stay mrn case"
+)
+_NUMBERING = _set("id ids no nr nummer num number code uid guid uuid key pseudonym")
+_QUALITY = _set(
+    "quality flag flags status valid validity confidence sqi artifact artefact error "
+    "checksum crc lead_off leadoff contact worn wear"
+)
+_DEVICE = _set("battery firmware rssi packet seq sequence counter index row epoch")
+
+
+def plain(name: str) -> str:
+    """A name without what stands in brackets, in lower case, its words joined by underscores."""
+    bare = re.sub(r"[(\[{].*?[)\]}]", " ", name)
+    return "_".join(re.findall(r"[^\W_]+", bare.casefold()))
+
+
+def words(name: str) -> tuple[str, ...]:
+    """The words of a name in lower case: 'ICUStay_ID' gives icu, stay, id."""
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
+    return tuple(re.findall(r"[^\W\d_]+|\d+", apart.casefold()))
+
+
+def first_of(names: Mapping[str, str], known: Iterable[str]) -> str | None:
+    """The column whose plain name comes first in a list; None = there is none."""
+    return next((names[name] for name in known if name in names), None)
+
+
+def is_identifier(name: str) -> bool:
+    """True if a name is that of people, stays or cases: 'pt_no', 'study_id', 'ICUSTAY_ID'."""
+    if plain(name) in SUBJECTS or plain(name) in RECORDS:
+        return True
+    own = set(words(name)) | {plain(name).replace("_", "")}
+    return bool(own & _PEOPLE) or bool(own & {"icustayid", "stayid", "mrn"}) or _is_key(name)
+
+
+def names_people(name: str) -> bool:
+    """True if a name says that it is of a person, an animal or a stay."""
+    return bool(set(words(name)) & _PEOPLE) or plain(name) in SUBJECTS[:-3]
+
+
+def _is_key(name: str) -> bool:
+    own = words(name)
+    return len(own) > 1 and own[-1] in _NUMBERING and not set(own) & (_DEVICE | {"device", "item"})
+
+
+def is_quality(name: str) -> bool:
+    """True if a name is that of a quality index, a flag or a status."""
+    return bool({*words(name), plain(name)} & _QUALITY)
+
+
+def is_device(name: str) -> bool:
+    """True if a name is that of a battery, a counter or other facts of the device."""
+    return bool(set(words(name)) & _DEVICE)
+
+
+def is_label(name: str) -> bool:
+    """True if a name is that of a class or an outcome."""
+    return plain(name) in LABELS or words(name)[-1:] in (("label",), ("outcome",), ("class",))
+
+
+def is_static(name: str) -> bool:
+    """True if a name is that of a fact about a person: age, sex, weight."""
+    return plain(name) in STATIC
+
+
+def unit_in(name: str) -> str:
+    """The unit of 'HR (bpm)' or 'Glucose mg/dL'; '1' where a name has none."""
+    bracket = re.search(r"[(\[{]\s*([^)\]}]*?)\s*[)\]}]\s*$", name)
+    if bracket and bracket.group(1):
+        return bracket.group(1)
+    last = re.split(r"[\s,;]+", name.strip())[-1]
+    if last != name.strip() and canonical(last) is not None and last not in _AMBIGUOUS:
+        return last
+    ending = name.strip().casefold().rpartition("_")
+    return _ENDINGS.get(ending[2], "1") if ending[0] else "1"
+
+
+_AMBIGUOUS = _set("C F V s h 1 NU nu nd")
+_ENDINGS = {
+    "bpm": "bpm",
+    "mmhg": "mmHg",
+    "kpa": "kPa",
+    "mgdl": "mg/dL",
+    "celsius": "degC",
+    "degc": "degC",
+    "fahrenheit": "degF",
+    "pct": "%",
+    "percent": "%",
+    "mv": "mV",
+    "uv": "uV",
+}

@@ -1,0 +1,80 @@
+"""Whose recording a file is, by its path below the root: folders, common prefixes, numbers."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+_PERSON = re.compile(
+    r"(?:^|[_\-. ])"
+    r"((?:sub|subj|subject|pat|patient|pt|p|s|participant|id|user|vp|case|animal|mouse)"
+    r"[_\- ]?[A-Za-z]?\d+)(?=$|[_\-. ])",
+    re.I,
+)
+_SESSION = re.compile(
+    r"(?:day|night|visit|ses|session|run|part|file|rec|t|d|v|n|week|w|trial|block)?[_\- ]?\d{1,3}"
+    r"|\d{4}[-_]?\d{2}[-_]?\d{2}.*|\d{6}|pre|post|baseline|am|pm|morning|evening|rest|stress",
+    re.I,
+)
+
+
+@dataclass(frozen=True)
+class Owners:
+    """How a file's subject is found in its path."""
+
+    pattern: str  # its one group is the subject
+    why: str
+
+
+def owners(names: Sequence[str], channels: Sequence[str] = ()) -> Owners | None:
+    """The pattern that finds each file's subject; None = unknown, or each file is its own.
+
+    Args:
+        names: paths below the root, without suffix.
+        channels: names of channels, by which files of one subject may be called.
+    """
+    if len(names) < 2:
+        return None
+    folders = {name.split("/")[0] for name in names if "/" in name}
+    if folders and all("/" in name for name in names):
+        if 2 <= len(folders) < len(names):
+            return Owners(r"^([^/]+)/", f"{len(folders)} folders, each with files of its own")
+        return None
+    if folders:
+        return None
+    return _by_prefix(names, channels)
+
+
+def _by_prefix(names: Sequence[str], channels: Sequence[str]) -> Owners | None:
+    """The part of a name before what repeats from one prefix to the next."""
+    for mark in ("_", "-", " ", "."):
+        parts = [name.split(mark, 1) for name in names]
+        if any(len(part) < 2 for part in parts):
+            continue
+        rests: dict[str, set[str]] = defaultdict(set)
+        for first, rest in parts:
+            rests[first].add(rest)
+        if 2 <= len(rests) < len(names) and _repeat(rests, channels):
+            return Owners(
+                rf"^([^{re.escape(mark)}]+){re.escape(mark)}",
+                f"{len(rests)} beginnings of names, each with several files",
+            )
+    people = [_PERSON.search(name) for name in names]
+    if all(people):
+        found = {match.group(1) for match in people if match}
+        if 2 <= len(found) < len(names):
+            return Owners(_PERSON.pattern.replace("(?:^|", "(?i:^|", 1), "numbers in the names")
+    return None
+
+
+def _repeat(rests: Mapping[str, set[str]], channels: Sequence[str]) -> bool:
+    """True if what follows the prefixes names sessions or channels, not people."""
+    every = [rest for own in rests.values() for rest in own]
+    shared = len(set(every)) < len(every)
+    known = {re.sub(r"\W|_", "", channel.casefold()) for channel in channels}
+    sessions = all(
+        _SESSION.fullmatch(rest) or re.sub(r"\W|_", "", rest.casefold()) in known for rest in every
+    )
+    return shared or sessions

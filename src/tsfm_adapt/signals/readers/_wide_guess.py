@@ -1,0 +1,112 @@
+"""Settings of tables with a column a channel, a column a subject, or a column a sample."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from pydantic import JsonValue
+
+from tsfm_adapt.signals.plausible import vital
+from tsfm_adapt.signals.readers import _names
+from tsfm_adapt.signals.readers._cells import Table
+from tsfm_adapt.signals.readers._combined import Combined
+from tsfm_adapt.signals.readers._roles import Roles, numbers_of, roles, unit_columns
+
+_SUBJECT = re.compile(
+    r"(p|pt|pat|patient|subj|subject|participant|vp|id|user|case)[ _.-]?\d+", re.I
+)
+_SAMPLE = re.compile(r"(t|x|v|s|sample|att|f)?[ _.-]?\d+", re.I)
+_TRIAL = 16  # samples of a trial, at least
+
+
+def wide(
+    table: Table,
+    found: Roles,
+    names: Mapping[str, str],
+    settings: dict[str, JsonValue],
+) -> bool:
+    """Adds the settings of a table with a column a channel, or a subject; False = it has none."""
+    if not found.channels:
+        return False
+    if len(found.channels) >= 3 and all(map(_SUBJECT.fullmatch, found.channels)):
+        return _subjects(table, found, settings)
+    settings["layout"] = "wide"
+    units = {name: table.units.get(name) or _names.unit_in(name) for name in found.channels}
+    settings["units"] = dict(units)
+    unit = unit_columns(found.channels, names, table)
+    if unit is not None:
+        settings["unit"] = unit
+        found.ignored.pop(unit, None)
+    for field in ("attributes", "labels", "row_labels"):
+        if getattr(found, field):
+            settings[field] = list(getattr(found, field))
+    if found.ignored:
+        settings["ignored"] = dict(found.ignored)
+    return True
+
+
+def _subjects(table: Table, found: Roles, settings: dict[str, JsonValue]) -> bool:
+    """Each column is a subject; what is measured is said by the file's name, or nowhere."""
+    stem = table.path.name.split(".")[0]
+    channel = stem if vital(stem) is not None else "value"
+    units = {table.units.get(name, "1") for name in found.channels}
+    unit = units.pop() if len(units) == 1 else "1"
+    settings |= {"layout": "subjects", "channel": channel, "units": {channel: unit}}
+    return True
+
+
+def layout_without_times(
+    rows: Combined, names: Mapping[str, str], settings: dict[str, JsonValue], doubts: list[str]
+) -> bool:
+    """Adds the settings of a table without times: samples of one rate, or trials; False = neither.
+
+    The rate is a doubt: no table says it.
+    """
+    table = rows.table
+    samples = [name for name in table.columns if _SAMPLE.fullmatch(_names.plain(name))]
+    if len(samples) >= _TRIAL and all(numbers_of(table, name) is not None for name in samples):
+        return _trials(table, samples, names, settings, doubts)
+    found = roles(table, list(table.columns), rows.file, None)
+    if not found.channels or table.rows < 2 * _TRIAL:
+        return False
+    settings |= {"time": None, "rate_hz": 1}
+    doubts.append(
+        f"{table.path}: no column is a time ({', '.join(list(table.columns)[:8])}), so rows are "
+        "samples of one rate, which the file does not state: put the samples a second in place of "
+        "rate_hz 1, or name the column of times."
+    )
+    subject = next((names[name] for name in _names.SUBJECTS if name in names), None)
+    if subject is not None:
+        settings["subject"] = subject
+        found.channels = [name for name in found.channels if name != subject]
+    return wide(table, found, names, settings)
+
+
+def _trials(
+    table: Table,
+    samples: Sequence[str],
+    names: Mapping[str, str],
+    settings: dict[str, JsonValue],
+    doubts: list[str],
+) -> bool:
+    """One row a recording: a label and a subject beside the samples, and no rate."""
+    others = [name for name in table.columns if name not in samples]
+    labels = [name for name in others if _names.is_label(name) or _names.plain(name) == "target"]
+    subject = next((names[n] for n in _names.SUBJECTS if n in names and names[n] in others), None)
+    settings |= {"layout": "trials", "time": None, "rate_hz": 1, "units": {"value": "1"}}
+    if labels:
+        settings["labels"] = list(labels)
+    if subject is not None:
+        settings["subject"] = subject
+    rest = [name for name in others if name not in labels and name != subject]
+    constant = [name for name in rest if len(np.unique(table.text(name))) < table.rows]
+    if rest:
+        settings["attributes"] = list(constant)
+    doubts.append(
+        f"{table.path}: each row looks like a recording of {len(samples)} samples ({samples[0]} "
+        f"to {samples[-1]}), whose rate the file does not state: put the samples a second in "
+        "place of rate_hz 1."
+    )
+    return True
