@@ -184,6 +184,7 @@ def differences(read: Mapping[str, Mapping[str, Series]], truth: Truth) -> list[
     for subject, channels in truth.series.items():
         own = read[names[subject]]
         match = {wanted: name for wanted in channels if (name := _named(wanted, own)) is not None}
+        match = {w: n for w, n in match.items() if w == n or n not in channels}
         if truth.any_name and len(own) == len(channels) == 1:
             match = dict(zip(channels, own, strict=True))
         extra = set(own) - set(match.values()) - truth.also
@@ -223,7 +224,8 @@ def _named(wanted: str, own: Mapping[str, Series]) -> str | None:
     """The channel of a column's name, or of that name without its unit."""
     if wanted in own:
         return wanted
-    return next((name for name in own if plain(name) == plain(wanted)), None)
+    alike = [name for name in own if plain(name) == plain(wanted)]
+    return alike[0] if len(alike) == 1 else None
 
 
 def plain(name: str) -> str:

@@ -136,6 +136,7 @@ class Clock:
     absolute: bool
     tolerance_s: float = 0.001
     zone_s: float = 0.0  # of what is on the wall, east of Greenwich
+    decimals: bool = False  # the cells are numbers with decimals
 
 
 def stamp(column: str, pattern: str, zone_s: float = 0.0) -> Clock:
@@ -161,7 +162,8 @@ def elapsed(
     def cells(person: Person, row: int) -> tuple[str, ...]:
         return (f"{person.offset_s[row] / unit_s + zero:.{places}f}".replace(".", decimal),)
 
-    return Clock((column,), cells, False, 0.001 + 0.5 * unit_s / 10**places * (places > 0))
+    tolerance_s = 0.001 + 0.5 * unit_s / 10**places * (places > 0)
+    return Clock((column,), cells, False, tolerance_s, decimals=places > 0)
 
 
 def counted(
@@ -180,7 +182,8 @@ def counted(
             return (str(round(whole / timedelta(microseconds=1)) * per_s // 1_000_000),)
         return (f"{whole.total_seconds() / unit_s:.{places}f}".replace(".", decimal),)
 
-    return Clock((column,), cells, True, 0.001 + 0.5 * unit_s / 10**places * (places > 0))
+    tolerance_s = 0.001 + 0.5 * unit_s / 10**places * (places > 0)
+    return Clock((column,), cells, True, tolerance_s, decimals=places > 0)
 
 
 def excel(column: str, places: int = 6, decimal: str = ".") -> Clock:

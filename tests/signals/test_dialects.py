@@ -16,6 +16,9 @@ import pytest
 
 from contracts.readings import Attempt, Truth, attempt, problems
 from signals.dialects import CONTROLS, DIALECTS, Dialect
+from tsfm_adapt.errors import DataError
+from tsfm_adapt.proposal.proposal import propose
+from tsfm_adapt.proposal.survey import look
 from tsfm_adapt.signals.readers.csv import Config
 
 LEAST_READ = 48  # of the sixty, alone or after pasting the line of the error
@@ -52,17 +55,29 @@ def outcome(dialect: Dialect, folder) -> Outcome:
     truths = dialect.truths(folder)
     try:
         got = attempt(folder)
+        unproposed = "" if got.config is None else why_not_proposed(got.config)
     except Exception as error:  # whatever else is raised is what a person would see
         return Outcome(dialect.name, CRASHED, f"{type(error).__name__}: {error}")
     if got.how == "refused":
         return Outcome(dialect.name, NAMED if names_what(got, folder) else UNNAMED, got.message)
     wrong = min((problems(got, truth) for truth in truths), key=len)
+    if not wrong and unproposed:
+        return Outcome(dialect.name, UNNAMED, unproposed)
     if not wrong:
         return Outcome(dialect.name, READ if got.how == "read" else PASTED, got.message)
     if got.how == "pasted" and ASKS in got.message:
         return Outcome(dialect.name, NAMED if names_what(got, folder) else UNNAMED, got.message)
     why = f"{'; '.join(wrong)} | {got.config!r} | {got.message}"
     return Outcome(dialect.name, WRONG if got.how == "read" else MISLED, why)
+
+
+def why_not_proposed(config) -> str:
+    """Why `init` has no recipe for what was read; '' where it has one."""
+    try:
+        propose(look(config), config)
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def names_what(got: Attempt, folder) -> bool:
