@@ -58,6 +58,11 @@ class Attempt:
         return "; ".join(f"{n} {what}" for item in self.items for what, n in item.notes.items())
 
     @property
+    def asks(self) -> bool:
+        """Whether the line that was offered is to be pasted with a number of the person's."""
+        return self.how == "pasted" and "in place of" in self.message
+
+    @property
     def told(self) -> str:
         """Notes, the reader's settings as a recipe has them, and the refusal before pasting."""
         return f"{self.notes}\n{self.config!r}\n{self.message}"

@@ -35,7 +35,6 @@ READ, PASTED, NAMED, UNNAMED, MISLED, WRONG, CRASHED = (
     "SILENTLY WRONG",
     "CRASHED",
 )
-ASKS = "in place of"  # a refusal that asks for a number, which a person puts into the line
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def outcome(dialect: Dialect, folder) -> Outcome:
         return Outcome(dialect.name, UNNAMED, unproposed)
     if not wrong:
         return Outcome(dialect.name, READ if got.how == "read" else PASTED, got.message)
-    if got.how == "pasted" and ASKS in got.message:
+    if got.asks:
         return Outcome(dialect.name, NAMED if names_what(got, folder) else UNNAMED, got.message)
     why = f"{'; '.join(wrong)} | {got.config!r} | {got.message}"
     return Outcome(dialect.name, WRONG if got.how == "read" else MISLED, why)

@@ -28,7 +28,7 @@ def outcomes(tmp_path_factory):
             found.append((seed, "crashed", f"{type(error).__name__}: {error}", drawn))
             continue
         wrong = [] if got.how == "refused" else problems(got, truth)
-        how = f"{got.how}, WRONG" if wrong else got.how
+        how = got.how if not wrong else "refused" if got.asks else f"{got.how}, WRONG"
         why = " ".join(("; ".join(wrong) or got.message).split())
         found.append((seed, how, why[:300], drawn))
     return found
