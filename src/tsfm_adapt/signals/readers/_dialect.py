@@ -26,7 +26,7 @@ from tsfm_adapt.signals.readers._spelling import (
     spelling_of,
     unit_of,
 )
-from tsfm_adapt.signals.readers._text import Dialect, Row, cells_of, opened, table_of
+from tsfm_adapt.signals.readers._text import Dialect, Row, bare, cells_of, opened, table_of
 from tsfm_adapt.signals.units import canonical
 
 _WHOLE = 4 << 20  # bytes of a file that are looked at
@@ -38,6 +38,7 @@ _VALUE = re.compile(r"[-+<>≤≥=.]*\d.*|\w{3,9} \d.*")
 _UNIT_NAMES = frozenset(
     (
         *("s", "sec", "ms", "us", "min", "h", "d", "hh:mm", "hh:mm:ss", "yyyy-mm-dd"),
+        *("second", "seconds", "millisecond", "milliseconds", "minutes", "hours", "days"),
         *("a.u.", "au", "n/a", "-", "count", "counts", "g", "m/s", "beats", "rpm"),
     )
 )
@@ -118,8 +119,9 @@ def _divided(body: str) -> tuple[str, list[Row]] | None:
         width, share = _width(rows)
         if width < 2 or share < 0.7 or (delimiter == " " and best is not None):
             continue
-        if best is None or (round(share, 1), width) > best[:2]:
-            best = (round(share, 1), width, delimiter, rows)
+        rank = round(share, 1) + 0.05 * _has_header(rows, width)
+        if best is None or (rank, width) > best[:2]:
+            best = (rank, width, delimiter, rows)
     if best is not None:
         return best[2], best[3]
     lines = [[line] for line in body.splitlines()]
@@ -127,6 +129,13 @@ def _divided(body: str) -> tuple[str, list[Row]] | None:
     if len(numbers) >= 3 and all(map(number_like, numbers)):  # one column
         return ",", list(csv.reader(io.StringIO(body, newline="")))
     return None
+
+
+def _has_header(rows: Sequence[Row], width: int) -> bool:
+    """True if the first full row holds names: no numbers, none of them twice."""
+    first = next((row for row in rows if len(row) == width), [])
+    names = [cell.strip() for cell in first]
+    return not any(map(number_like, names)) and len({*names}) == len(names)
 
 
 def _filled(row: Row) -> int:
@@ -215,7 +224,7 @@ def _headed(rows: Sequence[Row], dialect: Dialect, first: int) -> Dialect:
 
 def _are_units(row: Row, names: Row) -> bool:
     """True if a row between names and values holds units."""
-    cells = [cell.strip().strip("[]()").strip() for cell in row]
+    cells = [bare(cell).strip("[]()").strip() for cell in row]
     filled = [cell for cell in cells if cell]
     known = [c for c in filled if canonical(c) or c.casefold() in _UNIT_NAMES]
     bracketed = [cell for cell in row if re.fullmatch(r"\s*[\[(].*[\])]\s*", cell)]
@@ -237,7 +246,7 @@ def _value_like(cell: str) -> bool:
 
 
 def _conforms(row: Row, typed: Sequence[int]) -> bool:
-    cells = [row[index].strip() for index in typed]
+    cells = [row[index].strip() for index in typed if index < len(row)]
     return all(cell in MISSING or _value_like(cell) for cell in cells)
 
 

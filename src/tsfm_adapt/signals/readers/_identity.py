@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from pydantic import JsonValue
 
+from tsfm_adapt.signals.plausible import vital
 from tsfm_adapt.signals.readers import _names
 from tsfm_adapt.signals.readers._cells import Table, Undecided
 from tsfm_adapt.signals.readers._combined import Combined
@@ -18,11 +20,14 @@ from tsfm_adapt.signals.readers._spelling import plain
 from tsfm_adapt.signals.readers._time_columns import TimeChoice
 from tsfm_adapt.signals.recording import FloatArray, IntArray
 
+_LONG = 0.5  # share of numbers in a column of values: some channels are words
+_VALUE = re.compile("value|wert|valeur|valor|result|reading|measured")
+_CHANNEL = re.compile("name|param|channel|variable|vital|test|item|type|label|signal|code")
 _PACKET = 3  # samples of a stamp, at least
 _CODED = frozenset(  # columns whose numbers name channels
     (
-        *("itemid", "item", "item_code", "code", "parameter", "parameter_id", "variable"),
-        *("variable_id", "concept_id", "measurement_concept_id", "loinc"),
+        *("itemid", "item", "itemcode", "code", "parameter", "parameterid", "variable"),
+        *("variableid", "conceptid", "measurementconceptid", "loinc"),
     )
 )
 
@@ -107,7 +112,7 @@ def _long_by_name(
     """Channel and value of a long table, where both have usual names."""
     own = {plain_name: name for plain_name, name in names.items() if name in free}
     value = _names.first_of(own, _names.VALUES)
-    if value is None or numbers_of(table, value) is None:
+    if value is None or numbers_of(table, value, _LONG) is None:
         return
     for plain_name in _names.CHANNELS:
         name = own.get(plain_name)
@@ -116,11 +121,41 @@ def _long_by_name(
         text = table.text(name)
         if (text == "").any() or len(np.unique(text)) > max(2, table.rows // 3):
             continue
-        numeric = all(plain(code) is not None for code in np.unique(text).tolist())
+        codes = np.unique(text).tolist()
+        if len(codes) < 2 and found.channel is not None:
+            continue
+        numeric = all(plain(code) is not None for code in codes)
         if numeric and plain_name not in _CODED:
             continue
         found.channel, found.value = name, value
-        return
+        if len(codes) > 1:
+            return
+
+
+def _long_by_structure(
+    table: Table, free: Sequence[str], apart: Sequence[str], found: Identity
+) -> bool:
+    """Channel and value where a column of names of signals tells rows apart; False = none does."""
+    used = {found.subject, found.record}
+    numeric = [
+        name
+        for name in free
+        if name not in used
+        and not _names.is_counting(name)
+        and not _names.is_identifier(name)
+        and not _names.is_kind(name)
+        and numbers_of(table, name, _LONG) is not None
+    ]
+    valued = [name for name in numeric if _VALUE.search(_names.plain(name))]
+    if not valued and len(numeric) != 1:
+        return False
+    for name in apart:
+        codes = np.unique(table.text(name)).tolist()
+        known = sum(vital(code) is not None for code in codes)
+        if known >= 0.5 * len(codes) or (valued and _CHANNEL.search(_names.plain(name))):
+            found.channel, found.value = name, (valued or numeric)[0]
+            return True
+    return False
 
 
 def _key(rows: Combined, found: Identity) -> IntArray:
@@ -152,6 +187,9 @@ def _by_repeats(
     both = both.reshape(-1)
     used = {found.subject, found.record, found.channel, found.value}
     apart = [name for name in separators(table, both) if name in free and name not in used]
+    if found.channel is None and _long_by_structure(table, free, apart, found):
+        _by_repeats(rows, free, time, found, settings, doubts)
+        return
     example = np.flatnonzero(both == both[np.flatnonzero(again)[0]])[:3]
     shown = "; ".join(rows.shown(int(row)) for row in example)
     what = f"{int(again.sum()):,} of the first {table.rows:,} rows repeat a time ({shown})"

@@ -37,18 +37,23 @@ def owners(names: Sequence[str], channels: Sequence[str] = ()) -> Owners | None:
     """
     if len(names) < 2:
         return None
-    folders = {name.split("/")[0] for name in names if "/" in name}
-    if folders and all("/" in name for name in names):
-        if 2 <= len(folders) < len(names):
-            return Owners(r"^([^/]+)/", f"{len(folders)} folders, each with files of its own")
-        return None
-    if folders:
-        return None
-    return _by_prefix(names, channels)
+    levels = [name.split("/")[:-1] for name in names]
+    for level in range(min(map(len, levels))):
+        folders = {own[level] for own in levels}
+        if 2 <= len(folders) < len(names) and not all(map(_SESSION.fullmatch, folders)):
+            above = rf"(?:[^/]+/){{{level}}}" if level else ""
+            return Owners(
+                rf"^{above}([^/]+)/", f"{len(folders)} folders, each with files of its own"
+            )
+    return _by_prefix(names, channels) if not any(levels) else None
 
 
 def _by_prefix(names: Sequence[str], channels: Sequence[str]) -> Owners | None:
     """The part of a name before what repeats from one prefix to the next."""
+    people = [_PERSON.search(name) for name in names]
+    found = {match.group(1) for match in people if match}
+    if all(people) and 2 <= len(found) < len(names):
+        return Owners(f"(?i){_PERSON.pattern}", f"{len(found)} numbers in the names of files")
     for mark in ("_", "-", " ", "."):
         parts = [name.split(mark, 1) for name in names]
         if any(len(part) < 2 for part in parts):
@@ -56,16 +61,14 @@ def _by_prefix(names: Sequence[str], channels: Sequence[str]) -> Owners | None:
         rests: dict[str, set[str]] = defaultdict(set)
         for first, rest in parts:
             rests[first].add(rest)
+        known = {re.sub(r"\W|_", "", own.casefold()) for own in channels}
+        if all(map(_SESSION.fullmatch, rests)) or known & {*map(str.casefold, rests)}:
+            continue
         if 2 <= len(rests) < len(names) and _repeat(rests, channels):
             return Owners(
                 rf"^([^{re.escape(mark)}]+){re.escape(mark)}",
                 f"{len(rests)} beginnings of names, each with several files",
             )
-    people = [_PERSON.search(name) for name in names]
-    if all(people):
-        found = {match.group(1) for match in people if match}
-        if 2 <= len(found) < len(names):
-            return Owners(_PERSON.pattern.replace("(?:^|", "(?i:^|", 1), "numbers in the names")
     return None
 
 

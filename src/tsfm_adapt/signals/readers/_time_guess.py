@@ -14,7 +14,7 @@ from itertools import product
 
 import numpy as np
 
-from tsfm_adapt.signals.readers._spelling import Column, plain
+from tsfm_adapt.signals.readers._spelling import Column
 from tsfm_adapt.signals.readers._times import DAY_S, seconds_of_clock, unit_in_name
 from tsfm_adapt.signals.recording import FloatArray, IntArray
 
@@ -24,6 +24,7 @@ _EXCEL, _MATLAB = (20_000.0, 80_000.0), (710_000.0, 800_000.0)  # 1954 to 2119; 
 _SLOW_S, _FAST_S = 4 * 3600.0, 1e-4  # intervals at which hardly anybody samples
 _MONTH = r"[A-Za-zäéûÄ]{3,9}\.?"
 _DATE = re.compile(rf"(\d{{1,4}}|{_MONTH})([/.\- ])(\d{{1,2}}|{_MONTH})(,? |[/.\-])(\d{{2,4}})")
+_JOINED = re.compile(rf"\d{{1,2}}({_MONTH})(\d{{4}}|\d{{2}})([: T])(\d{{2}}:\d{{2}}(:\d{{2}})?)")
 _CLOCK = re.compile(
     r"(\d{1,2}):(\d{2})(:(\d{2})([.,]\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?(\s*(Z|[+-]\d{2}:?\d{2}))?"
 )
@@ -38,12 +39,15 @@ class TimeForm:
     doubt: str = ""  # why it may be otherwise
 
 
-def form_of(name: str, cells: Column, group: IntArray) -> TimeForm | None:
+def form_of(
+    name: str, cells: Column, number: FloatArray | None, group: IntArray
+) -> TimeForm | None:
     """The form of a column (N,); None = it is no time.
 
     Args:
         name: of the column.
         cells: all of them.
+        number: (N,) the cells as numbers; None = most are none.
         group: (N,) rows of one number are of one file and subject.
     """
     if cells.dtype.kind == "M":
@@ -53,9 +57,8 @@ def form_of(name: str, cells: Column, group: IntArray) -> TimeForm | None:
     text = np.char.strip(cells.astype(np.str_))
     if not len(text) or (text == "").any():
         return None
-    numbers = [plain(cell) for cell in text.tolist()]
-    if None not in numbers:
-        return _numeric(name, np.array(numbers, dtype=np.float64), text, group)
+    if number is not None and np.isfinite(number).all():
+        return _numeric(name, number, text, group)
     distinct = np.unique(text).tolist()
     if all(map(_is_clock, distinct)):
         return TimeForm("clock", "clock")
@@ -77,10 +80,13 @@ def date_and_clock(date: Column, clock: Column, group: IntArray) -> TimeForm | N
 
 def _numeric(name: str, number: FloatArray, text: Column, group: IntArray) -> TimeForm | None:
     """The form of numbers: by the name's unit, by the calendar's ranges, else seconds."""
-    if not np.isfinite(number).all():
-        return None
-    if all(re.fullmatch(r"(19|20)\d{6}", cell) and _is_iso(cell) for cell in text[:1000].tolist()):
+    some = text[:1000].tolist()
+    if all(re.fullmatch(r"(19|20)\d{6}", cell) and _is_iso(cell) for cell in some):
         return TimeForm("iso", "date")
+    for length, pattern in ((12, "%Y%m%d%H%M"), (14, "%Y%m%d%H%M%S")):
+        compact = all(len(cell) == length and cell[:2] in ("19", "20") for cell in some)
+        if compact and _parsed(text, pattern) is not None:
+            return TimeForm(pattern, "stamp")
     low, high = float(number.min()), float(number.max())
     for form, scale in _UNIX.items():
         if _UNIX_S[0] * scale <= low and high <= _UNIX_S[1] * scale:
@@ -170,6 +176,10 @@ def _patterned(text: Column, distinct: Sequence[str], group: IntArray) -> TimeFo
 def _patterns(cell: str) -> list[str]:
     """The patterns that a cell may have."""
     date = _DATE.match(cell)
+    joined = _JOINED.fullmatch(cell)
+    if joined is not None:  # 06MAR2023:20:00:00, as SAS writes it
+        year = "%Y" if len(joined[2]) == 4 else "%y"
+        return [f"%d{_month(joined[1])}{year}{joined[3]}{'%H:%M:%S' if joined[5] else '%H:%M'}"]
     if date is None:
         compact = re.fullmatch(r"\d{8}[ T_-]?(\d{2}:?\d{2}(:?\d{2})?)", cell)
         if compact is None:
