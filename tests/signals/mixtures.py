@@ -60,6 +60,11 @@ _IDS: Sequence[tuple[str, Callable[[int], str]]] = (
     ("Case Number", lambda n: str(2_024_001 + n)),
     ("MRN", lambda n: str(88_120 + 7 * n)),
     ("animal", lambda n: f"rat {n}"),
+    ("Versuchsperson", lambda n: f"VP {n}"),
+    ("Kod pacjenta", lambda n: f"K{17 + 3 * n}"),
+    ("sujeto", lambda n: str(4 + n)),
+    ("code", lambda n: "GHJKLMNP"[n] + str(31 + 5 * n)),
+    ("Monkey", lambda n: ("Otto", "Kaspar", "Zora", "Lilly", "Ben", "Mia", "Toni", "Ida")[n]),
 )
 
 # Channels as headers write them, with the units that they state.
