@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from tsfm_adapt.errors import DataError, closest
 from tsfm_adapt.signals.readers._spelling import Column, NotANumber, Spelling
-from tsfm_adapt.signals.recording import FloatArray, IntArray
+from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
 
 
 class Undecided(DataError):
@@ -66,6 +66,13 @@ class Table:
         if isinstance(self.columns, TextColumns):
             return len(next(iter(self.columns.cells.values()), ()))
         return len(next(iter(self.columns.values()), ()))
+
+    def kept(self, keep: BoolArray) -> Table:
+        """The rows of which (N,) says so; the numbers of rows stay those of the file."""
+        places = np.delete(np.arange(self.rows + len(self.skipped)), list(self.skipped))
+        skipped = sorted([*self.skipped, *places[~keep].tolist()])
+        columns = {name: column[keep] for name, column in self.columns.items()}
+        return replace(self, columns=columns, skipped=tuple(skipped))
 
     def require(self, names: Iterable[str], field: str) -> None:
         """Stops where a column is absent; `field` is the setting that names the columns."""

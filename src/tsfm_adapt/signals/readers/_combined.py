@@ -22,6 +22,11 @@ class Combined:
     held: tuple[frozenset[str], ...]  # the columns of each file
     tables: tuple[Table, ...]
 
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """The files' names without suffix."""
+        return tuple(table.path.name.split(".")[0] for table in self.tables)
+
     def shown(self, row: int) -> str:
         """A row with its file's name."""
         number = int(self.file[row])

@@ -25,7 +25,7 @@ from tsfm_adapt.signals.readers._spelling import (
     spelling_of,
     unit_of,
 )
-from tsfm_adapt.signals.readers._text import Dialect, Row, cells_of, opened, table_of
+from tsfm_adapt.signals.readers._text import Dialect, Row, bare, cells_of, opened, table_of
 from tsfm_adapt.signals.units import canonical
 
 _WHOLE = 4 << 20  # bytes of a file that are looked at
@@ -37,6 +37,7 @@ _VALUE = re.compile(r"[-+<>≤≥=.]*\d.*|\w{3,9} \d.*")
 _UNIT_NAMES = frozenset(
     (
         *("s", "sec", "ms", "us", "min", "h", "d", "hh:mm", "hh:mm:ss", "yyyy-mm-dd"),
+        *("second", "seconds", "millisecond", "milliseconds", "minutes", "hours", "days"),
         *("a.u.", "au", "n/a", "-", "count", "counts", "g", "m/s", "beats", "rpm"),
     )
 )
@@ -108,7 +109,7 @@ def _decoded(path: Path) -> tuple[str, str, bool] | None:
 
 def _divided(body: str) -> tuple[str, list[Row]] | None:
     """The delimiter that gives the most columns to the most rows, and the rows."""
-    best: tuple[bool, float, int, str, list[Row]] | None = None
+    best: tuple[float, bool, float, int, str, list[Row]] | None = None
     for delimiter in _DELIMITERS:
         try:
             rows = list(cells_of(io.StringIO(body, newline=""), delimiter))
@@ -117,16 +118,28 @@ def _divided(body: str) -> tuple[str, list[Row]] | None:
         width, share = _width(rows)
         if width < 2 or share < 0.7 or (delimiter == " " and best is not None):
             continue
-        merit = (_names_columns(rows, width), round(share, 1), width)
-        if best is None or merit > best[:3]:
+        merit = (
+            round(_undivided(rows, delimiter), 1),
+            _names_columns(rows, width),
+            round(share, 1),
+            width,
+        )
+        if best is None or merit > best[:4]:
             best = (*merit, delimiter, rows)
     if best is not None:
-        return best[3], best[4]
+        return best[4], best[5]
     lines = [[line] for line in body.splitlines()]
     numbers = [line[0] for line in lines[1:] if line[0].strip()]
     if len(numbers) >= 3 and all(map(number_like, numbers)):  # one column
         return ",", list(csv.reader(io.StringIO(body, newline="")))
     return None
+
+
+def _undivided(rows: Sequence[Row], delimiter: str) -> float:
+    """The share of rows without another delimiter in a cell; a comma may be a decimal's."""
+    others = {*";|\t"} - {delimiter}
+    some = rows[: 10 * _HEAD]
+    return sum(not others & {*"".join(row)} for row in some) / len(some)
 
 
 def _names_columns(rows: Sequence[Row], width: int) -> bool:
@@ -187,6 +200,8 @@ def _layout(rows: Sequence[Row], dialect: Dialect, whole: bool) -> Dialect | Non
     if first is None:
         return None
     first = _after_units(rows, first, typed, width)
+    if first and _only_units(rows[first]):
+        first += 1
     return _headed(rows, replace(dialect, footer_rows=footer), first)
 
 
@@ -226,7 +241,7 @@ def _headed(rows: Sequence[Row], dialect: Dialect, first: int) -> Dialect:
 
 def _are_units(row: Row, names: Row) -> bool:
     """True if a row between names and values holds units."""
-    cells = [cell.strip().strip("[]()").strip() for cell in row]
+    cells = [bare(cell).strip("[]()").strip() for cell in row]
     filled = [cell for cell in cells if cell]
     known = [c for c in filled if canonical(c) or c.casefold() in _UNIT_NAMES]
     bracketed = [cell for cell in row if re.fullmatch(r"\s*[\[(].*[\])]\s*", cell)]
@@ -234,6 +249,15 @@ def _are_units(row: Row, names: Row) -> bool:
         bool(filled)
         and _filled(names) >= _filled(row)
         and (len(known) >= 0.5 * len(filled) or len(bracketed) >= 0.5 * len(filled))
+    )
+
+
+def _only_units(row: Row) -> bool:
+    """True if a row holds units and nothing else."""
+    cells = [bare(cell).strip("[]()").strip() for cell in row]
+    filled = [cell for cell in cells if cell]
+    return bool(filled) and all(
+        canonical(cell) is not None and not number_like(cell) for cell in filled
     )
 
 
@@ -248,7 +272,7 @@ def _value_like(cell: str) -> bool:
 
 
 def _conforms(row: Row, typed: Sequence[int]) -> bool:
-    cells = [row[index].strip() for index in typed]
+    cells = [row[index].strip() for index in typed if index < len(row)]
     return all(cell in MISSING or _value_like(cell) for cell in cells)
 
 

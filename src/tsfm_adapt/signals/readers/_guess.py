@@ -13,7 +13,7 @@ likeliest settings as the line to go on with.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -24,16 +24,18 @@ from tsfm_adapt.signals.readers import _names
 from tsfm_adapt.signals.readers._cells import Table, Undecided
 from tsfm_adapt.signals.readers._combined import Combined, combined
 from tsfm_adapt.signals.readers._dialect import Sample
+from tsfm_adapt.signals.readers._gaps import empty_below, filled_down
 from tsfm_adapt.signals.readers._identity import Identity, identified
 from tsfm_adapt.signals.readers._paths import owners
-from tsfm_adapt.signals.readers._roles import numbers_of, roles
-from tsfm_adapt.signals.readers._time_columns import chosen_time
+from tsfm_adapt.signals.readers._roles import NUMBERS, numbers_of, roles
+from tsfm_adapt.signals.readers._time_columns import TimeChoice, chosen_time
 from tsfm_adapt.signals.readers._units_guess import unit_doubts
 from tsfm_adapt.signals.readers._wide_guess import layout_without_times, wide
 from tsfm_adapt.signals.recording import IntArray
 
 Settings = dict[str, JsonValue]
 
+_UNTIMED = 0.2  # share of rows without a time that may be skipped
 _FILES = 6  # that are looked at
 _NUMBERS = ("decimal", "thousands", "censored", "unit_in_cells")  # settings of numbers
 
@@ -76,9 +78,12 @@ def settings_of_files(
 
 def settings_of(rows: Combined, guess: Guess) -> bool:
     """Completes a guess from the rows; False = this is no table with signals."""
-    table = rows.table
-    names = {_names.plain(name): name for name in reversed([*table.columns])}
+    rows = _blocks_filled(rows, guess)
+    names = {_names.plain(name): name for name in reversed([*rows.table.columns])}
     time = chosen_time(rows, names)
+    if time is None:
+        rows, time = _without_untimed(rows, names, guess)
+    table = rows.table
     if time is None:
         return layout_without_times(rows, names, guess.settings, guess.doubts)
     guess.settings |= time.settings
@@ -89,7 +94,7 @@ def settings_of(rows: Combined, guess: Guess) -> bool:
         return _long(table, names, identity, guess)
     used = {*time.columns, identity.subject, identity.record}
     left = [name for name in table.columns if name not in used]
-    return wide(table, roles(table, left, group, time.value), names, guess.settings)
+    return wide(table, roles(table, left, group, time.value), names, rows.stems, guess.settings)
 
 
 def _no_signals(table: Table, guess: Guess) -> str:
@@ -102,6 +107,36 @@ def _no_signals(table: Table, guess: Guess) -> str:
         f"{table.path} must have columns of numbers beside the times, '{time}'; its columns are "
         f"{columns}, and its first row is {table.shown(0)}."
     )
+
+
+def _blocks_filled(rows: Combined, guess: Guess) -> Combined:
+    """The rows; identifiers that are written once a block stand in each row."""
+    table = rows.table
+    names = [
+        name
+        for name in table.columns
+        if _names.is_identifier(name) and empty_below(table.text(name))
+    ]
+    if not names:
+        return rows
+    guess.settings["fill_down"] = [*names]
+    return replace(rows, table=filled_down(table, names))
+
+
+def _without_untimed(
+    rows: Combined, names: Mapping[str, str], guess: Guess
+) -> tuple[Combined, TimeChoice | None]:
+    """The rows with a time, where few have none, and the choice of the time."""
+    for name in rows.table.columns:
+        empty = rows.table.text(name) == ""
+        if not 0 < empty.mean() <= _UNTIMED:
+            continue
+        kept = rows.some(np.flatnonzero(~empty))
+        time = chosen_time(kept, names)
+        if time is not None and name == time.columns[0]:
+            guess.settings["untimed"] = "skip"
+            return kept, time
+    return rows, None
 
 
 def _spread(files: Sequence[Path]) -> list[Path]:
@@ -155,14 +190,26 @@ def _long(table: Table, names: Mapping[str, str], identity: Identity, guess: Gue
     """The settings of a long table; False = its readings are no numbers."""
     assert identity.channel is not None
     assert identity.value is not None
-    if numbers_of(table, identity.value) is None:
+    values = numbers_of(table, identity.value, 0.5)
+    if values is None:
         return False
     guess.settings |= {"layout": "long", "channel": identity.channel, "value": identity.value}
+    named = table.text(identity.channel)
+    channels: list[str] = []
+    words: dict[str, str] = {}
+    for name in np.unique(named).tolist():
+        own = table.text(identity.value)[named == name]
+        numeric = np.isfinite(values[named == name]) | np.isin(own, table.spelling.tokens)
+        if numeric.mean() >= NUMBERS:
+            channels.append(name)
+        else:
+            words[name] = f"values such as '{str(own[~numeric][0])[:24]}' are no numbers"
+    if words:
+        guess.settings["ignored"] = dict(words)
     unit = _names.first_of(names, _names.UNITS)
     if unit is not None and (table.text(unit) != "").all():
         guess.settings["unit"] = unit
     else:
-        channels = np.unique(table.text(identity.channel)).tolist()
         stated = table.units.get(identity.value, "1")
         units = {name: _names.unit_in(name) for name in channels if name}
         guess.settings["units"] = {n: stated if u == "1" else u for n, u in units.items()}

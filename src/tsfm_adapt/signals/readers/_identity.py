@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from pydantic import JsonValue
 
+from tsfm_adapt.signals.plausible import vital
 from tsfm_adapt.signals.readers import _names
 from tsfm_adapt.signals.readers._cells import Table, Undecided
 from tsfm_adapt.signals.readers._combined import Combined
@@ -18,11 +20,14 @@ from tsfm_adapt.signals.readers._spelling import plain
 from tsfm_adapt.signals.readers._time_columns import TimeChoice
 from tsfm_adapt.signals.recording import FloatArray, IntArray
 
+_LONG = 0.5  # share of numbers in a column of values: some channels are words
+_VALUE = re.compile("value|wert|valeur|valor|result|reading|measured")
+_CHANNEL = re.compile("name|param|channel|variable|vital|test|item|type|label|signal|code")
 _PACKET = 3  # samples of a stamp, at least
 _CODED = frozenset(  # columns whose numbers name channels
     (
-        *("itemid", "item", "item_code", "code", "parameter", "parameter_id", "variable"),
-        *("variable_id", "concept_id", "measurement_concept_id", "loinc"),
+        *("itemid", "item", "itemcode", "code", "parameter", "parameterid", "variable"),
+        *("variableid", "conceptid", "measurementconceptid", "loinc"),
     )
 )
 
@@ -56,6 +61,8 @@ def identified(
     _by_repeats(rows, free, time, found, settings, doubts)
     if found.subject is None:
         found.subject = _in_blocks(table, free, found)
+    if found.subject is None:
+        found.subject = _suspected(table, free, time, rows.file, found, doubts)
     if found.subject is not None:
         settings["subject"] = found.subject
     if found.record is not None:
@@ -107,7 +114,7 @@ def _long_by_name(
     """Channel and value of a long table, where both have usual names."""
     own = {plain_name: name for plain_name, name in names.items() if name in free}
     value = _names.first_of(own, _names.VALUES)
-    if value is None or numbers_of(table, value) is None:
+    if value is None or numbers_of(table, value, _LONG) is None:
         return
     for plain_name in _names.CHANNELS:
         name = own.get(plain_name)
@@ -116,11 +123,41 @@ def _long_by_name(
         text = table.text(name)
         if (text == "").any() or len(np.unique(text)) > max(2, table.rows // 3):
             continue
-        numeric = all(plain(code) is not None for code in np.unique(text).tolist())
+        codes = np.unique(text).tolist()
+        if len(codes) < 2 and found.channel is not None:
+            continue
+        numeric = all(plain(code) is not None for code in codes)
         if numeric and plain_name not in _CODED:
             continue
         found.channel, found.value = name, value
-        return
+        if len(codes) > 1:
+            return
+
+
+def _long_by_structure(
+    table: Table, free: Sequence[str], apart: Sequence[str], found: Identity
+) -> bool:
+    """Channel and value where a column of names of signals tells rows apart; False = none does."""
+    used = {found.subject, found.record}
+    numeric = [
+        name
+        for name in free
+        if name not in used
+        and not _names.is_counting(name)
+        and not _names.is_identifier(name)
+        and not _names.is_kind(name)
+        and numbers_of(table, name, _LONG) is not None
+    ]
+    valued = [name for name in numeric if _VALUE.search(_names.plain(name))]
+    if not valued and len(numeric) != 1:
+        return False
+    for name in apart:
+        codes = np.unique(table.text(name)).tolist()
+        known = sum(vital(code) is not None for code in codes)
+        if known >= 0.5 * len(codes) or (valued and _CHANNEL.search(_names.plain(name))):
+            found.channel, found.value = name, (valued or numeric)[0]
+            return True
+    return False
 
 
 def _key(rows: Combined, found: Identity) -> IntArray:
@@ -152,6 +189,9 @@ def _by_repeats(
     both = both.reshape(-1)
     used = {found.subject, found.record, found.channel, found.value}
     apart = [name for name in separators(table, both) if name in free and name not in used]
+    if found.channel is None and _long_by_structure(table, free, apart, found):
+        _by_repeats(rows, free, time, found, settings, doubts)
+        return
     example = np.flatnonzero(both == both[np.flatnonzero(again)[0]])[:3]
     shown = "; ".join(rows.shown(int(row)) for row in example)
     what = f"{int(again.sum()):,} of the first {table.rows:,} rows repeat a time ({shown})"
@@ -228,6 +268,65 @@ def _in_blocks(table: Table, free: list[str], found: Identity) -> str | None:
         if codes >= 2 and blocks == codes:
             return name
     return None
+
+
+def _suspected(
+    table: Table,
+    free: Sequence[str],
+    time: TimeChoice,
+    file: IntArray,
+    found: Identity,
+    doubts: list[str],
+) -> str | None:
+    """A column that may be the subject whatever its name: each value has times of its own."""
+    for name in free:
+        kind = table.columns[name].dtype.kind
+        if name in (found.record, found.channel, found.value) or kind not in "Ui":
+            continue
+        named = (_names.is_state, _names.is_quality, _names.is_counting)
+        if any(says(name) for says in named) or vital(name) is not None:
+            continue
+        if not _identifies(table, name):
+            continue
+        codes, which = np.unique(table.text(name), return_inverse=True)
+        numeric = numbers_of(table, name) is not None
+        if len(codes) < 2 or not _own_times(time.value, which.reshape(-1), file, numeric):
+            continue
+        doubts.append(
+            f"'{name}' has {len(codes)} values ({', '.join(codes[:3].tolist())}, ...), each with "
+            "times of its own: is it the subject?"
+        )
+        return name
+    return None
+
+
+def _own_times(value: FloatArray, which: IntArray, file: IntArray, numeric: bool) -> bool:
+    """True if rows of one value follow a clock of their own: blocks apart, or several at once.
+
+    Args:
+        value: (N,) times in seconds.
+        which: (N,) number of each row's value.
+        file: (N,) number of each row's file.
+        numeric: the values are numbers, which only blocks tell from measurements.
+    """
+    step = np.abs(np.diff(value))
+    inside = (np.diff(file) == 0) & (np.diff(which) == 0)
+    across = (np.diff(file) == 0) & (np.diff(which) != 0)
+    usual = float(np.median(step[inside])) if inside.any() else 0.0
+    codes = int(which.max()) + 1
+    if not across.any():  # each file has one value
+        return False
+    if across.sum() == codes - 1:  # blocks
+        return bool(usual > 0 and (step[across] > 20 * usual).mean() >= 0.9)
+    if (
+        numeric or file.any() or codes > len(which) // 20
+    ):  # several files, each of a subject; measurements
+        return False
+    order = np.lexsort([value, which])
+    own = np.abs(np.diff(value[order]))[np.diff(which[order]) == 0]
+    every = np.diff(np.sort(value))
+    both = own.size and every.size
+    return bool(both and np.median(own) > 0 and np.median(own) >= 1.5 * np.median(every))
 
 
 def _backward(

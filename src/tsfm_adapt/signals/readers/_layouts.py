@@ -8,7 +8,7 @@ trials     one row a recording, one column a sample
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -36,6 +36,7 @@ class Plan:
     unit: str | None  # the column with a reading's unit
     units: Mapping[str, str]  # by channel; in wide tables the columns to read
     units_by_subject: Mapping[str, Mapping[str, str]]
+    ignored: Collection[str]  # columns, and channels of a long table, that are not read
     duplicates: Duplicates | None
     rate_hz: float | None
 
@@ -85,7 +86,8 @@ def _long(
     of_records = records(table, plan.columns, below)
     known, code = np.unique(named, return_inverse=True)
     place = {name: number for number, name in enumerate(known.tolist())}
-    names = tuple(name for name in channels or place if name in place)
+    wanted_names = channels or [name for name in place if name not in plan.ignored]
+    names = tuple(name for name in wanted_names if name in place)
     index = np.full(len(place), -1)
     index[[place[name] for name in names]] = np.arange(len(names))
     of_row = index[code.reshape(-1)]
@@ -135,10 +137,12 @@ def _wide(
 def _subjects(
     table: Table, plan: Plan, channels: Sequence[str], below: str
 ) -> Iterator[IrregularReadings]:
-    """Readings of each column that is a subject."""
-    if channels and plan.channel not in channels:
+    """Readings of each column that is a subject; the file may be called by its channel."""
+    file = table.path.name.split(".")[0]
+    channel = file if file in plan.units else plan.channel
+    if channels and channel not in channels:
         return
-    unit = _stated(table, plan.channel, plan.units)
+    unit = _stated(table, channel, plan.units)
     used = plan.used
     (record,) = records(table, plan.columns, below)
     for name in table.columns:
@@ -149,7 +153,7 @@ def _subjects(
         number = np.zeros(int(kept.sum()), dtype=np.int64)
         cells = _Cells(record.rows[kept], record.time_s[kept], number, value[kept])
         own = replace(record, id=f"{below}/{name}" if below else name, subject=name)
-        yield _readings(table, plan, own, cells, (plan.channel,), (unit,))
+        yield _readings(table, plan, own, cells, (channel,), (unit,))
 
 
 def _trials(table: Table, plan: Plan, channels: Sequence[str], below: str) -> Iterator[Recording]:
@@ -158,7 +162,7 @@ def _trials(table: Table, plan: Plan, channels: Sequence[str], below: str) -> It
     if channels and plan.value not in channels:
         return
     unit = _stated(table, plan.value, plan.units)
-    samples = [name for name in table.columns if name not in plan.used]
+    samples = [name for name in table.columns if name not in plan.used | {*plan.ignored}]
     values = np.stack([table.numbers(name, unit=unit) for name in samples], axis=1)
     prefix = below or table.path.name.split(".")[0]
     for row in range(table.rows):

@@ -9,7 +9,8 @@ from tsfm_adapt.signals.units import canonical
 
 
 def _list(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
+    """Names as `plain` writes them."""
+    return tuple(dict.fromkeys(text.replace("_", "").split()))
 
 
 def _set(text: str) -> frozenset[str]:
@@ -22,30 +23,36 @@ TIMES = _list(
     "created_at measurement_datetime observationtime observationoffset offset "
     "device_timestamp local_time utc_time ds zeitstempel zeit uhrzeit iculos hour hours "
     "minute minutes time_h time_min time_ms timestamp_iso timestamp_unix horodatage heure "
-    "fecha hora tijd tid day date datum"
+    "startdate starttime start begin dtc dtm fecha hora tijd tid day date datum"
 )
 DATES = _list("date datum day tag jour fecha dia data measurement_date chart_date")
 SUBJECTS = _list(
     "subject subject_id subjectid patient patient_id patientid patient_nr participant "
     "participant_id participantid person person_id user user_id userid ptid usubjid animal "
-    "animal_id case case_id caseid subj subj_id pid item_id unique_id patientunitstayid id "
+    "animal_id case case_id caseid subj subj_id subjid pid item_id unique_id patientunitstayid "
+    "proband patientennummer patnr fallnummer fallnr sujet paciente id "
     "record_id recordid"
 )
 RECORDS = _list(
     "record record_id recording recording_id stay stay_id icustay_id hadm_id encounter "
-    "encounter_id visit visit_id session session_id sitting admission admission_id"
+    "encounter_id visit visit_id session session_id sitting admission admission_id admissionid"
 )
 CHANNELS = _list(
     "channel parameter variable signal vital vital_sign measurement item label feature "
     "analyte name code test observation parameter_name variable_name item_name signal_name "
     "itemid item_code parameter_id variable_id test_name loinc concept concept_id "
-    "measurement_concept_id param"
+    "measurement_concept_id param type testcd parametre parametro kanal canal messgroesse "
+    "messgröße field kind analyt"
 )
 VALUES = _list(
     "value reading result valuenum numeric_value measured_value val result_value value_num "
-    "observation_value value_as_number"
+    "observation_value value_as_number wert messwert valeur valor orres stresn ergebnis "
+    "resultado medida"
 )
-UNITS = _list("unit units uom valueuom unit_of_measure unit_name unit_source_value")
+UNITS = _list(
+    "unit units uom valueuom unit_of_measure unit_name unit_source_value orresu stresu einheit "
+    "unite unité unidad"
+)
 STATIC = _list(
     "age sex gender height weight bmi race ethnicity diagnosis site ward group arm "
     "anchor_age diabetes_type insulin_type unit1 unit2 hospadmtime admission_type"
@@ -55,23 +62,36 @@ LABELS = _list(
     "sleep_stage activity event annotation condition arousal hospital_expire_flag"
 )
 
+_PERSONS = frozenset(SUBJECTS) - {"id", "recordid", "itemid", "uniqueid"}
+
 # Words within names.
 _PEOPLE = _set(
     "subject subj patient pat pt participant person user animal mouse rat volunteer donor "
-    "individual proband vp sujet sujeto paciente patiente usubjid icustay stay mrn case"
+    "individual proband vp sujet sujeto paciente patiente pacjent pacjenta versuchsperson "
+    "proefpersoon deltager monkey sheep pig cat dog horse infant baby newborn usubjid subjid "
+    "icustay stay mrn case"
 )
 _NUMBERING = _set("id ids no nr nummer num number code uid guid uuid key pseudonym")
 _QUALITY = _set(
     "quality flag flags status valid validity confidence sqi artifact artefact error "
     "checksum crc lead_off leadoff contact worn wear"
 )
-_DEVICE = _set("battery firmware rssi packet seq sequence counter index row epoch")
+_DEVICE = _set("battery firmware rssi packet seq sequence counter")
+_COUNTING = _set("index row epoch sample") | _DEVICE
+_STATES = _set(
+    "phase state posture position condition activity event stage period segment task block "
+    "comment note notes marker trigger device model firmware version unit source location site"
+)
+_KINDS = ("type", "typ", "kind", "art", "mode", "state", "code")  # ends of names of codes
+# Variables of a submitted trial (CDISC SDTM) after the two letters of their domain.
+_TRIAL = re.compile(r"[A-Z]{2}(TESTCD|ORRESU|ORRES|STRESN|STRESU|DTC|DTM|SEQ)")
 
 
 def plain(name: str) -> str:
-    """A name without what stands in brackets, in lower case, its words joined by underscores."""
-    bare = re.sub(r"[(\[{].*?[)\]}]", " ", name)
-    return "_".join(re.findall(r"[^\W_]+", bare.casefold()))
+    """A name's letters and digits in lower case, without what stands in brackets."""
+    trial = _TRIAL.fullmatch(name.strip())
+    bare = re.sub(r"[(\[{].*?[)\]}]", " ", trial.group(1) if trial else name)
+    return "".join(re.findall(r"[^\W_]+", bare.casefold()))
 
 
 def words(name: str) -> tuple[str, ...]:
@@ -89,18 +109,18 @@ def is_identifier(name: str) -> bool:
     """True if a name is that of people, stays or cases: 'pt_no', 'study_id', 'ICUSTAY_ID'."""
     if plain(name) in SUBJECTS or plain(name) in RECORDS:
         return True
-    own = set(words(name)) | {plain(name).replace("_", "")}
-    return bool(own & _PEOPLE) or bool(own & {"icustayid", "stayid", "mrn"}) or _is_key(name)
+    return bool({*words(name)} & _PEOPLE) or _is_key(name)
 
 
 def names_people(name: str) -> bool:
     """True if a name says that it is of a person, an animal or a stay."""
-    return bool(set(words(name)) & _PEOPLE) or plain(name) in SUBJECTS[:-3]
+    return bool(set(words(name)) & _PEOPLE) or plain(name) in _PERSONS
 
 
 def _is_key(name: str) -> bool:
     own = words(name)
-    return len(own) > 1 and own[-1] in _NUMBERING and not set(own) & (_DEVICE | {"device", "item"})
+    other = _COUNTING | {"device", "item", "concept", "variable", "parameter", "test", "gerät"}
+    return len(own) > 1 and own[-1] in _NUMBERING and not other & {*own}
 
 
 def is_quality(name: str) -> bool:
@@ -109,8 +129,24 @@ def is_quality(name: str) -> bool:
 
 
 def is_device(name: str) -> bool:
-    """True if a name is that of a battery, a counter or other facts of the device."""
-    return bool(set(words(name)) & _DEVICE)
+    """True if a name is that of a battery, a radio or other facts of the device."""
+    return bool({*words(name)} & _DEVICE)
+
+
+def is_counting(name: str) -> bool:
+    """True if a name may be that of a counter of rows, samples or packets."""
+    return bool({*words(name)} & _COUNTING)
+
+
+def is_state(name: str) -> bool:
+    """True if a name is that of what somebody does or of a note, not of somebody."""
+    return bool({*words(name)} & _STATES) or plain(name) in LABELS or is_static(name)
+
+
+def is_kind(name: str) -> bool:
+    """True if a name is that of codes: 'Record Type', 'Aufzeichnungstyp'."""
+    last = words(name)[-1:]
+    return bool(last) and last[0].endswith(_KINDS) and last[0] not in ("heart", "start", "part")
 
 
 def is_label(name: str) -> bool:

@@ -39,18 +39,23 @@ def owners(names: Sequence[str], channels: Sequence[str] = ()) -> Owners | None:
     """
     if len(names) < 2:
         return None
-    folders = {name.split("/")[0] for name in names if "/" in name}
-    if folders and all("/" in name for name in names):
-        if 2 <= len(folders) < len(names):
-            return Owners(r"^([^/]+)/", f"{len(folders)} folders, each with files of its own")
-        return None
-    if folders:
-        return None
-    return _by_prefix(names, channels)
+    levels = [name.split("/")[:-1] for name in names]
+    for level in range(min(map(len, levels))):
+        folders = {own[level] for own in levels}
+        if 2 <= len(folders) < len(names) and not all(map(_is_session, folders)):
+            above = rf"(?:[^/]+/){{{level}}}" if level else ""
+            return Owners(
+                rf"^{above}([^/]+)/", f"{len(folders)} folders, each with files of its own"
+            )
+    return _by_prefix(names, channels) if not any(levels) else None
 
 
 def _by_prefix(names: Sequence[str], channels: Sequence[str]) -> Owners | None:
     """The part of a name before what repeats from one prefix to the next."""
+    people = [_PERSON.search(name) for name in names]
+    found = {match.group(1) for match in people if match}
+    if all(people) and 2 <= len(found) < len(names):
+        return Owners(f"(?i){_PERSON.pattern}", f"{len(found)} numbers in the names of files")
     for mark in ("_", "-", " ", "."):
         parts = [name.split(mark, 1) for name in names]
         if any(len(part) < 2 for part in parts):
@@ -65,11 +70,6 @@ def _by_prefix(names: Sequence[str], channels: Sequence[str]) -> Owners | None:
                 rf"^([^{re.escape(mark)}]+){re.escape(mark)}",
                 f"{len(rests)} beginnings of names, each with several files",
             )
-    people = [_PERSON.search(name) for name in names]
-    if all(people):
-        found = {match.group(1) for match in people if match}
-        if 2 <= len(found) < len(names):
-            return Owners(f"(?i){_PERSON.pattern}", "numbers in the names")
     return None
 
 
@@ -77,12 +77,14 @@ def _are_no_people(beginnings: Iterable[str], channels: Sequence[str]) -> bool:
     """True if names begin with sessions, dates or channels: 'night1_P04', 'HR_P04'."""
     known = {_letters(channel) for channel in channels}
     return all(
-        _letters(own) in known
-        or vital(own) is not None
-        or (_SESSION.fullmatch(own) is not None and not own.isdigit())
-        or re.fullmatch(r"(19|20)\d{6}", own) is not None
-        for own in beginnings
+        _letters(own) in known or vital(own) is not None or _is_session(own) for own in beginnings
     )
+
+
+def _is_session(name: str) -> bool:
+    """True if a name is that of a session or a day, where a bare number is a person's."""
+    date = re.fullmatch(r"(19|20)\d{6}", name) is not None
+    return date or (_SESSION.fullmatch(name) is not None and not name.isdigit())
 
 
 def _letters(name: str) -> str:

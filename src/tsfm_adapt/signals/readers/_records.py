@@ -93,6 +93,9 @@ def records(table: Table, columns: Columns, below: str) -> list[Record]:
         if times.of_day and own[0] >= _OF_DAY_S:
             table.notes["record(s) with a clock and no date, counted from the first row"] += 1
             own = own - own[0]
+        elif not times.calendar and own[0] < 0:
+            table.notes["record(s) with times before 0, counted from the first row"] += 1
+            own = own - own[0]
         result.append(_record(table, columns, times, id, file, rows, own))
     return result
 

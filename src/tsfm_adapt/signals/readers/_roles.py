@@ -22,7 +22,7 @@ from tsfm_adapt.signals.readers._spelling import (
 from tsfm_adapt.signals.recording import FloatArray, IntArray
 
 NUMBERS = 0.8  # share of a channel's filled cells that are numbers
-_CODES = 6  # distinct values of a flag
+_CODES = 6  # distinct values of a column of codes
 _RISING = 0.999  # share of steps that are equal in a counter
 
 
@@ -59,8 +59,11 @@ def roles(
     return found
 
 
-def numbers_of(table: Table, name: str) -> FloatArray | None:
-    """A column (N,) as numbers, NaN where it is none; None = most filled cells are no numbers."""
+def numbers_of(table: Table, name: str, least: float = NUMBERS) -> FloatArray | None:
+    """A column (N,) as numbers, NaN where it is none.
+
+    None = a smaller share of its filled cells than `least` are numbers.
+    """
     column = table.columns[name]
     if column.dtype.kind in "iuf":
         return column.astype(np.float64)
@@ -77,7 +80,7 @@ def numbers_of(table: Table, name: str) -> FloatArray | None:
     if not counts[filled].sum():
         return np.full(table.rows, np.nan)
     known = np.isfinite(values) | np.isin(cells, spelling.missing)
-    if counts[filled & known].sum() < NUMBERS * counts[filled].sum():
+    if counts[filled & known].sum() < least * counts[filled].sum():
         return None
     if not np.isfinite(values).any():
         return None
@@ -149,21 +152,18 @@ def _number_role(
         found.ignored[name] = "an identifier by its name"
     elif not known and (reason := _clockwise(name, number, group, times)):
         found.ignored[name] = reason
-    elif not known and _names.is_quality(name) and (len(distinct) <= _CODES or _in_unit(number)):
-        found.ignored[name] = f"{len(distinct)} codes: a quality flag by its name"
-    elif not known and "battery" in _names.words(name):
-        found.ignored[name] = "of the device: battery"
+    elif not known and _names.is_quality(name):
+        found.ignored[name] = "quality or a flag, by its name"
+    elif not known and _names.is_device(name):
+        found.ignored[name] = "of the device, by its name"
+    elif not known and _names.is_kind(name) and whole and len(distinct) <= _CODES:
+        found.ignored[name] = f"{len(distinct)} codes: a kind of row, by its name"
     else:
         found.channels.append(name)
 
 
 def _is_id(name: str) -> bool:
     return bool(re.search(r"(?i)id$|_no$|_nr$|number", name)) or _names.names_people(name)
-
-
-def _in_unit(number: FloatArray) -> bool:
-    finite = _finite(number)
-    return bool(finite.size) and finite.min() >= 0 and finite.max() <= 1
 
 
 def _finite(number: FloatArray | None) -> FloatArray:
@@ -178,20 +178,22 @@ def _clockwise(
         return None
     inside = np.diff(group) == 0
     step = np.diff(number)[inside]
+    if (step < 0).sum() > (step > 0).sum():  # the newest row stands first
+        step = -step
     if not step.size or (step < 0).mean() > 0.02 or not (step > 0).any():
         return None
     if times is not None:
-        apart = np.diff(times)[inside]
+        apart = np.abs(np.diff(times)[inside])
         both = (step > 0) & (apart > 0)
         if both.sum() >= 0.9 * (apart > 0).sum() and both.any():
             ratio = step[both] / apart[both]
             middle = float(np.median(ratio))
             alike = middle > 0 and (np.abs(ratio - middle) <= 0.02 * middle).mean() > 0.95
-            named = _names.is_device(name) or _named_time(name)
+            named = _names.is_counting(name) or _named_time(name)
             if alike and (named or len(np.unique(apart)) > 2):
                 return "another clock: it rises as the time does"
     usual = float(np.median(step))
-    named = _names.is_device(name) or "sample" in _names.words(name)
+    named = _names.is_counting(name)
     same = float((step == usual).mean())
     if (usual == 1 and same >= _RISING) or (named and same > 0.98):
         return "a counter: it rises by the same step from row to row"

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
@@ -19,6 +19,7 @@ from tsfm_adapt.signals.listing import by_suffix, files_below, matching, unread
 from tsfm_adapt.signals.readers._cells import Table, Undecided
 from tsfm_adapt.signals.readers._dialect import Sample
 from tsfm_adapt.signals.readers._files import group_in, one_group
+from tsfm_adapt.signals.readers._gaps import filled_down, timed
 from tsfm_adapt.signals.readers._guess import settings_of_files
 from tsfm_adapt.signals.readers._joined import joined
 from tsfm_adapt.signals.readers._layouts import Layout, Plan, read_table
@@ -82,11 +83,17 @@ class TableConfig(ReaderConfig):
         "subject",
     )
     record: str | None = Field(None, description="column; null = one record a subject and file")
+    fill_down: tuple[str, ...] = Field(
+        (), description="columns that are filled once a block: empty cells hold what is above"
+    )
+    untimed: Literal["error", "skip"] = Field("error", description="of rows without a time")
     join: bool = Field(
         False, description="files of a subject that hold other channels are one recording"
     )
     channel: str = Field(
-        "channel", description="long: the column with the channel's name; subjects: the channel"
+        "channel",
+        description="long: the column with the channel's name; subjects: the channel, where the "
+        "file is not called by one of `units`",
     )
     value: str = Field(
         "value", description="long: the column with the reading; trials: the channel"
@@ -101,7 +108,9 @@ class TableConfig(ReaderConfig):
     row_labels: tuple[str, ...] = Field(
         (), description="columns that label rows; runs of one value become spans"
     )
-    ignored: dict[str, str] = Field({}, description="column: why it is no channel")
+    ignored: dict[str, str] = Field(
+        {}, description="column, or channel of a long table: why it is not read"
+    )
     missing_values: tuple[str | float, ...] = Field(
         (), description="cells that mean missing, besides empty, NA, NaN, null and None"
     )
@@ -256,12 +265,22 @@ class TableConfig(ReaderConfig):
             if self.subject_pattern is not None:
                 columns = replace(plan.columns, file_subject=self._subject_of(below, path))
                 own = replace(plan, columns=columns)
-            for number, table in enumerate(self.tables(path)):
+            for number, loaded in enumerate(self.tables(path)):
+                table = self._completed(loaded)
                 if number == 0:
                     self._note_unread(table, own)
                     if others and path is paths[0]:
                         table.notes.update(unread(others))
                 yield from read_table(table, own, channels, below)
+
+    def _completed(self, table: Table) -> Table:
+        """The table, as the settings fill it or leave rows out."""
+        if self.fill_down:
+            table.require(self.fill_down, "fill_down")
+            table = filled_down(table, self.fill_down)
+        if self.untimed == "skip" and self.time is not None and self.time in table.columns:
+            table = timed(table, self.time)
+        return table
 
     def _plan(self) -> Plan:
         times = None
@@ -287,6 +306,7 @@ class TableConfig(ReaderConfig):
             unit=self.unit,
             units=self.units,
             units_by_subject=self.units_by_subject,
+            ignored=frozenset(self.ignored),
             duplicates=self.duplicates,
             rate_hz=self.rate_hz,
         )

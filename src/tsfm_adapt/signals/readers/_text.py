@@ -97,6 +97,8 @@ def table_of(path: Path, rows: Sequence[Row], dialect: Dialect, spelling: Spelli
             "data.reader.skip_rows."
         )
     names, renamed = _names(rows, dialect)
+    if dialect.header_rows and _one_short(rows[first:end], len(names)):
+        names.insert(0, "row")  # as R writes row names
     width = len(names)
     body: Sequence[Row] = rows[first:end]
     notes: Counter[str] = Counter()
@@ -122,6 +124,11 @@ def table_of(path: Path, rows: Sequence[Row], dialect: Dialect, spelling: Spelli
     )
 
 
+def bare(cell: str) -> str:
+    """A cell of a header without blanks and quotes around it, a comment's sign before it."""
+    return cell.strip().strip("\"'").lstrip("#").strip()
+
+
 def _names(rows: Sequence[Row], dialect: Dialect) -> tuple[list[str], list[str]]:
     """The names of the columns, and those of them that were changed because they occur twice.
 
@@ -134,7 +141,7 @@ def _names(rows: Sequence[Row], dialect: Dialect) -> tuple[list[str], list[str]]
     width = max(map(len, header))
     parts: list[list[str]] = []
     for number, row in enumerate(header):
-        cells = [cell.strip() for cell in row] + [""] * (width - len(row))
+        cells = [bare(cell) for cell in row] + [""] * (width - len(row))
         if number < len(header) - 1:
             for index in range(1, width):
                 cells[index] = cells[index] or cells[index - 1]
@@ -147,9 +154,14 @@ def _names(rows: Sequence[Row], dialect: Dialect) -> tuple[list[str], list[str]]
     return unlike, [name for name, before in zip(unlike, filled, strict=True) if name != before]
 
 
+def _one_short(body: Sequence[Row], width: int) -> bool:
+    """True if every row has one cell more than the header, and the last one is filled."""
+    return bool(body) and {*map(len, body)} == {width + 1} and any(row[-1].strip() for row in body)
+
+
 def _units(row: Row, names: Sequence[str]) -> dict[str, str]:
     """The units of a row below the header, without brackets."""
-    cells = (cell.strip().strip("[]()").strip() for cell in row)
+    cells = (bare(cell).strip("[]()").strip() for cell in row)
     return {name: unit for name, unit in zip(names, cells, strict=False) if unit}
 
 

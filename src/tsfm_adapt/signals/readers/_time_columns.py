@@ -11,9 +11,10 @@ from pydantic import JsonValue
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers import _names
 from tsfm_adapt.signals.readers._combined import Combined
+from tsfm_adapt.signals.readers._roles import numbers_of
 from tsfm_adapt.signals.readers._time_guess import TimeForm, date_and_clock, form_of
-from tsfm_adapt.signals.readers._times import TimeColumns, Times, times_of
-from tsfm_adapt.signals.recording import FloatArray
+from tsfm_adapt.signals.readers._times import TimeColumns, Times, times_of, unit_in_name
+from tsfm_adapt.signals.recording import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ def _candidates(rows: Combined, names: Mapping[str, str]) -> list[_Candidate]:
         column = table.columns[name]
         if any(name not in held for held in rows.held):
             continue
+        number = numbers_of(table, name)
+        timely = timely or (number is not None and _counts(name, number, rows.file))
         if not timely and column.dtype.kind not in "MmU":
             continue
         form = form_of(name, column, rows.file, table.spelling)
@@ -102,6 +105,17 @@ def _rank(form: TimeForm, known: bool, timely: bool, place: int, kind: str) -> i
     elif form.kind == "stamp" and not textual:
         order += 1  # numbers since 1970 beside the same as text, which keeps the zone
     return order * 1000 + place + (0 if known else 500)
+
+
+def _counts(name: str, number: FloatArray, group: IntArray) -> bool:
+    """True if a name states a unit of time and its numbers mostly rise: 'offset_min', 't [h]'."""
+    if unit_in_name(name) is None or not np.isfinite(number).all():
+        return False
+    if {*_names.words(name)} & {"elapsed", "offset", "t", "since"}:
+        return True
+    step = np.diff(number)[np.diff(group) == 0]
+    rising = max(float((step >= 0).mean()), float((step <= 0).mean())) if step.size else 0.0
+    return rising >= 0.9 and bool(step.any())
 
 
 def _says_time(name: str) -> bool:

@@ -25,6 +25,7 @@ _EXCEL, _MATLAB = (20_000.0, 80_000.0), (710_000.0, 800_000.0)  # 1954 to 2119; 
 _SLOW_S, _FAST_S = 4 * 3600.0, 1e-4  # intervals at which hardly anybody samples
 _MONTH = r"[A-Za-zäéûÄ]{3,9}\.?"
 _DATE = re.compile(rf"(\d{{1,4}}|{_MONTH})([/.\- ])(\d{{1,2}}|{_MONTH})(,? |[/.\-])(\d{{2,4}})")
+_JOINED = re.compile(rf"\d{{1,2}}({_MONTH})(\d{{4}}|\d{{2}})([: T])(\d{{2}}:\d{{2}}(:\d{{2}})?)")
 _CLOCK = re.compile(
     r"(\d{1,2}):(\d{2})(:(\d{2})([.,]\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?(\s*(Z|[+-]\d{2}:?\d{2}))?"
 )
@@ -81,10 +82,13 @@ def date_and_clock(date: Column, clock: Column, group: IntArray) -> TimeForm | N
 
 def _numeric(name: str, number: FloatArray, text: Column, group: IntArray) -> TimeForm | None:
     """The form of numbers: by the name's unit, by the calendar's ranges, else seconds."""
-    if not np.isfinite(number).all():
-        return None
-    if all(re.fullmatch(r"(19|20)\d{6}", cell) and _is_iso(cell) for cell in text[:1000].tolist()):
+    some = text[:1000].tolist()
+    if all(re.fullmatch(r"(19|20)\d{6}", cell) and _is_iso(cell) for cell in some):
         return TimeForm("iso", "date")
+    for length, pattern in ((12, "%Y%m%d%H%M"), (14, "%Y%m%d%H%M%S")):
+        compact = all(len(cell) == length and cell[:2] in ("19", "20") for cell in some)
+        if compact and _parsed(text, pattern) is not None:
+            return TimeForm(pattern, "stamp")
     low, high = float(number.min()), float(number.max())
     unit = unit_in_name(name)
     for form, scale in _UNIX.items():
@@ -120,7 +124,7 @@ def _numeric(name: str, number: FloatArray, text: Column, group: IntArray) -> Ti
 
 def _are_days(number: FloatArray, text: Column) -> bool:
     """True if fractions are those of days: whole seconds, of numbers with enough digits."""
-    digits = [len(cell.partition(".")[2]) for cell in text[:1000].tolist()]
+    digits = [len(re.sub(r"^[^.,]*[.,]?", "", cell)) for cell in text[:1000].tolist()]
     if max(digits) < 3:
         return False
     seconds = number * DAY_S
@@ -178,6 +182,10 @@ def _patterned(text: Column, distinct: Sequence[str], group: IntArray) -> TimeFo
 def _patterns(cell: str) -> list[str]:
     """The patterns that a cell may have."""
     date = _DATE.match(cell)
+    joined = _JOINED.fullmatch(cell)
+    if joined is not None:  # 06MAR2023:20:00:00, as SAS writes it
+        year = "%Y" if len(joined[2]) == 4 else "%y"
+        return [f"%d{_month(joined[1])}{year}{joined[3]}{'%H:%M:%S' if joined[5] else '%H:%M'}"]
     if date is None:
         compact = re.fullmatch(r"\d{8}[ T_-]?(\d{2}:?\d{2}(:?\d{2})?)", cell)
         if compact is None:

@@ -108,6 +108,8 @@ _UNIT_WORDS = {
     "hours": ("h", "hr", "hrs", "hour", "hours", "iculos"),
     "days": ("d", "day", "days"),
 }
+# Offsets of the eICU database are minutes since admission.
+_EICU = r"(observation|nursingchart|respchart|lab|labresult|intakeoutput|nurseassess)\w*offset"
 _OF_WORD = {word: unit for unit, words in _UNIT_WORDS.items() for word in words}
 
 
@@ -115,7 +117,7 @@ def unit_in_name(name: str) -> str | None:
     """The format that a column's name states: 'Time (ms)', 'offset_minutes', 't [h]'; or None."""
     words = [word for word in re.split(r"[^a-zµμ]+", name.casefold()) if word]
     found = _OF_WORD.get(words[-1]) if words else None
-    if found is None and words[-1:] == ["observationoffset"]:  # eICU: minutes since admission
+    if found is None and words and re.fullmatch(_EICU, words[-1]):
         return "minutes"
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from pydantic import JsonValue
 
 from tsfm_adapt.signals.plausible import vital
@@ -16,7 +17,7 @@ from tsfm_adapt.signals.readers._roles import Roles, numbers_of, roles, unit_col
 _SUBJECT = re.compile(
     r"(p|pt|pat|patient|subj|subject|participant|vp|id|user|case)[ _.-]?\d+", re.I
 )
-_SAMPLE = re.compile(r"(t|x|v|s|sample|att|f)?[ _.-]?\d+", re.I)
+_SAMPLE = re.compile(r"(?:t|x|v|s|sample|att|f)?[ _.-]*(-?\d+(?:\.\d+)?)\s*(ms|s)?", re.I)
 _TRIAL = 16  # samples of a trial, at least
 
 
@@ -24,13 +25,22 @@ def wide(
     table: Table,
     found: Roles,
     names: Mapping[str, str],
+    files: Sequence[str],
     settings: dict[str, JsonValue],
 ) -> bool:
-    """Adds the settings of a table with a column a channel, or a subject; False = it has none."""
+    """Adds the settings of a table with a column a channel, or a subject; False = it has none.
+
+    Args:
+        table: the rows of some files.
+        found: the roles of its columns.
+        names: of the columns, by their plain names.
+        files: names of the files, without suffix.
+        settings: added to.
+    """
     if not found.channels:
         return False
     if len(found.channels) >= 3 and all(map(_SUBJECT.fullmatch, found.channels)):
-        return _subjects(table, found, settings)
+        return _subjects(table, found, files, settings)
     settings["layout"] = "wide"
     units = {name: table.units.get(name) or _names.unit_in(name) for name in found.channels}
     settings["units"] = dict(units)
@@ -46,12 +56,18 @@ def wide(
     return True
 
 
-def _subjects(table: Table, found: Roles, settings: dict[str, JsonValue]) -> bool:
+def _subjects(
+    table: Table, found: Roles, files: Sequence[str], settings: dict[str, JsonValue]
+) -> bool:
     """Each column is a subject; what is measured is said by the file's name, or nowhere."""
     stem = table.path.name.split(".")[0]
-    channel = stem if vital(stem) is not None else "value"
     units = {table.units.get(name, "1") for name in found.channels}
     unit = units.pop() if len(units) == 1 else "1"
+    if len(files) > 1:
+        named = dict.fromkeys(files, unit)
+        settings |= {"layout": "subjects", "units": dict(named), "join": True}
+        return True
+    channel = stem if vital(stem) is not None else "value"
     settings |= {"layout": "subjects", "channel": channel, "units": {channel: unit}}
     return True
 
@@ -64,7 +80,7 @@ def layout_without_times(
     The rate is a doubt: no table says it.
     """
     table = rows.table
-    samples = [name for name in table.columns if _SAMPLE.fullmatch(_names.plain(name))]
+    samples = [name for name in table.columns if _SAMPLE.fullmatch(name.strip())]
     if len(samples) >= _TRIAL and all(numbers_of(table, name) is not None for name in samples):
         return _trials(table, samples, names, settings, doubts)
     found = roles(table, list(table.columns), rows.file, None)
@@ -80,7 +96,7 @@ def layout_without_times(
     if subject is not None:
         settings["subject"] = subject
         found.channels = [name for name in found.channels if name != subject]
-    return wide(table, found, names, settings)
+    return wide(table, found, names, rows.stems, settings)
 
 
 def _trials(
@@ -94,7 +110,9 @@ def _trials(
     others = [name for name in table.columns if name not in samples]
     labels = [name for name in others if _names.is_label(name) or _names.plain(name) == "target"]
     subject = next((names[n] for n in _names.SUBJECTS if n in names and names[n] in others), None)
-    settings |= {"layout": "trials", "time": None, "rate_hz": 1, "units": {"value": "1"}}
+    rate_hz = _stated_rate(samples)
+    settings |= {"layout": "trials", "time": None, "units": {"value": "1"}}
+    settings["rate_hz"] = rate_hz or 1
     if labels:
         settings["labels"] = list(labels)
     if subject is not None:
@@ -102,9 +120,23 @@ def _trials(
     rest = [name for name in others if name not in labels and name != subject]
     if rest:
         settings["attributes"] = list(rest)
+    if rate_hz:
+        return True
     doubts.append(
         f"{table.path}: each row looks like a recording of {len(samples)} samples ({samples[0]} "
         f"to {samples[-1]}), whose rate the file does not state: put the samples a second in "
         "place of rate_hz 1."
     )
     return True
+
+
+def _stated_rate(samples: Sequence[str]) -> float | None:
+    """Samples a second, where names are times in ms or s at one interval; None = they are not."""
+    matches = [match for name in samples if (match := _SAMPLE.fullmatch(name.strip()))]
+    units = {(match.group(2) or "").lower() for match in matches}
+    apart = np.diff([float(match.group(1)) for match in matches])
+    if len(units) != 1 or units == {""} or not apart.size or apart[0] <= 0:
+        return None
+    if np.abs(apart - apart[0]).max() > 1e-6 * apart[0]:
+        return None
+    return float(f"{(1000 if units == {'ms'} else 1) / apart[0]:.9g}")
