@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsfm_adapt.errors import DataError
@@ -38,6 +38,7 @@ rows = st.lists(
 ).map(sorted)
 
 
+@settings(deadline=None)
 @given(
     heart=rows, breath=rows, shifts=st.none() | st.tuples(st.integers(0, 99), st.integers(0, 99))
 )

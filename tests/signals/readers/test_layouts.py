@@ -44,6 +44,7 @@ def plan(layout, **fields):
         "unit": "unit" if layout == "long" and "units" not in fields else None,
         "units": {} if layout == "long" else UNITS,
         "units_by_subject": {},
+        "ignored": frozenset(),
         "duplicates": None,
         "rate_hz": None,
     }

@@ -9,8 +9,8 @@ from tsfm_adapt.signals.readers import _names
     ("name", "plain", "words"),
     [
         ("Time (s)", "time", ("time", "s")),
-        ("ICUStay_ID", "icustay_id", ("icu", "stay", "id")),
-        ("Patient-Nr. [1]", "patient_nr", ("patient", "nr", "1")),
+        ("ICUStay_ID", "icustayid", ("icu", "stay", "id")),
+        ("Patient-Nr. [1]", "patientnr", ("patient", "nr", "1")),
         ("HRValue", "hrvalue", ("hr", "value")),
         ("Höhe", "höhe", ("höhe",)),
         ("", "", ()),
@@ -41,7 +41,10 @@ def test_other_names_are_no_identifiers_of_people(name):
     [
         (_names.names_people, ["patient", "mouse_7", "pt"], ["id", "staying", "HR"]),
         (_names.is_quality, ["hr_quality", "lead_off", "SQI"], ["HR", "value"]),
-        (_names.is_device, ["battery_pct", "packet", "row"], ["HR", "pack"]),
+        (_names.is_device, ["battery_pct", "packet"], ["HR", "pack"]),
+        (_names.is_counting, ["row", "Sample Index", "epoch"], ["HR", "arrow"]),
+        (_names.is_state, ["sleep_stage", "posture", "sex"], ["HR", "patient"]),
+        (_names.is_kind, ["Record Type", "Aufzeichnungstyp"], ["heart", "HR", "start"]),
         (_names.is_label, ["SepsisLabel", "sleep_stage", "outcome"], ["HR", "labels_made_by"]),
         (_names.is_static, ["Age", "height (cm)"], ["heart_rate"]),
     ],

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tsfm_adapt.signals.readers._cells import Table, Undecided
@@ -39,6 +39,7 @@ def ordered(times, group=None, series=None, backward=None):
     return value / US if times.calendar else value, divided, own.notes
 
 
+@settings(deadline=None)
 @given(
     begin=st.integers(0, DAY_S - 1),
     step=st.integers(1, 3 * 3600),
@@ -69,6 +70,7 @@ def test_clocks_of_several_people_pass_midnight_each_by_itself():
     np.testing.assert_array_equal(value[np.argsort(mixed)], blocks)
 
 
+@settings(deadline=None)
 @given(st.permutations(range(60)))
 def test_rows_in_no_order_are_left_to_be_sorted(order):
     for times in (stamps(np.array(order) * 60), elapsed(np.array(order) * 60)):
@@ -81,6 +83,7 @@ def test_rows_in_no_order_are_left_to_be_sorted(order):
         assert (SORTED in notes) or order in ([*range(60)], [*range(60)][::-1])
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(8 * 60, 20 * 60), min_size=2, max_size=4, unique=True))
 def test_a_few_clocks_on_each_of_some_days_are_never_sorted_into_one_day(minutes):
     day = [60 * own for own in sorted(minutes)]

@@ -70,3 +70,10 @@ def test_files_may_be_called_by_channels(form):
 )
 def test_a_file_is_its_own_subject_where_nothing_repeats(names):
     assert found(names) is None
+
+
+def test_sessions_may_be_called_s1_behind_a_name_and_people_where_they_stand_first():
+    names = [f"{own}_s{n}" for own in ("anna", "ben", "carl") for n in (1, 2)]
+    assert found(names) == [own for own in ("anna", "ben", "carl") for _ in (1, 2)]
+    names = [f"s{n}_{part}" for n in (1, 2, 3) for part in ("rest", "stress")]
+    assert found(names) == [f"s{n}" for n in (1, 2, 3) for _ in range(2)]

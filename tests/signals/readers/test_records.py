@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsfm_adapt.errors import DataError
@@ -33,6 +33,7 @@ def test_rows_of_a_record_are_sorted_by_time_and_those_of_one_time_stay_in_order
     assert [r.start for r in found] == [None, None]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 30)), min_size=1, max_size=40),
     st.randoms(use_true_random=False),
@@ -138,6 +139,7 @@ def test_numbers_of_attributes_have_the_tables_decimal_mark():
     assert one.attributes == {"weight": 61.5, "code": "1e999"}
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["", "0", "1", "2", "wake", "NA"]), min_size=1, max_size=12))
 def test_spans_cover_the_rows_of_their_label_and_no_others(cells):
     times = [f"{10 * n}" for n in range(len(cells))]

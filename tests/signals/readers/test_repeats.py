@@ -5,7 +5,7 @@ from statistics import mean, median
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsfm_adapt.errors import DataError
@@ -33,6 +33,7 @@ def arrays(rows):
     return time.astype(np.float64), channel.astype(np.int64), value.astype(np.float64)
 
 
+@settings(deadline=None)
 @given(readings)
 def test_a_reading_repeats_where_an_earlier_one_has_its_time_and_channel(rows):
     seen = set()
@@ -44,6 +45,7 @@ def test_a_reading_repeats_where_an_earlier_one_has_its_time_and_channel(rows):
     assert repeated(time, channel).tolist() == expected
 
 
+@settings(deadline=None)
 @given(readings, st.sampled_from(["median", "mean", "first", "last"]))
 def test_merged_readings_are_one_for_each_time_and_channel(rows, how):
     rows = sorted(rows, key=lambda row: row[0])
@@ -63,6 +65,7 @@ def test_a_few_repeats_are_never_too_many(again, rows, stop):
     assert too_many(np.arange(rows) < again) == stop
 
 
+@settings(deadline=None)
 @given(
     count=st.integers(2, 80),
     packets=st.integers(2, 30),

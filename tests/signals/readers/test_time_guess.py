@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsfm_adapt.signals.readers._spelling import Spelling
@@ -42,6 +42,7 @@ def test_a_pattern_is_found_where_the_days_show_it(pattern):
     assert not found.doubt
 
 
+@settings(deadline=None)
 @given(st.permutations(range(10)))
 def test_the_order_of_rows_does_not_matter_to_the_pattern(order):
     cells = written("%d/%m/%Y %H:%M", step=timedelta(days=2), count=10)
@@ -98,7 +99,6 @@ def test_forms_are_told_by_values_and_the_names_unit(cells, name, expected):
         [],
         ["0", ""],
         ["0", "x"],
-        ["0", "inf"],
         ["2020-01-01", "later"],
         ["01/02/2020", "40/40/2020"],
         ["good", "bad"],

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tsfm_adapt.errors import DataError
@@ -63,6 +63,7 @@ moments = st.datetimes(datetime(1902, 1, 1), datetime(2250, 1, 1)).map(
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(moments, min_size=1, max_size=5),
     st.sampled_from(["%Y-%m-%d %H:%M:%S.%f", "%d.%m.%Y %H:%M:%S.%f", "%m/%d/%Y %I:%M:%S.%f %p"]),
@@ -79,6 +80,7 @@ def test_a_moment_is_the_same_however_it_is_written(stamps, pattern):
     assert read(milliseconds, "unix_ms").value.tolist() == exact
 
 
+@settings(deadline=None)
 @given(st.lists(moments, min_size=1, max_size=5), st.integers(-14 * 60, 14 * 60))
 def test_stamps_with_an_offset_become_utc_and_keep_it_as_their_zone(stamps, minutes):
     zone = timezone(timedelta(minutes=minutes))
@@ -91,6 +93,7 @@ def test_stamps_with_an_offset_become_utc_and_keep_it_as_their_zone(stamps, minu
     )
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**6), min_size=1), st.sampled_from(sorted(NUMERIC)))
 def test_numbers_of_every_unit_keep_their_distances(numbers, how):
     scale_s, origin_s = NUMERIC[how]
@@ -170,6 +173,7 @@ def test_only_a_clock_that_stays_below_a_day_begins_again_at_midnight():
     assert not read(["0", "60"]).of_day
 
 
+@settings(deadline=None)
 @given(
     st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1)).map(
         lambda d: d.replace(microsecond=0)

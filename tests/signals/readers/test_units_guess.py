@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsfm_adapt.signals.readers._units_guess import unit_doubts
@@ -20,6 +20,7 @@ def doubts(units, name="glucose", stated="1"):
     return unit_doubts(name, stated, np.concatenate(values), people, settings), settings
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["mg/dL", "mmol/L"]), min_size=1, max_size=8))
 def test_people_with_another_unit_are_named_with_it(units):
     found, settings = doubts(units)
