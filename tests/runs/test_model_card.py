@@ -128,3 +128,9 @@ def test_classes_have_their_own_scores_and_calibration(recipe):
 def test_notes_stand_before_the_use(recipe):
     text = model_card(CARD, recipe, scores(), "", notes=("Exported by force.",))
     assert text.index("> **Exported by force.**") < text.index("## Use")
+
+
+def test_it_has_the_lines_of_the_audit(recipe):
+    lines = ["leakage audit: subjects: not checked (name them)"]
+    audit = {"recordings": 73, "stretch_samples": 32, "findings": [], "lines": lines}
+    assert f"- {lines[0]}\n" in model_card(CARD, recipe, scores(audit=audit), "")

@@ -106,10 +106,9 @@ def _check_files(out: Path, picture: Path, force: bool) -> None:
 def _shown(survey: Survey, proposal: Proposal) -> list[str]:
     """The survey and the proposal as lines of text."""
     every = f"{len(survey.listed)}{' or more' if survey.more else ''}"
-    lengths = f"{_time(min(survey.durations_s))} to {_time(max(survey.durations_s))}"
+    lengths = f"{_time(min(survey.durations_s))} to {_time(max(survey.durations_s))} long"
     lines = [
-        f"looked at {survey.looked} of {every} recordings; "
-        f"{counted(survey.subjects, 'subject')}; {lengths} long",
+        f"looked at {survey.looked} of {every} recordings; {_who(survey, proposal)}; {lengths}",
         f"longest gap in all channels at once: {_time(survey.longest_gap_s)}",
         "",
     ]
@@ -131,6 +130,13 @@ def _shown(survey: Survey, proposal: Proposal) -> list[str]:
         f"by {proposal.split['by']}"
     )
     return lines
+
+
+def _who(survey: Survey, proposal: Proposal) -> str:
+    """How many subjects, or that nobody knows."""
+    if proposal.reader.names_subjects or len(survey.listed) == 1:
+        return counted(survey.subjects, "subject")
+    return f"subjects: unknown ({survey.subjects} if each file is one)"
 
 
 def _remarks(channel: Channel, line: ChannelLine) -> list[str]:
@@ -168,6 +174,7 @@ def _report(survey: Survey, proposal: Proposal) -> dict[str, JsonValue]:
             "listed": len(survey.listed),
             "more": survey.more,
             "subjects": survey.subjects,
+            "subjects_known": proposal.reader.names_subjects,
             "shortest_s": min(survey.durations_s),
             "longest_s": max(survey.durations_s),
             "longest_gap_s": survey.longest_gap_s,

@@ -311,4 +311,5 @@ def _protocol(ranking: Ranking) -> Iterator[str]:
         f"{name} {count}" for name, count in protocol.windows_by_split.items()
     )
     yield f"Fitted on: {protocol.fitted_on}"
+    yield from (line[:1].upper() + line[1:] for line in ranking.audit.lines)
     yield f"Test windows: sha256 {protocol.origins_sha256[:12]}, the same for every model"

@@ -239,6 +239,7 @@ class AuditSummary(_Frozen):
     stretch_samples: int
     findings: tuple[LeakFinding, ...]
     lines: tuple[str, ...]
+    subjects_checked: bool | None = None  # None in files that do not say
 
 
 class Costs(_Frozen):

@@ -18,6 +18,7 @@ from tsfm_adapt.proposal.channel_lines import ChannelLine, line_of
 from tsfm_adapt.proposal.clock import clock, gap
 from tsfm_adapt.proposal.layout import FEW, LEAST_TESTED, Layout, Window, laid_out
 from tsfm_adapt.proposal.survey import Survey
+from tsfm_adapt.recipe.parts import unknown_subjects
 from tsfm_adapt.signals.channel_rules import ChannelPlan, CleaningPlan
 from tsfm_adapt.signals.cleaning import clean
 from tsfm_adapt.signals.duplicates import duplicated
@@ -252,10 +253,11 @@ def _notes(
         )
     elif survey.subjects < FEW or layout.tested < LEAST_TESTED:
         notes.append(layout.split_why)
-    if not _names_subjects(reader) and len(survey.listed) > 1:
+    naming = unknown_subjects(reader)
+    if naming is not None and len(survey.listed) > 1:
         notes.append(
-            "each recording or file is taken as a subject of its own: if people have several, "
-            "say so to the reader, or splits will share them"
+            "subjects: unknown: each recording or file is taken as a subject of its own; if "
+            f"people have several, {naming}, or one person is both learned from and tested on"
         )
     if "rate_hz" in reader.model_fields_set and type(reader).model_fields["rate_hz"].is_required():
         notes.append("the format states no rate: seconds are samples until rate_hz is corrected")
@@ -288,12 +290,3 @@ def _copies(recordings: RecordingSet) -> list[str]:
         f"longest is {copy.samples} values of {copy.channel} in {copy.one.id} and "
         f"{copy.other.id}; training refuses to learn from one and score on the other"
     ]
-
-
-def _names_subjects(reader: ReaderConfig) -> bool:
-    """Whether the reader knows who was recorded, as far as its settings tell."""
-    fields = ("subject", "subjects", "subject_pattern")
-    known = [getattr(reader, name) for name in fields if name in type(reader).model_fields]
-    return any(value is not None for value in known) or not (
-        known or "rate_hz" in type(reader).model_fields
-    )

@@ -82,6 +82,11 @@ def _reader(reader: ReaderConfig) -> list[str]:
                 line, f"the format does not state it, {meaning}: correct it if you know"
             )
         lines.append(line)
+    if not reader.names_subjects:
+        lines += [
+            _beside(f"    # {name}: ...", "who was recorded is not known: each file is a subject")
+            for name in reader.subject_settings
+        ]
     return lines
 
 

@@ -92,7 +92,12 @@ Reader `{recipe.data.reader.name}`, split by {recipe.data.split.by}. {_origin(ca
 
 | split | subjects | recordings | windows |
 |---|---|---|---|
-{_split_table(scores)}"""
+{_split_table(scores)}{_audit(scores)}"""
+
+
+def _audit(scores: Scores) -> str:
+    """What the splits share, and what nobody checked."""
+    return "".join(f"\n- {line}" for line in scores.audit.lines)
 
 
 def _results(scores: Scores) -> str:
