@@ -277,7 +277,7 @@ def test_the_audit_says_where_the_reader_does_not_know_who_was_recorded(tmp_path
         f"data.split.{name}={size}" for name, size in zip(SPLITS, (0.5, 0.25, 0.25), strict=True)
     ]
     parts = parts_of(reader, "data.channels={HR: bpm}", *sizes)
-    assert parts.audit.summary()["subjects_checked"] is False
+    assert parts.audit.summary()["subjects"] == "not checked"
     assert "not checked" in parts.audit.lines[-1]
     assert "data.reader.subject" in parts.audit.lines[-1]
-    assert parts_of().audit.summary()["subjects_checked"] is True
+    assert parts_of().audit.summary()["subjects"] == "checked"

@@ -115,7 +115,7 @@ def test_where_nobody_knows_the_subjects_it_says_so_and_claims_nothing_of_them()
         "name them with data.reader.subject)"
     )
     assert not any("no subject" in line for line in outcome.lines)
-    assert outcome.summary()["subjects_checked"] is False
+    assert outcome.summary()["subjects"] == "not checked"
     one, other = pair(90)
     splits, windows = splits_of(train=[one], test=[other])
     found = audit(splits, windows, {"baselines": splits["train"]}, False, "name them").lines

@@ -239,7 +239,8 @@ class AuditSummary(_Frozen):
     stretch_samples: int
     findings: tuple[LeakFinding, ...]
     lines: tuple[str, ...]
-    subjects_checked: bool | None = None  # None in files that do not say
+    # Whether splits share subjects: checked, not checked, by time (on purpose); or a file of old.
+    subjects: Literal["checked", "not checked", "by time", "not said"] = "not said"
 
 
 class Costs(_Frozen):

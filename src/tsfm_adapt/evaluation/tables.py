@@ -34,7 +34,8 @@ def table(
     Returns:
         Columns subject, recording, origin_s (end of the context, seconds from the recording's
         start), step, time (in the zone of `zone_of`; null where the recording has no date), time_s
-        (seconds from the recording's start), channel, unit, the quantiles, and `measured` (null = not measured).
+        (seconds from the recording's start), channel, unit, the quantiles, and `measured` (null =
+        not measured).
     """
     import pyarrow
 
@@ -276,7 +277,8 @@ def _start(recording: Recording, zone: str | None) -> np.datetime64:
     start = recording.start
     if start is None or (zone is not None and recording.zone is None):
         return np.datetime64("NaT", "s")
-    return start.astype("datetime64[s]")
+    seconds: np.datetime64 = start.astype("datetime64[s]")
+    return seconds
 
 
 def _since(start: Any, time_s: FloatArray) -> FloatArray:  # Any: one date or an array of them

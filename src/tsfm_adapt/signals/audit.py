@@ -46,7 +46,7 @@ class Summary(TypedDict):
     stretch_samples: int
     findings: list[FindingSummary]
     lines: list[str]
-    subjects_checked: bool
+    subjects: Literal["checked", "not checked", "by time"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,12 @@ class Audit:
             *unchecked,
         ]
 
+    @property
+    def _subjects(self) -> Literal["checked", "not checked", "by time"]:
+        if self.by_time:
+            return "by time"
+        return "checked" if self.unknown_subjects is None else "not checked"
+
     def summary(self) -> Summary:
         """The audit as scores.json holds it."""
         return {
@@ -93,7 +99,7 @@ class Audit:
                 for finding in self.findings
             ],
             "lines": self.lines,
-            "subjects_checked": self.unknown_subjects is None,
+            "subjects": self._subjects,
         }
 
 
