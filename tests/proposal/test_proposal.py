@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from contracts.proposed import proposed, recording, walk
+from contracts.proposed import walk
 from tsfm_adapt.proposal.formats import recognised
 from tsfm_adapt.proposal.proposal import propose
 from tsfm_adapt.proposal.survey import look
-
-
-def test_copies_under_two_names_are_told():
-    same = walk(600)
-    proposal = proposed(recording(same, "a"), recording(same, "b"), recording(walk(600, 1), "c"))
-    (note,) = [note for note in proposal.notes if "share" in note]
-    assert "1 pair of subjects" in note
-    assert "600 values of HR" in note
 
 
 def test_unknown_subjects_are_said_with_the_setting_that_names_them(tmp_path):

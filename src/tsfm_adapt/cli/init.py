@@ -31,6 +31,10 @@ def command(
         str | None,
         typer.Option(help="A reader's name, or its settings, YAML; default by what is there."),
     ] = None,
+    clock_hz: Annotated[
+        float | None,
+        typer.Option(help="Where channels differ much in rate, propose those of about this one."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite recipe and picture.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -51,7 +55,7 @@ def command(
     config = recognised(path, reader)
     with progress.step(f"looking at recordings ({config.name})"):
         survey = look(config)
-        proposal = propose(survey, config, task)
+        proposal = propose(survey, config, task, clock_hz)
     recipe = text(proposal, path, out)
     atomic.write_bytes(picture, png(survey, path.name or str(path)))
     atomic.write_text(out, recipe)

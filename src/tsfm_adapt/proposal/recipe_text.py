@@ -115,6 +115,8 @@ def _channels(proposal: Proposal) -> list[str]:
         unit: Any = line.unit
         if line.from_unit is not None:
             unit = {"unit": line.unit, "from_unit": line.from_unit}
+            if line.unit_assumed:
+                unit["unit_assumed"] = True
         entry = f"{_scalar(line.name)}: {_flow(unit)}"
         if line.left_out:
             lines.append(_beside(f"    # {_comment(entry)}", f"left out: {line.why}"))
