@@ -13,6 +13,7 @@ from tsfm_adapt.cli.words import counted
 
 if TYPE_CHECKING:
     from tsfm_adapt.proposal.channel_lines import ChannelLine
+    from tsfm_adapt.proposal.outcome import Trial
     from tsfm_adapt.proposal.proposal import Proposal
     from tsfm_adapt.proposal.survey import Channel, Survey
 
@@ -35,6 +36,10 @@ def command(
         float | None,
         typer.Option(help="Where channels differ much in rate, propose those of about this one."),
     ] = None,
+    no_trial: Annotated[
+        bool,
+        typer.Option("--no-trial", help="Compare no networks on validation (at most a minute)."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite recipe and picture.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -44,9 +49,11 @@ def command(
     from tsfm_adapt._util.progress import Progress
     from tsfm_adapt.proposal.formats import files_below, recognised
     from tsfm_adapt.proposal.picture import png
-    from tsfm_adapt.proposal.proposal import propose
+    from tsfm_adapt.proposal.proposal import propose, with_trial
     from tsfm_adapt.proposal.recipe_text import text
     from tsfm_adapt.proposal.survey import look
+    from tsfm_adapt.proposal.trial import tried
+    from tsfm_adapt.recipe.files import loads
 
     _check_task(task)
     picture = plot or out.parent / f"{out.stem or 'recipe'}.png"
@@ -57,15 +64,23 @@ def command(
         survey = look(config)
         proposal = propose(survey, config, task, clock_hz)
     recipe = text(proposal, path, out)
+    trial = None
+    if not no_trial:
+        trial = tried(loads(recipe), survey, progress)
+        proposal = with_trial(proposal, trial)
+        recipe = text(proposal, path, out)
     atomic.write_bytes(picture, png(survey, path.name or str(path)))
     atomic.write_text(out, recipe)
     files, ends = files_below(path)
     if as_json:
-        print_json(_report(survey, proposal) | {"recipe": str(out), "plot": str(picture)})
+        files_written: dict[str, JsonValue] = {"recipe": str(out), "plot": str(picture)}
+        print_json(_report(survey, proposal) | {"trial": _scores(trial)} | files_written)
         return
     print(f"{path}: {config.name}, {counted(files, 'file')} ({', '.join(ends[:5])})")
     for line in _shown(survey, proposal):
         print(line)
+    for line in proposal.trial:
+        print(f"trial: {line}")
     print(f"picture: {picture}")
     print(f"recipe: {out}   (try: tsfm-adapt train {out} --smoke)")
 
@@ -210,6 +225,19 @@ def _report(survey: Survey, proposal: Proposal) -> dict[str, JsonValue]:
             "split": dict(proposal.split),
         },
         "notes": list(proposal.notes),
+    }
+
+
+def _scores(trial: Trial | None) -> JsonValue:
+    """A trial for `--json`; None = nobody asked."""
+    if trial is None:
+        return None
+    return {
+        "on": trial.on,
+        "metric": None if trial.metric is None else trial.metric.name,
+        "scores": {row.name: row.score for row in trial.rows},
+        "networks": [row.name for row in trial.rows if row.network],
+        "proposed": None if trial.best is None else trial.best.name,
     }
 
 

@@ -18,6 +18,7 @@ from tsfm_adapt.proposal.channel_lines import ChannelLine, line_of
 from tsfm_adapt.proposal.clock import clock, gap
 from tsfm_adapt.proposal.layout import Layout, Window, laid_out
 from tsfm_adapt.proposal.notes import notes
+from tsfm_adapt.proposal.outcome import Trial
 from tsfm_adapt.proposal.survey import Survey
 from tsfm_adapt.signals.channel_rules import ChannelPlan, CleaningPlan
 from tsfm_adapt.signals.cleaning import clean
@@ -49,6 +50,7 @@ class Proposal:
     window_why: str
     notes: tuple[str, ...]
     recordings: RecordingSet  # cleaned, those looked at
+    trial: tuple[str, ...] = ()  # what candidates scored, a line each; () = nobody asked
 
     @property
     def kept(self) -> tuple[ChannelLine, ...]:
@@ -113,6 +115,21 @@ def propose(
         notes=tuple(notes(survey, reader, offered, lines, recordings, layout, time.others)),
         recordings=recordings,
     )
+
+
+def with_trial(proposal: Proposal, trial: Trial) -> Proposal:
+    """The proposal with the best network of a trial in the place of the usual one."""
+    written = proposal.written
+    if trial.best is not None:
+        why = "the best of the trial above"
+        known = written.section_reasons
+        reasons = {n: "; ".join(filter(None, (known.get(n), why))) for n in trial.sections}
+        written = replace(
+            written,
+            sections={**written.sections, **trial.sections},
+            section_reasons={**known, **reasons},
+        )
+    return replace(proposal, written=written, trial=tuple(trial.lines))
 
 
 def _settled(

@@ -21,6 +21,7 @@ from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
 from tsfm_adapt.tasks.base import rounded
 
 _COLUMN = 48  # where comments begin, if there is room
+_NO_TRIAL = "none: no network was compared with others; this one is where to begin"
 _ENDLESS = 10**9  # characters: no line is broken
 
 
@@ -41,6 +42,7 @@ def text(proposal: Proposal, path: Path, out: Path) -> str:
         f"# Run:   tsfm-adapt train {_comment(str(out))}      (add --smoke to see that it fits)",
         "# Every number below is a guess with its reason behind it: look them over.",
         *(f"# Note:  {_comment(note)}" for note in proposal.notes),
+        *(f"# Trial: {_comment(line)}" for line in proposal.trial or (_NO_TRIAL,)),
         f"name: {_name(path)}",
         "seed: 17",
         "data:",

@@ -104,6 +104,7 @@ class Survey:
     spans: Mapping[str, int]  # label of a marked span: how many
     pictured: tuple[Pictured, ...]
     notes: Notes = field(default_factory=dict)  # what the reader changed or left out
+    values: int = 0  # of all recordings listed, as far as they were read
 
     @property
     def subjects(self) -> int:
@@ -198,6 +199,7 @@ def look(reader: ReaderConfig, bounds: Bounds | None = None) -> Survey:
         spans=dict(spans),
         pictured=tuple(pictured),
         notes=dict(notes),
+        values=values,
     )
 
 

@@ -257,6 +257,14 @@ LORA_ON_CHRONOS2: Mapping[str, JsonValue] = {
 }
 
 
+# Backbones that are tried where a task needs none trained: quick and, of those embedded, strong.
+# On validation windows of the development recordings each was the best of all on some.
+TRIED_BACKBONES: Mapping[str, Mapping[str, JsonValue]] = {
+    name: {"backbone": {"name": name, "checkpoint": "embedded"}}
+    for name in ("chronos2", "chronos_bolt", "timesfm")
+}
+
+
 class TaskConfig(Frozen, ABC):
     """The recipe's `task`."""
 
@@ -265,6 +273,7 @@ class TaskConfig(Frozen, ABC):
     # Read by `init`; a task that can be proposed sets `contexts` and writes `proposed`.
     of_labels: ClassVar[bool] = False  # it needs a label of the recordings
     spans_gaps: ClassVar[bool] = False  # its window shall be longer than the longest gap
+    trial_windows: ClassVar[int] = 256  # at most, on which candidates are tried
 
     @abstractmethod
     def build(self) -> Task:
@@ -279,6 +288,14 @@ class TaskConfig(Frozen, ABC):
             contexts: usual lengths, the longest first.
         """
         return []
+
+    @classmethod
+    def candidates(cls) -> Mapping[str, Mapping[str, JsonValue]]:
+        """Sections of a recipe that `init` tries beside each other, by a name to show; {} = none.
+
+        Of a task without labels they are backbones, of one with labels heads.
+        """
+        return {}
 
     @classmethod
     def can_be_proposed(cls) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from tsfm_adapt._util.durations import duration
 from tsfm_adapt._util.frozen import Frozen
@@ -19,6 +19,7 @@ from tsfm_adapt.forecasts import QuantileLevels
 from tsfm_adapt.signals.windows import Windows, WindowSpec
 from tsfm_adapt.tasks.base import (
     LORA_ON_CHRONOS2,
+    TRIED_BACKBONES,
     Proposed,
     Sighting,
     SplitName,
@@ -103,6 +104,11 @@ class Config(TaskConfig):
     def geometries(cls, lengths: IntArray, contexts: Sequence[int]) -> list[tuple[int, int]]:  # noqa: ARG003
         """A horizon of an eighth of long contexts, a fourth of short ones."""
         return [(context, context // (8 if context >= 192 else 4)) for context in contexts]
+
+    @classmethod
+    def candidates(cls) -> Mapping[str, Mapping[str, JsonValue]]:
+        """Backbones as they are."""
+        return TRIED_BACKBONES
 
     @classmethod
     def proposed(cls, sighting: Sighting) -> Proposed:

@@ -20,6 +20,7 @@ from tsfm_adapt.signals.windows import Windows, WindowSpec
 from tsfm_adapt.tasks._whole_recording import whole_recording
 from tsfm_adapt.tasks.base import (
     LORA_ON_CHRONOS2,
+    TRIED_BACKBONES,
     Proposed,
     Sighting,
     SplitName,
@@ -87,6 +88,7 @@ class Config(TaskConfig):
     """`task: {name: impute}`."""
 
     spans_gaps: ClassVar[bool] = True
+    trial_windows: ClassVar[int] = 48  # two forecasts for each gap
 
     name: Literal["impute"] = "impute"
     context_s: float = Field(gt=0, description="window within which gaps are filled, s")
@@ -135,6 +137,11 @@ class Config(TaskConfig):
     def geometries(cls, lengths: IntArray, contexts: Sequence[int]) -> list[tuple[int, int]]:  # noqa: ARG003
         """Windows of every usual length, without a horizon."""
         return [(context, 0) for context in contexts]
+
+    @classmethod
+    def candidates(cls) -> Mapping[str, Mapping[str, JsonValue]]:
+        """Backbones as they are."""
+        return TRIED_BACKBONES
 
     @classmethod
     def proposed(cls, sighting: Sighting) -> Proposed:
