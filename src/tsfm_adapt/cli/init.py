@@ -12,6 +12,7 @@ from tsfm_adapt.cli.options import Json, Quiet, print_json
 from tsfm_adapt.cli.words import counted
 
 if TYPE_CHECKING:
+    from tsfm_adapt._util.progress import Progress
     from tsfm_adapt.proposal.channel_lines import ChannelLine
     from tsfm_adapt.proposal.outcome import Trial
     from tsfm_adapt.proposal.proposal import Proposal
@@ -49,11 +50,9 @@ def command(
     from tsfm_adapt._util.progress import Progress
     from tsfm_adapt.proposal.formats import files_below, recognised
     from tsfm_adapt.proposal.picture import png
-    from tsfm_adapt.proposal.proposal import propose, with_trial
+    from tsfm_adapt.proposal.proposal import propose
     from tsfm_adapt.proposal.recipe_text import text
     from tsfm_adapt.proposal.survey import look
-    from tsfm_adapt.proposal.trial import tried
-    from tsfm_adapt.recipe.files import loads
 
     _check_task(task)
     picture = plot or out.parent / f"{out.stem or 'recipe'}.png"
@@ -64,25 +63,31 @@ def command(
         survey = look(config)
         proposal = propose(survey, config, task, clock_hz)
     recipe = text(proposal, path, out)
-    trial = None
+    files, ends = files_below(path)
+    if not as_json:
+        print(f"{path}: {config.name}, {counted(files, 'file')} ({', '.join(ends[:5])})")
+        print(*_shown(survey, proposal), sep="\n", flush=True)
     if not no_trial:
-        trial = tried(loads(recipe), survey, progress)
-        proposal = with_trial(proposal, trial)
+        proposal = _compared(proposal, recipe, survey, progress)
         recipe = text(proposal, path, out)
     atomic.write_bytes(picture, png(survey, path.name or str(path)))
     atomic.write_text(out, recipe)
-    files, ends = files_below(path)
     if as_json:
-        files_written: dict[str, JsonValue] = {"recipe": str(out), "plot": str(picture)}
-        print_json(_report(survey, proposal) | {"trial": _scores(trial)} | files_written)
+        print_json(_report(survey, proposal) | {"recipe": str(out), "plot": str(picture)})
         return
-    print(f"{path}: {config.name}, {counted(files, 'file')} ({', '.join(ends[:5])})")
-    for line in _shown(survey, proposal):
-        print(line)
-    for line in proposal.trial:
+    for line in () if proposal.trial is None else proposal.trial.lines:
         print(f"trial: {line}")
     print(f"picture: {picture}")
     print(f"recipe: {out}   (try: tsfm-adapt train {out} --smoke)")
+
+
+def _compared(proposal: Proposal, recipe: str, survey: Survey, progress: Progress) -> Proposal:
+    """The proposal with the network that is best on validation."""
+    from tsfm_adapt.proposal.proposal import with_trial
+    from tsfm_adapt.proposal.trial import tried
+    from tsfm_adapt.recipe.files import loads
+
+    return with_trial(proposal, tried(loads(recipe), survey, progress))
 
 
 def _check_task(task: str | None) -> None:
@@ -225,6 +230,7 @@ def _report(survey: Survey, proposal: Proposal) -> dict[str, JsonValue]:
             "split": dict(proposal.split),
         },
         "notes": list(proposal.notes),
+        "trial": _scores(proposal.trial),
     }
 
 

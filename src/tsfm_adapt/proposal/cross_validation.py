@@ -38,7 +38,7 @@ class CrossValidation:
         assert isinstance(train, LabelledWindows)
         self._context = context
         self._train = train
-        self._candidates = task.candidates()
+        self._candidates = task.candidates
         self._folds = _folds(train)
         self.rounds = len(self._folds)
         self.names = (*self._candidates, _BASELINES)

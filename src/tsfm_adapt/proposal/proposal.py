@@ -50,7 +50,7 @@ class Proposal:
     window_why: str
     notes: tuple[str, ...]
     recordings: RecordingSet  # cleaned, those looked at
-    trial: tuple[str, ...] = ()  # what candidates scored, a line each; () = nobody asked
+    trial: Trial | None = None  # what candidates scored; None = they were not compared
 
     @property
     def kept(self) -> tuple[ChannelLine, ...]:
@@ -129,7 +129,7 @@ def with_trial(proposal: Proposal, trial: Trial) -> Proposal:
             sections={**written.sections, **trial.sections},
             section_reasons={**known, **reasons},
         )
-    return replace(proposal, written=written, trial=tuple(trial.lines))
+    return replace(proposal, written=written, trial=trial)
 
 
 def _settled(

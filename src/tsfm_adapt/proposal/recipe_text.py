@@ -42,7 +42,7 @@ def text(proposal: Proposal, path: Path, out: Path) -> str:
         f"# Run:   tsfm-adapt train {_comment(str(out))}      (add --smoke to see that it fits)",
         "# Every number below is a guess with its reason behind it: look them over.",
         *(f"# Note:  {_comment(note)}" for note in proposal.notes),
-        *(f"# Trial: {_comment(line)}" for line in proposal.trial or (_NO_TRIAL,)),
+        *(f"# Trial: {_comment(line)}" for line in _trial(proposal)),
         f"name: {_name(path)}",
         "seed: 17",
         "data:",
@@ -58,6 +58,10 @@ def text(proposal: Proposal, path: Path, out: Path) -> str:
     written = "\n".join(line.rstrip() for line in lines) + "\n"
     loads(written, source="the proposed recipe")
     return written
+
+
+def _trial(proposal: Proposal) -> list[str]:
+    return [_NO_TRIAL] if proposal.trial is None else proposal.trial.lines
 
 
 def _name(path: Path) -> str:

@@ -57,7 +57,7 @@ def tried(recipe: Recipe, survey: Survey, progress: Progress, budget_s: float = 
         progress: shows a bar.
         budget_s: wall-clock time after which no further piece of work begins.
     """
-    if not recipe.task.candidates():
+    if not recipe.task.candidates:
         return Trial(f"none: for task {recipe.task.name} there is nothing to choose from")
     if survey.more or survey.values > _VALUES:
         return Trial(

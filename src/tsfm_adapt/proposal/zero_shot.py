@@ -17,6 +17,7 @@ from tsfm_adapt.signals.recording import IntArray
 from tsfm_adapt.signals.windows import Windows
 
 _ROUNDS = 8
+_FEW = 20  # windows
 _BASELINES_S = 1e-8  # seconds for each channel and cubed sample of the context, to fit them
 
 
@@ -28,7 +29,7 @@ class ZeroShot:
         self._context = context
         self._windows = context.val.evenly_spaced(task.trial_windows)
         self.rounds = min(_ROUNDS, len(self._windows))
-        self._candidates = task.candidates()
+        self._candidates = task.candidates
         self._predictors: dict[str, Predictor] = {}
         self._problems: dict[str, str] = {}
         for name, sections in self._candidates.items():
@@ -62,7 +63,8 @@ class ZeroShot:
         subjects = len(np.unique(windows.subjects))
         return Trial(
             on=f"zero-shot on {len(windows)} validation windows of {subjects} "
-            f"subject{'s' if subjects != 1 else ''}",
+            f"subject{'s' if subjects != 1 else ''}"
+            + (": so few that chance may order them" if len(windows) < _FEW else ""),
             metric=metric,
             rows=(*rows, self._baseline(windows, left_s)),
             sections={} if best is None else self._candidates[best],

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import JsonValue
@@ -273,7 +274,10 @@ class TaskConfig(Frozen, ABC):
     # Read by `init`; a task that can be proposed sets `contexts` and writes `proposed`.
     of_labels: ClassVar[bool] = False  # it needs a label of the recordings
     spans_gaps: ClassVar[bool] = False  # its window shall be longer than the longest gap
-    trial_windows: ClassVar[int] = 256  # at most, on which candidates are tried
+    # Sections of a recipe that `init` tries beside each other, by a name to show; {} = none. Of a
+    # task without labels they are backbones, of one with labels heads.
+    candidates: ClassVar[Mapping[str, Mapping[str, JsonValue]]] = MappingProxyType({})
+    trial_windows: ClassVar[int] = 256  # at most, on which they are tried
 
     @abstractmethod
     def build(self) -> Task:
@@ -288,14 +292,6 @@ class TaskConfig(Frozen, ABC):
             contexts: usual lengths, the longest first.
         """
         return []
-
-    @classmethod
-    def candidates(cls) -> Mapping[str, Mapping[str, JsonValue]]:
-        """Sections of a recipe that `init` tries beside each other, by a name to show; {} = none.
-
-        Of a task without labels they are backbones, of one with labels heads.
-        """
-        return {}
 
     @classmethod
     def can_be_proposed(cls) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field, JsonValue, model_validator
@@ -118,7 +119,14 @@ class Config(TaskConfig):
     """`task: {name: classify}`."""
 
     of_labels = True
-    trial_windows: ClassVar[int] = 500
+    candidates = MappingProxyType(
+        {
+            "probe": {"head": {"name": "probe"}},
+            # with what the backbone's scaling removes
+            "probe and statistics": {"head": {"name": "probe", "statistics": True}},
+        }
+    )
+    trial_windows = 500
     name: Literal["classify"] = "classify"
     context_s: float = Field(gt=0, description="length of a window, s")
     labels: Labels = Field(description="where a window's class comes from")
@@ -154,14 +162,6 @@ class Config(TaskConfig):
         whole = int(np.quantile(lengths, 0.1, method="lower"))
         longest = min(whole, MOST_SAMPLES)
         return [(longest, 0)] + [(context, 0) for context in contexts if context < longest]
-
-    @classmethod
-    def candidates(cls) -> Mapping[str, Mapping[str, JsonValue]]:
-        """Probes that read tokens alone, or also what the backbone's scaling removes."""
-        return {
-            "probe": {"head": {"name": "probe"}},
-            "probe and statistics": {"head": {"name": "probe", "statistics": True}},
-        }
 
     @classmethod
     def proposed(cls, sighting: Sighting) -> Proposed:

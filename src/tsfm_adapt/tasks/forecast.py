@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, model_validator
 
 from tsfm_adapt._util.durations import duration
 from tsfm_adapt._util.frozen import Frozen
@@ -62,6 +62,8 @@ class Crossing(Frozen):
 class Config(TaskConfig):
     """`task: {name: forecast}`."""
 
+    candidates = TRIED_BACKBONES
+
     name: Literal["forecast"] = "forecast"
     context_s: float = Field(gt=0, description="history the model sees, s")
     horizon_s: float = Field(gt=0, description="how far ahead it predicts, s")
@@ -104,11 +106,6 @@ class Config(TaskConfig):
     def geometries(cls, lengths: IntArray, contexts: Sequence[int]) -> list[tuple[int, int]]:  # noqa: ARG003
         """A horizon of an eighth of long contexts, a fourth of short ones."""
         return [(context, context // (8 if context >= 192 else 4)) for context in contexts]
-
-    @classmethod
-    def candidates(cls) -> Mapping[str, Mapping[str, JsonValue]]:
-        """Backbones as they are."""
-        return TRIED_BACKBONES
 
     @classmethod
     def proposed(cls, sighting: Sighting) -> Proposed:

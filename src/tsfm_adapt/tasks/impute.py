@@ -88,7 +88,8 @@ class Config(TaskConfig):
     """`task: {name: impute}`."""
 
     spans_gaps: ClassVar[bool] = True
-    trial_windows: ClassVar[int] = 48  # two forecasts for each gap
+    candidates = TRIED_BACKBONES
+    trial_windows = 48  # two forecasts for each gap
 
     name: Literal["impute"] = "impute"
     context_s: float = Field(gt=0, description="window within which gaps are filled, s")
@@ -137,11 +138,6 @@ class Config(TaskConfig):
     def geometries(cls, lengths: IntArray, contexts: Sequence[int]) -> list[tuple[int, int]]:  # noqa: ARG003
         """Windows of every usual length, without a horizon."""
         return [(context, 0) for context in contexts]
-
-    @classmethod
-    def candidates(cls) -> Mapping[str, Mapping[str, JsonValue]]:
-        """Backbones as they are."""
-        return TRIED_BACKBONES
 
     @classmethod
     def proposed(cls, sighting: Sighting) -> Proposed:
