@@ -219,7 +219,9 @@ def test_without_a_trial_the_recipe_is_what_the_survey_alone_proposes(
     from tsfm_adapt.proposal.recipe_text import text
     from tsfm_adapt.proposal.survey import look
 
-    monkeypatch.setattr(trial, "prepare", lambda recipe: pytest.fail("data were read for a trial"))
+    monkeypatch.setattr(
+        trial, "prepare", lambda *_, **__: pytest.fail("data were read for a trial")
+    )
     assert cli("init", table, "--quiet", "--no-trial").code == 0
     written = Path("recipe.yaml").read_text()
     reader = recognised(table)
@@ -232,7 +234,7 @@ def test_an_interrupted_trial_still_writes_a_recipe(
 ) -> None:
     from tsfm_adapt.proposal import trial
 
-    def interrupted(recipe: Any) -> None:
+    def interrupted(recipe: Any, progress: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(trial, "prepare", interrupted)

@@ -10,6 +10,7 @@ import pytest
 from contracts.tried import proposed_from, trials, vitals
 from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.proposal import trial as module
+from tsfm_adapt.proposal import zero_shot
 from tsfm_adapt.proposal.proposal import with_trial
 from tsfm_adapt.proposal.recipe_text import text
 from tsfm_adapt.proposal.trial import tried, without_test
@@ -114,6 +115,19 @@ def test_an_interrupted_trial_has_the_rounds_that_are_whole(ward, monkeypatch):
     found = tried(recipe, survey, QUIET)
     assert found.best is None
     assert found.lines == ["none came to an end (interrupted): the usual network is proposed"]
+
+
+def test_an_interruption_while_baselines_are_fitted_leaves_them_out(ward, monkeypatch):
+    _, survey, _, recipe, _ = ward
+
+    def interrupted(context, progress):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(zero_shot, "baselines", interrupted)
+    found = tried(recipe, survey, QUIET)
+    assert found.best is not None
+    assert "interrupted and 8 of 8 rounds" in found.on
+    assert found.rows[-1].score is None
 
 
 def test_a_trial_ends_when_its_time_is_over(ward, monkeypatch):

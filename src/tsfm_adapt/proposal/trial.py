@@ -68,7 +68,7 @@ def tried(recipe: Recipe, survey: Survey, progress: Progress, budget_s: float = 
     work: Comparison | None = None
     done, why = 0, ""
     try:
-        work = _comparison(recipe)
+        work = _comparison(recipe, progress)
         with progress.work("trial", work.rounds * len(work.names)) as meter:
             for number in range(work.rounds):
                 for name in work.names:
@@ -85,16 +85,20 @@ def tried(recipe: Recipe, survey: Survey, progress: Progress, budget_s: float = 
         return Trial(f"none: {problem}")
     if work is None or not done:
         return Trial(f"none came to an end ({why}): the usual network is proposed")
-    found = work.finished(done, end_s - time.monotonic())
+    try:
+        found = work.finished(done, end_s - time.monotonic())
+    except KeyboardInterrupt:
+        why = "interrupted"
+        found = work.finished(done, -1.0)
     part = f"; {why} and {done} of {work.rounds} rounds" if why else ""
     return replace(found, on=found.on + part)
 
 
-def _comparison(recipe: Recipe) -> Comparison:
+def _comparison(recipe: Recipe, progress: Progress) -> Comparison:
     from tsfm_adapt.proposal.cross_validation import CrossValidation
     from tsfm_adapt.proposal.zero_shot import ZeroShot
 
-    prepared = prepare(recipe)
+    prepared = prepare(recipe, progress=progress)
     if recipe.task.of_labels:
         return CrossValidation(without_test(recipe, prepared))
     if not len(prepared.windows["val"]):
