@@ -158,7 +158,7 @@ def filled(
     import pyarrow
 
     median = int(np.flatnonzero(np.isclose(levels, 0.5))[0])
-    tables = []
+    tables, zone = [], zone_of(recordings)
     for recording, estimate in zip(recordings, quantiles, strict=True):
         channels, samples = recording.values.shape
         values = np.asarray(recording.values, dtype=np.float64)
@@ -167,11 +167,11 @@ def filled(
         time_s = np.arange(samples) / recording.rate_hz
         per_channel = np.repeat(np.arange(channels), samples)
         one = np.zeros(channels * samples, dtype=np.int64)
-        start = _start(recording, zone_of(recordings))
+        start = start_in(recording, zone)
         columns = {
             "subject": _repeated([recording.subject], one),
             "recording": _repeated([recording.id], one),
-            "time": _times(np.tile(_since(start, time_s), channels), recordings),
+            "time": times_in(np.tile(_since(start, time_s), channels), zone),
             "time_s": pyarrow.array(np.tile(time_s, channels)),
             "channel": _repeated(list(recording.channels), per_channel),
             "unit": _repeated(list(units), per_channel),
@@ -256,11 +256,11 @@ def zone_of(recordings: Iterable[Recording]) -> str | None:
     return known.pop() if len(zones) == 1 and known else "UTC" if known else None
 
 
-def _times(dates: FloatArray, recordings: Iterable[Recording]) -> pyarrow.Array:
-    """Dates (N,), which are UTC where the recordings have a zone, as times of that zone."""
+def times_in(dates: FloatArray, zone: str | None) -> pyarrow.Array:
+    """Dates (N,), which are UTC where there is a zone, as times of that zone."""
     import pyarrow
 
-    return pyarrow.array(dates, pyarrow.timestamp("ms", tz=zone_of(recordings)))
+    return pyarrow.array(dates, pyarrow.timestamp("ms", tz=zone))
 
 
 def _dates(
@@ -268,11 +268,11 @@ def _dates(
 ) -> pyarrow.Array:
     """Times of rows, at windows and steps, from seconds (N, H) after each recording's start."""
     zone = zone_of(windows.recordings)
-    starts = np.array([_start(r, zone) for r in windows.recordings])[windows.recording]
-    return _times(_since(starts[:, None], time_s)[window, step], windows.recordings)
+    starts = np.array([start_in(r, zone) for r in windows.recordings])[windows.recording]
+    return times_in(_since(starts[:, None], time_s)[window, step], zone)
 
 
-def _start(recording: Recording, zone: str | None) -> np.datetime64:
+def start_in(recording: Recording, zone: str | None) -> np.datetime64:
     """A recording's start; NaT where it, or beside recordings of a zone its zone, is not known."""
     start = recording.start
     if start is None or (zone is not None and recording.zone is None):
