@@ -23,6 +23,7 @@ from tsfm_adapt.signals.recording import FloatArray, IntArray
 
 NUMBERS = 0.8  # share of a channel's filled cells that are numbers
 _CODES = 6  # distinct values of a column of codes
+_SOME = 200  # cells: where none of the first ones is a number, the column has none
 _RISING = 0.999  # share of steps that are equal in a counter
 
 
@@ -71,7 +72,11 @@ def numbers_of(table: Table, name: str, least: float = NUMBERS) -> FloatArray | 
         return None
     if column.dtype.kind == "b":
         return column.astype(np.float64)
-    cells, which, counts = np.unique(table.text(name), return_inverse=True, return_counts=True)
+    text = table.text(name)
+    some = [cell for cell in text[:_SOME].tolist() if cell not in MISSING]
+    if len(some) == _SOME and not any(map(number_like, some)) and not table.units.get(name):
+        return None
+    cells, which, counts = np.unique(text, return_inverse=True, return_counts=True)
     spelling = table.spelling
     values = np.array(
         [_number(cell, spelling, table.units.get(name, "")) for cell in cells.tolist()]
