@@ -57,8 +57,8 @@ def embed(
     Columns subject, recording, part, origin_s (end of the context, seconds from the recording's
     start), time (the same as a date, in the recordings' zone; null where there is none), channel,
     label (where windows have classes), and embedding, D float32; null where the window shows
-    nothing of the channel. The schema's metadata name backbone, checkpoint and pooling. Windows are laid out as
-    in the test set; a task that hides values hides none here.
+    nothing of the channel. The schema's metadata name backbone, checkpoint and pooling. Windows
+    are laid out as in the test set; a task that hides values hides none here.
 
     Args:
         source: a run or bundle: its trained model; or a recipe: its backbone, unadapted.
