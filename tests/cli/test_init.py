@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,29 @@ def test_files_of_unknown_people_are_not_counted_as_people(
     assert "subjects: unknown (8 if each file is one)" in outcome.out
     assert "data.reader.subject" in outcome.out
     assert "    # subject: ..." in Path("recipe.yaml").read_text()
+    asked = [ln for ln in outcome.out.splitlines() if ln.startswith("who was recorded? --reader ")]
+    settings = shlex.split(asked[0])[-1]
+    assert "name: csv, layout: wide" in settings
+    assert "subject: WHO" in settings
     checked = cli("check", "recipe.yaml")
     assert "leakage audit: subjects: not checked" in checked.out
     assert "no subject" not in checked.out
+
+
+def test_the_question_who_was_recorded_is_answered_by_the_option_that_is_printed(
+    cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for file in range(8):
+        rows = (f"{60 * t},{70 + (t * (file + 3)) % 17},bed{file // 2}" for t in range(300))
+        (folder / f"f{file}.csv").write_text("\n".join(["time,HR,place", *rows]) + "\n")
+    outcome = cli("init", folder, "--quiet", "--no-trial")
+    assert "subjects: unknown (8 if each file is one)" in outcome.out, outcome.err
+    (asked, *_) = [line for line in outcome.out.splitlines() if line.startswith("who was")]
+    option, settings = shlex.split(asked)[-2:]
+    answer = settings.replace("subject: WHO", "subject: place")
+    outcome = cli("init", folder, "--quiet", "--no-trial", "--force", option, answer)
+    assert outcome.code == 0, outcome.err
+    assert "4 subjects" in outcome.out
+    assert "who was recorded" not in outcome.out

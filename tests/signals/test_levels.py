@@ -32,6 +32,7 @@ def test_levels_are_quantiles_of_what_is_measured():
         ("mmol/L", Level(3.0, 7.8, 17.0), 140.0, "mg/dL"),
         ("mmHg", Level(55.0, 82.0, 120.0), 11.0, "kPa"),
         ("kPa", Level(7.0, 11.0, 16.0), 82.0, "mmHg"),
+        ("mmHg", Level(55.0, 82.0, 120.0), 10_900.0, "Pa"),
         ("%", Level(88.0, 97.0, 100.0), 0.97, "a share"),
         ("degC", Level(35.1, 36.9, 39.6), 98.2, "degF"),
         ("degF", Level(95.2, 98.4, 103.0), 36.9, "degC"),

@@ -145,7 +145,7 @@ def _shown(survey: Survey, proposal: Proposal) -> list[str]:
             f"  {_short(channel.name):<{width}}  {units:<9} {_rate(channel):>12}  "
             f"{channel.quantiles[1]:>9.4g} .. {channel.quantiles[3]:<9.4g} {remarks}".rstrip()
         )
-    lines += ["", *(f"note: {note}" for note in proposal.notes)]
+    lines += ["", *(f"note: {note}" for note in proposal.notes), *_asked(survey, proposal)]
     window, rate_hz = proposal.window, proposal.rate_hz
     ahead = f", {window.horizon} ahead" if window.horizon else ""
     lines.append(
@@ -161,6 +161,31 @@ def _who(survey: Survey, proposal: Proposal) -> str:
     if proposal.reader.names_subjects or len(survey.listed) == 1:
         return counted(survey.subjects, "subject")
     return f"subjects: unknown ({survey.subjects} if each file is one)"
+
+
+def _asked(survey: Survey, proposal: Proposal) -> list[str]:
+    """The option that would say who was recorded, where nobody knows; one line a setting."""
+    import yaml
+
+    reader = proposal.reader
+    if reader.names_subjects or len(survey.listed) == 1:
+        return []
+    known = reader.model_dump(mode="json", exclude_defaults=True)
+    known = {"name": reader.name} | {key: known[key] for key in known if key != "root"}
+    written = [
+        yaml.safe_dump(
+            known | {name: "WHO"}, default_flow_style=True, sort_keys=False, width=10**6
+        )
+        for name in reader.subject_settings
+    ]
+    return [f"who was recorded? --reader {_quoted(settings.strip())}" for settings in written]
+
+
+def _quoted(text: str) -> str:
+    """An argument for a shell, the plainer of two ways."""
+    import shlex
+
+    return shlex.quote(text) if set(text) & set('"$`\\!') else f'"{text}"'
 
 
 def _remarks(channel: Channel, line: ChannelLine) -> list[str]:

@@ -106,6 +106,8 @@ def other_units(unit: str) -> tuple[Conversion, ...]:
     glucose = {"mg/dL": "mmol/L", "mmol/L": "mg/dL"}.get(name)
     if glucose is not None:
         same.append(Conversion(glucose, *convert(glucose, name, "glucose")))
+    if known.dimension == "pressure":  # in pascal, which is no unit of the list
+        same.append(Conversion("Pa", convert("kPa", name)[0] / 1000, 0.0))
     if name == "%":
         same.append(Conversion("a share", 100.0, 0.0))
     return tuple(same)
