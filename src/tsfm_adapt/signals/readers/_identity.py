@@ -25,6 +25,8 @@ _LONG = 0.5  # share of numbers in a column of values: some channels are words
 _VALUE = re.compile("value|wert|valeur|valor|result|reading|measured")
 _CHANNEL = re.compile("name|param|channel|variable|vital|test|item|type|label|signal|code")
 _PACKET = 3  # samples of a stamp, at least
+_PACKET_S = 10.0  # between stamps of packets, at most
+_PLACES = 6.0  # times the chance variance of the means at each place of a packet
 _CODED = frozenset(  # columns whose numbers name channels
     (
         *("itemid", "item", "itemcode", "code", "parameter", "parameterid", "variable"),
@@ -220,6 +222,11 @@ def _by_repeats(
         _named_apart(apart, found, what, doubts)
     elif _packets(time, key):
         settings["duplicates"] = "packets"
+        if not _one_source(table, free, time, key):
+            doubts.append(
+                f"{what}, in runs of equal length: samples of one packet (duplicates: packets), or "
+                "subjects or channels that no column names?"
+            )
     else:
         settings["duplicates"] = "median"
         doubts.append(
@@ -274,6 +281,28 @@ def _packets(time: TimeChoice, key: IntArray) -> bool:
         return False
     inner = count[1:-1]
     return bool(np.median(inner) >= _PACKET and np.ptp(inner) <= 0.25 * np.median(inner) + 1)
+
+
+def _one_source(table: Table, free: Sequence[str], time: TimeChoice, key: IntArray) -> bool:
+    """True if rows of one stamp are samples of one sensor, whatever their place in the packet.
+
+    Readings of several people in one order differ by their place. A packet is short.
+    """
+    value = time.value
+    new = np.flatnonzero((np.diff(value) != 0) | (np.diff(key) != 0)) + 1
+    begin = np.array([0, *new[:-1].tolist()])
+    least = int(np.diff([*begin.tolist(), int(new[-1])]).min())
+    if np.median(np.abs(np.diff(value[begin]))) > _PACKET_S:
+        return False
+    for name in free:
+        number = numbers_of(table, name)
+        if number is None or not np.isfinite(number).all():
+            continue
+        placed = number[begin[:, None] + np.arange(least)]  # (packets, places)
+        within = float(placed.var(axis=0).mean())
+        if placed.mean(axis=0).var() * len(placed) > _PLACES * max(within, 1e-12):
+            return False
+    return True
 
 
 def _in_blocks(table: Table, free: list[str], found: Identity) -> str | None:
