@@ -100,6 +100,28 @@ def _number(cell: str, spelling: Spelling, unit: str) -> float:
     return number if np.isfinite(number) else np.nan
 
 
+def identifies(table: Table, name: str, *, lax: bool = False) -> bool:
+    """True if a column is complete, no measurement, and repeats.
+
+    Laxly, a column that names people may have empty cells, which its reader then refuses, and
+    may have as many people as rows.
+    """
+    people = lax and _names.names_people(name)
+    column = table.columns[name]
+    if column.dtype.kind == "f" and not (np.isfinite(column) & (column == np.round(column))).all():
+        return False
+    if column.dtype.kind in "Mm":
+        return False
+    text = table.text(name)
+    if (text == "").any() and not (people and (text != "").any()):
+        return False
+    codes = np.unique(text)
+    numbers = [plain(code) for code in codes.tolist()]
+    if any(number is not None and not float(number).is_integer() for number in numbers):
+        return False
+    return people or len(codes) <= max(1, table.rows // 2)
+
+
 def constant(codes: Column, group: IntArray) -> bool:
     """True if a column (N,) has one value in each record."""
     _, which = np.unique(codes, return_inverse=True)
