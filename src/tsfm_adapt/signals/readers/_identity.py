@@ -203,7 +203,7 @@ def _by_repeats(
         settings["duplicates"] = "packets"
         if not _one_source(table, free, time, key):
             doubts.append(
-                f"{what}, in runs of equal length: samples of one packet (duplicates: packets), or "
+                f"{what}, in runs of equal length: samples of a packet (duplicates: packets), or "
                 "subjects or channels that no column names?"
             )
     else:
