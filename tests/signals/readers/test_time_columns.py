@@ -38,7 +38,10 @@ def chosen(*tables):
         ({"recorded": STAMPS, "timestamp": STAMPS}, {"time": "timestamp"}),  # names before others
         ({"timestamp_unix": [str(1600000000000 + 1000 * n) for n in range(ROWS)],
           "timestamp_iso": STAMPS}, {"time": "timestamp_iso"}),
-        ({"ts": [f"16000000{n + 10}" for n in range(ROWS)]}, {"time": "ts", "time_format": "unix"}),
+        (
+            {"ts": [str(1600000000 + n) for n in range(ROWS)]},
+            {"time": "ts", "time_format": "unix"},
+        ),
         ({"birth date": ["1950-01-02"] * ROWS, "time": SECONDS}, {"time": "time"}),
         ({"date": ["2020-01-02"] * ROWS, "time": CLOCKS}, {"time": "time", "date": "date"}),
         ({"Day": ["1"] * 15 + ["2"] * 15, "time": CLOCKS}, {"time": "time", "date": "Day"}),
