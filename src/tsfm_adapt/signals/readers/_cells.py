@@ -57,6 +57,7 @@ class Table:
     spelling: Spelling = field(default_factory=Spelling)
     units: Mapping[str, str] = field(default_factory=dict)  # by column, where the file states them
     zones: Mapping[str, str] = field(default_factory=dict)  # of typed columns of UTC times
+    begins: bool = True  # False: a later part of a file, whose notes are taken
     notes: Counter[str] = field(default_factory=Counter)  # of `Recording.notes`; grows while read
 
     @property

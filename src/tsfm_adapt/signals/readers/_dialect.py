@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 from pydantic import JsonValue
 
 from tsfm_adapt.errors import DataError
@@ -110,7 +109,7 @@ def _decoded(path: Path) -> tuple[str, str, bool] | None:
 
 def _divided(body: str) -> tuple[str, list[Row]] | None:
     """The delimiter that gives the most columns to the most rows, and the rows."""
-    best: tuple[float, int, str, list[Row]] | None = None
+    best: tuple[float, bool, float, int, str, list[Row]] | None = None
     for delimiter in _DELIMITERS:
         try:
             rows = list(cells_of(io.StringIO(body, newline=""), delimiter))
@@ -119,11 +118,16 @@ def _divided(body: str) -> tuple[str, list[Row]] | None:
         width, share = _width(rows)
         if width < 2 or share < 0.7 or (delimiter == " " and best is not None):
             continue
-        rank = round(share, 1) + 0.05 * _has_header(rows, width)
-        if best is None or (rank, width) > best[:2]:
-            best = (rank, width, delimiter, rows)
+        merit = (
+            round(_undivided(rows, delimiter), 1),
+            _names_columns(rows, width),
+            round(share, 1),
+            width,
+        )
+        if best is None or merit > best[:4]:
+            best = (*merit, delimiter, rows)
     if best is not None:
-        return best[2], best[3]
+        return best[4], best[5]
     lines = [[line] for line in body.splitlines()]
     numbers = [line[0] for line in lines[1:] if line[0].strip()]
     if len(numbers) >= 3 and all(map(number_like, numbers)):  # one column
@@ -131,11 +135,22 @@ def _divided(body: str) -> tuple[str, list[Row]] | None:
     return None
 
 
-def _has_header(rows: Sequence[Row], width: int) -> bool:
-    """True if the first full row holds names: no numbers, none of them twice."""
-    first = next((row for row in rows if len(row) == width), [])
-    names = [cell.strip() for cell in first]
-    return not any(map(number_like, names)) and len({*names}) == len(names)
+def _undivided(rows: Sequence[Row], delimiter: str) -> float:
+    """The share of rows without another delimiter in a cell; a comma may be a decimal's."""
+    others = {*";|\t"} - {delimiter}
+    some = rows[: 10 * _HEAD]
+    return sum(not others & {*"".join(row)} for row in some) / len(some)
+
+
+def _names_columns(rows: Sequence[Row], width: int) -> bool:
+    """True if values follow a row of names, which decimal commas do not divide."""
+    valued = [any(_VALUE.fullmatch(cell.strip()) for cell in row) for row in rows[:_HEAD]]
+    return any(
+        len(above) >= max(2, width - 1) and len(row) == width and own and not before
+        for (above, row), (before, own) in zip(
+            pairwise(rows[:_HEAD]), pairwise(valued), strict=True
+        )
+    )
 
 
 def _filled(row: Row) -> int:
@@ -185,6 +200,8 @@ def _layout(rows: Sequence[Row], dialect: Dialect, whole: bool) -> Dialect | Non
     if first is None:
         return None
     first = _after_units(rows, first, typed, width)
+    if first and _only_units(rows[first]):
+        first += 1
     return _headed(rows, replace(dialect, footer_rows=footer), first)
 
 
@@ -235,6 +252,15 @@ def _are_units(row: Row, names: Row) -> bool:
     )
 
 
+def _only_units(row: Row) -> bool:
+    """True if a row holds units and nothing else."""
+    cells = [bare(cell).strip("[]()").strip() for cell in row]
+    filled = [cell for cell in cells if cell]
+    return bool(filled) and all(
+        canonical(cell) is not None and not number_like(cell) for cell in filled
+    )
+
+
 def _is_typed(cells: Sequence[str]) -> bool:
     """True if a column holds values: numbers, times, or numbers with marks and units."""
     filled = [cell for cell in cells if cell not in MISSING]
@@ -253,19 +279,22 @@ def _conforms(row: Row, typed: Sequence[int]) -> bool:
 def _spelled(path: Path, table: Table, dialect: Dialect) -> Sample:
     """The table with its spelling, and all settings of how the file is written."""
     settings = settings_of(dialect)
-    distinct = {name: np.unique(table.text(name)).tolist() for name in table.columns}
+    counts = {name: Counter(table.text(name).tolist()) for name in table.columns}
     units = dict(table.units)
     numbers: dict[str, list[str]] = {}
     with_units = False
-    for name, cells in distinct.items():
+    for name, cells in counts.items():
         filled = [cell for cell in cells if cell not in MISSING]
+        many = sum(cells[cell] for cell in filled)
         own = {unit_of(cell) for cell in filled} - {None}
-        unit = next(iter(own)) if len(own) == 1 else None
-        if unit and _is_unit(unit) and sum(unit_of(c) == unit for c in filled) > len(filled) // 2:
+        unit = next(iter(own)) if len(own) == 1 else ""
+        if unit and _is_unit(unit) and 2 * sum(cells[c] for c in filled if unit_of(c)) > many:
             units[name], with_units = unit, True
-            filled = [cell.removesuffix(unit).strip() for cell in filled]
-        if filled and sum(map(number_like, filled)) >= _WORDS * len(filled):
-            numbers[name] = filled
+        else:
+            unit = ""
+        bare = {cell: cell.removesuffix(unit).strip() or cell for cell in filled}
+        if many and sum(cells[c] for c in filled if number_like(bare[c])) >= _WORDS * many:
+            numbers[name] = [*bare.values()]
     fitting = spelling_of(numbers.values(), dialect.delimiter)
     doubts = (_two_ways(path, table, numbers, fitting),) if len(fitting) > 1 else ()
     spelling = fitting[0] if fitting else Spelling()
@@ -302,7 +331,7 @@ def _two_ways(
     name, cell = next(
         (name, cell) for name, cells in numbers.items() for cell in cells if plain(cell) is None
     )
-    row = table.text(name).tolist().index(cell)
+    row = next(row for row, own in enumerate(table.text(name)) if own.startswith(cell))
     ways = " or ".join(
         f"{spelling.number(cell):g} (decimal: '{spelling.decimal}', thousands: "
         f"'{spelling.thousands}')"

@@ -210,7 +210,9 @@ def _long(table: Table, names: Mapping[str, str], identity: Identity, guess: Gue
     if unit is not None and (table.text(unit) != "").all():
         guess.settings["unit"] = unit
     else:
-        guess.settings["units"] = {name: _names.unit_in(name) for name in channels if name}
+        stated = table.units.get(identity.value, "1")
+        units = {name: _names.unit_in(name) for name in channels if name}
+        guess.settings["units"] = {n: stated if u == "1" else u for n, u in units.items()}
     return True
 
 

@@ -61,6 +61,8 @@ def identified(
     _by_repeats(rows, free, time, found, settings, doubts)
     if found.subject is None:
         found.subject = _in_blocks(table, free, found)
+    if found.subject is None:
+        found.subject = _suspected(table, free, time, rows.file, found, doubts)
     if found.subject is not None:
         settings["subject"] = found.subject
     if found.record is not None:
@@ -266,6 +268,65 @@ def _in_blocks(table: Table, free: list[str], found: Identity) -> str | None:
         if codes >= 2 and blocks == codes:
             return name
     return None
+
+
+def _suspected(
+    table: Table,
+    free: Sequence[str],
+    time: TimeChoice,
+    file: IntArray,
+    found: Identity,
+    doubts: list[str],
+) -> str | None:
+    """A column that may be the subject whatever its name: each value has times of its own."""
+    for name in free:
+        kind = table.columns[name].dtype.kind
+        if name in (found.record, found.channel, found.value) or kind not in "Ui":
+            continue
+        named = (_names.is_state, _names.is_quality, _names.is_counting)
+        if any(says(name) for says in named) or vital(name) is not None:
+            continue
+        if not _identifies(table, name):
+            continue
+        codes, which = np.unique(table.text(name), return_inverse=True)
+        numeric = numbers_of(table, name) is not None
+        if len(codes) < 2 or not _own_times(time.value, which.reshape(-1), file, numeric):
+            continue
+        doubts.append(
+            f"'{name}' has {len(codes)} values ({', '.join(codes[:3].tolist())}, ...), each with "
+            "times of its own: is it the subject?"
+        )
+        return name
+    return None
+
+
+def _own_times(value: FloatArray, which: IntArray, file: IntArray, numeric: bool) -> bool:
+    """True if rows of one value follow a clock of their own: blocks apart, or several at once.
+
+    Args:
+        value: (N,) times in seconds.
+        which: (N,) number of each row's value.
+        file: (N,) number of each row's file.
+        numeric: the values are numbers, which only blocks tell from measurements.
+    """
+    step = np.abs(np.diff(value))
+    inside = (np.diff(file) == 0) & (np.diff(which) == 0)
+    across = (np.diff(file) == 0) & (np.diff(which) != 0)
+    usual = float(np.median(step[inside])) if inside.any() else 0.0
+    codes = int(which.max()) + 1
+    if not across.any():  # each file has one value
+        return False
+    if across.sum() == codes - 1:  # blocks
+        return bool(usual > 0 and (step[across] > 20 * usual).mean() >= 0.9)
+    if (
+        numeric or file.any() or codes > len(which) // 20
+    ):  # several files, each of a subject; measurements
+        return False
+    order = np.lexsort([value, which])
+    own = np.abs(np.diff(value[order]))[np.diff(which[order]) == 0]
+    every = np.diff(np.sort(value))
+    both = own.size and every.size
+    return bool(both and np.median(own) > 0 and np.median(own) >= 1.5 * np.median(every))
 
 
 def _backward(

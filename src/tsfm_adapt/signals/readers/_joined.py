@@ -10,7 +10,7 @@ import numpy as np
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.plausible import substance
 from tsfm_adapt.signals.readers._repeats import repeated, too_many
-from tsfm_adapt.signals.recording import FloatArray, IrregularReadings, Recording
+from tsfm_adapt.signals.recording import FloatArray, IrregularReadings, Recording, Span
 from tsfm_adapt.signals.units import convert
 
 
@@ -44,11 +44,13 @@ def _one(subject: str, items: list[IrregularReadings]) -> IrregularReadings:
             units.setdefault(name, unit)
     names = list(units)
     times, channels, values = [], [], []
+    spans: list[Span] = []
     for item in items:
         shift_s = 0.0 if start is None else float((item.start - start) / np.timedelta64(1, "s"))
         times.append(item.time_s + shift_s)
         channels.append(np.array([names.index(name) for name in item.channels])[item.channel])
         values.append(_in_units(item, units))
+        spans += (Span(s.start_s + shift_s, s.stop_s + shift_s, s.label) for s in item.spans)
     time_s, channel, value = map(np.concatenate, (times, channels, values))
     order = np.argsort(time_s, kind="stable")
     time_s, channel, value = time_s[order], channel[order].astype(np.int64), value[order]
@@ -70,6 +72,7 @@ def _one(subject: str, items: list[IrregularReadings]) -> IrregularReadings:
         channels=tuple(names),
         units=tuple(units.values()),
         start=start,
+        spans=tuple(sorted({*spans}, key=lambda span: (span.start_s, span.stop_s, span.label))),
         attributes={key: own for item in items for key, own in item.attributes.items()},
         labels={key: own for item in items for key, own in item.labels.items()},
         zone=items[0].zone,

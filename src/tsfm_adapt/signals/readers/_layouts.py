@@ -93,7 +93,12 @@ def _long(
     of_row = index[code.reshape(-1)]
     wanted = np.flatnonzero(of_row >= 0)
     values = np.full(len(named), np.nan)
-    values[wanted] = table.numbers(plan.value, wanted)
+    if table.spelling.unit_in_cells:
+        for number, name in enumerate(names):
+            mine = np.flatnonzero(of_row == number)
+            values[mine] = table.numbers(plan.value, mine, plan.units.get(name, ""))
+    else:
+        values[wanted] = table.numbers(plan.value, wanted)
     for record in of_records:
         kept = np.isfinite(values[record.rows]) & (of_row[record.rows] >= 0)
         rows, time_s = record.rows[kept], record.time_s[kept]
@@ -157,7 +162,7 @@ def _trials(table: Table, plan: Plan, channels: Sequence[str], below: str) -> It
     if channels and plan.value not in channels:
         return
     unit = _stated(table, plan.value, plan.units)
-    samples = [name for name in table.columns if name not in plan.used]
+    samples = [name for name in table.columns if name not in plan.used | {*plan.ignored}]
     values = np.stack([table.numbers(name, unit=unit) for name in samples], axis=1)
     prefix = below or table.path.name.split(".")[0]
     for row in range(table.rows):

@@ -67,7 +67,9 @@ _PERSONS = frozenset(SUBJECTS) - {"id", "recordid", "itemid", "uniqueid"}
 # Words within names.
 _PEOPLE = _set(
     "subject subj patient pat pt participant person user animal mouse rat volunteer donor "
-    "individual proband vp sujet sujeto paciente patiente usubjid icustay stay mrn case"
+    "individual proband vp sujet sujeto paciente patiente pacjent pacjenta versuchsperson "
+    "proefpersoon deltager monkey sheep pig cat dog horse infant baby newborn usubjid subjid "
+    "icustay stay mrn case"
 )
 _NUMBERING = _set("id ids no nr nummer num number code uid guid uuid key pseudonym")
 _QUALITY = _set(
@@ -76,6 +78,10 @@ _QUALITY = _set(
 )
 _DEVICE = _set("battery firmware rssi packet seq sequence counter")
 _COUNTING = _set("index row epoch sample") | _DEVICE
+_STATES = _set(
+    "phase state posture position condition activity event stage period segment task block "
+    "comment note notes marker trigger device model firmware version unit source location site"
+)
 _KINDS = ("type", "typ", "kind", "art", "mode", "state", "code")  # ends of names of codes
 # Variables of a submitted trial (CDISC SDTM) after the two letters of their domain.
 _TRIAL = re.compile(r"[A-Z]{2}(TESTCD|ORRESU|ORRES|STRESN|STRESU|DTC|DTM|SEQ)")
@@ -130,6 +136,11 @@ def is_device(name: str) -> bool:
 def is_counting(name: str) -> bool:
     """True if a name may be that of a counter of rows, samples or packets."""
     return bool({*words(name)} & _COUNTING)
+
+
+def is_state(name: str) -> bool:
+    """True if a name is that of what somebody does or of a note, not of somebody."""
+    return bool({*words(name)} & _STATES) or plain(name) in LABELS or is_static(name)
 
 
 def is_kind(name: str) -> bool:

@@ -15,7 +15,7 @@ Backward = Literal["sort", "midnight", "summer_time", "session"]
 
 SORTED = "rows earlier than the row before them, sorted by time"
 _FEW, _ROWS = 0.02, 20  # share of rows that events, not disorder, put back; rows that tell
-_HOUR_S, _APART_S = 3600, 600  # of summer time, and the longest interval across its end
+_HOUR_S, _APART_S = 3600, 600  # of summer time, and the interval across its end, at least
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,10 @@ def _since(steps: _Steps, marked: BoolArray) -> IntArray:
 def _all_summer_time(steps: _Steps) -> bool:
     """True if every step back is an hour, less the interval across it."""
     back_s = -steps.step_s[steps.back]
-    return bool(((back_s > _HOUR_S - _APART_S) & (back_s <= _HOUR_S)).all()) and _few(steps)
+    forward_s = steps.step_s[steps.step_s > 0]
+    usual_s = float(np.median(forward_s)) if forward_s.size else 0.0
+    apart_s = min(max(_APART_S, 1.5 * usual_s), 0.75 * _HOUR_S)
+    return bool(((back_s > _HOUR_S - apart_s) & (back_s <= _HOUR_S)).all()) and _few(steps)
 
 
 def _few(steps: _Steps) -> bool:
@@ -160,6 +163,15 @@ def _meaning(table: Table, column: str, times: Times, steps: _Steps) -> Backward
                 steps,
                 "summer time ends (summer_time), or rows are unsorted (sort)",
                 "summer_time",
+            )
+        if ((back_s < -DAY_S / 2) & (back_s >= -DAY_S)).all():
+            raise _undecided(
+                table,
+                column,
+                steps,
+                "the day is that of the beginning and the clock passes midnight (midnight), or "
+                "rows are unsorted (sort)",
+                "midnight",
             )
         return "sort"
     if _restarts(times, steps):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from tsfm_adapt.signals.plausible import vital
 
 _PERSON = re.compile(
     r"(?:^|[_\-. ])"
@@ -40,7 +42,7 @@ def owners(names: Sequence[str], channels: Sequence[str] = ()) -> Owners | None:
     levels = [name.split("/")[:-1] for name in names]
     for level in range(min(map(len, levels))):
         folders = {own[level] for own in levels}
-        if 2 <= len(folders) < len(names) and not all(map(_SESSION.fullmatch, folders)):
+        if 2 <= len(folders) < len(names) and not all(map(_is_session, folders)):
             above = rf"(?:[^/]+/){{{level}}}" if level else ""
             return Owners(
                 rf"^{above}([^/]+)/", f"{len(folders)} folders, each with files of its own"
@@ -61,8 +63,7 @@ def _by_prefix(names: Sequence[str], channels: Sequence[str]) -> Owners | None:
         rests: dict[str, set[str]] = defaultdict(set)
         for first, rest in parts:
             rests[first].add(rest)
-        known = {re.sub(r"\W|_", "", own.casefold()) for own in channels}
-        if all(map(_SESSION.fullmatch, rests)) or known & {*map(str.casefold, rests)}:
+        if _are_no_people(rests, channels):
             continue
         if 2 <= len(rests) < len(names) and _repeat(rests, channels):
             return Owners(
@@ -72,12 +73,28 @@ def _by_prefix(names: Sequence[str], channels: Sequence[str]) -> Owners | None:
     return None
 
 
+def _are_no_people(beginnings: Iterable[str], channels: Sequence[str]) -> bool:
+    """True if names begin with sessions, dates or channels: 'night1_P04', 'HR_P04'."""
+    known = {_letters(channel) for channel in channels}
+    return all(
+        _letters(own) in known or vital(own) is not None or _is_session(own) for own in beginnings
+    )
+
+
+def _is_session(name: str) -> bool:
+    """True if a name is that of a session or a day, where a bare number is a person's."""
+    date = re.fullmatch(r"(19|20)\d{6}", name) is not None
+    return date or (_SESSION.fullmatch(name) is not None and not name.isdigit())
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"\W|_", "", name.casefold())
+
+
 def _repeat(rests: Mapping[str, set[str]], channels: Sequence[str]) -> bool:
     """True if what follows the prefixes names sessions or channels, not people."""
     every = [rest for own in rests.values() for rest in own]
     shared = len(set(every)) < len(every)
-    known = {re.sub(r"\W|_", "", channel.casefold()) for channel in channels}
-    sessions = all(
-        _SESSION.fullmatch(rest) or re.sub(r"\W|_", "", rest.casefold()) in known for rest in every
-    )
+    known = {_letters(channel) for channel in channels}
+    sessions = all(_SESSION.fullmatch(rest) or _letters(rest) in known for rest in every)
     return shared or sessions

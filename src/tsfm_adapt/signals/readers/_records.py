@@ -126,7 +126,8 @@ def _settled(
     value, divided = in_order(table, columns.times.time, times, group, series, columns.backward)
     if columns.packets:
         scale = 1e6 if times.calendar else 1.0
-        seconds = spread(table, (value - value.min()) / scale, divided)
+        key = divided if series is None else divided * (series.max(initial=0) + 1) + series
+        seconds = spread(table, (value - value.min()) / scale, key)
         value = seconds + value.min() if scale == 1.0 else _microseconds(seconds, value.min())
     return value, divided
 
@@ -197,10 +198,8 @@ def _constants(table: Table, names: Iterable[str], rows: IntArray) -> dict[str, 
             raise table.broken(
                 int(rows[others[0]]), name, f"expected '{value}' as in the record's other rows"
             )
-        try:
-            constants[name] = float(value)
-        except ValueError:
-            constants[name] = value
+        number = table.spelling.plain(value)
+        constants[name] = value if number is None or not np.isfinite(number) else number
     return constants
 
 

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers._cells import Table, Undecided
-from tsfm_adapt.signals.readers._names import is_identifier
+from tsfm_adapt.signals.readers._names import is_identifier, is_static
 from tsfm_adapt.signals.readers._spelling import plain
 from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
 
@@ -108,6 +108,7 @@ def separators(table: Table, key: IntArray, rows: IntArray | None = None) -> lis
             not 2 <= len(codes) <= max(2, len(key) // 3)
             or "" in codes
             or _measured(codes.tolist())
+            or is_static(name)
         ):
             continue
         pairs = np.unique(np.stack([key, which.reshape(-1)]), axis=1).shape[1]
@@ -130,7 +131,7 @@ def spread(table: Table, time_s: FloatArray, group: IntArray) -> FloatArray:
     Args:
         table: the file, in whose notes it is said.
         time_s: (N,) stamps, rising within a record.
-        group: (N,) record of each row.
+        group: (N,) record of each row, and channel in a long table.
 
     Raises:
         DataError: a record has fewer than two packets.

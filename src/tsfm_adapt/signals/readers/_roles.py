@@ -178,10 +178,12 @@ def _clockwise(
         return None
     inside = np.diff(group) == 0
     step = np.diff(number)[inside]
+    if (step < 0).sum() > (step > 0).sum():  # the newest row stands first
+        step = -step
     if not step.size or (step < 0).mean() > 0.02 or not (step > 0).any():
         return None
     if times is not None:
-        apart = np.diff(times)[inside]
+        apart = np.abs(np.diff(times)[inside])
         both = (step > 0) & (apart > 0)
         if both.sum() >= 0.9 * (apart > 0).sum() and both.any():
             ratio = step[both] / apart[both]

@@ -86,7 +86,8 @@ class Spelling:
             except ValueError:
                 pass
             else:
-                return number
+                if "_" not in "".join(text.tolist()):  # Python's 1_000
+                    return number
         cells, which, counts = np.unique(text, return_inverse=True, return_counts=True)
         parsed = np.array([self.number(cell, unit) for cell in cells.tolist()], dtype=np.float64)
         if notes is not None and self.censored != "error":
@@ -104,9 +105,9 @@ class Spelling:
         limit = _LIMIT.fullmatch(cell)
         if limit or cell.casefold() in LIMIT_WORDS:
             return self._at_limit(limit.group(2) if limit else None, unit)
-        if self.unit_in_cells:
-            cell = _without_unit(cell, unit)
-        number = self._plain(cell)
+        number = self.plain(cell)
+        if number is None and self.unit_in_cells:
+            number = self.plain(_without_unit(cell, unit))
         if number is None:
             expected = "a number or one of missing_values"
             raise NotANumber(f"expected {expected}{self._hint(cell)}")
@@ -122,7 +123,7 @@ class Spelling:
             return np.nan
         return self.number(number, unit)
 
-    def _plain(self, cell: str) -> float | None:
+    def plain(self, cell: str) -> float | None:
         """The number, or None; groups of digits have to be groups of three."""
         if self.thousands and _separator(self.thousands, cell):
             grouped = grouping(self.thousands, self.decimal)
@@ -142,7 +143,7 @@ class Spelling:
             (Spelling(thousands=","), "thousands: ','"),
             (Spelling(decimal=",", thousands="."), "decimal: ',' and thousands: '.'"),
         ):
-            if spelling._plain(cell) is not None:
+            if spelling.plain(cell) is not None:
                 return f" (with data.reader.{setting} it would be one)"
         if _WITH_UNIT.fullmatch(cell):
             return " (with data.reader.unit_in_cells: true a unit may stand behind it)"
@@ -220,7 +221,7 @@ def spelling_of(columns: Iterable[Iterable[str]], delimiter: str) -> list[Spelli
 
 
 def _reads(spelling: Spelling, cells: Sequence[str]) -> bool:
-    return all(spelling._plain(cell) is not None for cell in cells)
+    return all(spelling.plain(cell) is not None for cell in cells)
 
 
 def _separator(mark: str, cell: str) -> bool:

@@ -108,7 +108,7 @@ def table_of(path: Path, rows: Sequence[Row], dialect: Dialect, spelling: Spelli
     if dialect.header_rows:
         body, skipped = _without_headers(body, rows[top:first], skipped, notes)
     columns: list[tuple[str, ...]] = list(zip(*body, strict=True)) or [() for _ in names]
-    units = _units(rows[first - 1], names) if dialect.units_row else {}
+    units = _units(rows[first - 1], names) if dialect.units_row and first <= end else {}
     if renamed:
         notes[f"columns whose name occurs before, read as {', '.join(renamed[:5])}"] += len(
             renamed

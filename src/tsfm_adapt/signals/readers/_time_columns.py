@@ -77,7 +77,7 @@ def _candidates(rows: Combined, names: Mapping[str, str]) -> list[_Candidate]:
         timely = timely or (number is not None and _counts(name, number, rows.file))
         if not timely and column.dtype.kind not in "MmU":
             continue
-        form = form_of(name, column, number, rows.file)
+        form = form_of(name, column, rows.file, table.spelling)
         if form is None or (not timely and form.kind in ("elapsed",)):
             continue
         if form.kind == "stamp" and not timely and form.format in ("excel", "matlab"):
@@ -111,8 +111,11 @@ def _counts(name: str, number: FloatArray, group: IntArray) -> bool:
     """True if a name states a unit of time and its numbers mostly rise: 'offset_min', 't [h]'."""
     if unit_in_name(name) is None or not np.isfinite(number).all():
         return False
+    if {*_names.words(name)} & {"elapsed", "offset", "t", "since"}:
+        return True
     step = np.diff(number)[np.diff(group) == 0]
-    return bool(step.size and (step >= 0).mean() >= 0.9 and (step > 0).any())
+    rising = max(float((step >= 0).mean()), float((step <= 0).mean())) if step.size else 0.0
+    return rising >= 0.9 and bool(step.any())
 
 
 def _says_time(name: str) -> bool:

@@ -14,11 +14,12 @@ from itertools import product
 
 import numpy as np
 
-from tsfm_adapt.signals.readers._spelling import Column
+from tsfm_adapt.signals.readers._spelling import Column, Spelling
 from tsfm_adapt.signals.readers._times import DAY_S, seconds_of_clock, unit_in_name
 from tsfm_adapt.signals.recording import FloatArray, IntArray
 
 _UNIX = {"unix": 1.0, "unix_ms": 1e3, "unix_us": 1e6, "unix_ns": 1e9}
+_UNIX_UNITS = {"unix": "seconds", "unix_ms": "milliseconds", "unix_us": "microseconds"}
 _UNIX_S = (2.0e8, 9.9e9)  # 1976 to 2283
 _EXCEL, _MATLAB = (20_000.0, 80_000.0), (710_000.0, 800_000.0)  # 1954 to 2119; 1943 to 2190
 _SLOW_S, _FAST_S = 4 * 3600.0, 1e-4  # intervals at which hardly anybody samples
@@ -40,15 +41,15 @@ class TimeForm:
 
 
 def form_of(
-    name: str, cells: Column, number: FloatArray | None, group: IntArray
+    name: str, cells: Column, group: IntArray, spelling: Spelling | None = None
 ) -> TimeForm | None:
     """The form of a column (N,); None = it is no time.
 
     Args:
         name: of the column.
         cells: all of them.
-        number: (N,) the cells as numbers; None = most are none.
         group: (N,) rows of one number are of one file and subject.
+        spelling: of numbers.
     """
     if cells.dtype.kind == "M":
         return TimeForm("auto", "stamp")
@@ -57,8 +58,9 @@ def form_of(
     text = np.char.strip(cells.astype(np.str_))
     if not len(text) or (text == "").any():
         return None
-    if number is not None and np.isfinite(number).all():
-        return _numeric(name, number, text, group)
+    numbers = [*map((spelling or Spelling()).plain, text.tolist())]
+    if None not in numbers:
+        return _numeric(name, np.array(numbers, dtype=np.float64), text, group)
     distinct = np.unique(text).tolist()
     if all(map(_is_clock, distinct)):
         return TimeForm("clock", "clock")
@@ -88,10 +90,14 @@ def _numeric(name: str, number: FloatArray, text: Column, group: IntArray) -> Ti
         if compact and _parsed(text, pattern) is not None:
             return TimeForm(pattern, "stamp")
     low, high = float(number.min()), float(number.max())
-    for form, scale in _UNIX.items():
-        if _UNIX_S[0] * scale <= low and high <= _UNIX_S[1] * scale:
-            return TimeForm(form, "stamp")
     unit = unit_in_name(name)
+    for form, scale in _UNIX.items():
+        if (
+            _UNIX_S[0] * scale <= low
+            and high <= _UNIX_S[1] * scale
+            and unit in (None, _UNIX_UNITS.get(form))
+        ):
+            return TimeForm(form, "stamp")
     if unit is not None:
         return TimeForm(unit, "elapsed")
     for form, (least, most) in (("excel", _EXCEL), ("matlab", _MATLAB)):
@@ -118,7 +124,7 @@ def _numeric(name: str, number: FloatArray, text: Column, group: IntArray) -> Ti
 
 def _are_days(number: FloatArray, text: Column) -> bool:
     """True if fractions are those of days: whole seconds, of numbers with enough digits."""
-    digits = [len(cell.partition(".")[2]) for cell in text[:1000].tolist()]
+    digits = [len(re.sub(r"^[^.,]*[.,]?", "", cell)) for cell in text[:1000].tolist()]
     if max(digits) < 3:
         return False
     seconds = number * DAY_S

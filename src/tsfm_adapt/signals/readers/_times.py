@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from tsfm_adapt.signals.readers._cells import Table
-from tsfm_adapt.signals.readers._spelling import Column, plain
+from tsfm_adapt.signals.readers._spelling import Column, Spelling, plain
 from tsfm_adapt.signals.recording import FloatArray, IntArray
 
 DAY_S = 86_400
@@ -79,7 +79,10 @@ def times_of(table: Table, columns: TimeColumns) -> Times:
         return Times(_complete(table, columns.time, seconds), calendar=False)
     time_format = columns.time_format
     if time_format == "auto":
-        time_format = auto(columns.time, cells)
+        time_format = auto(columns.time, cells, table.spelling)
+        if time_format == "seconds" and unit_in_name(columns.time) is None and table.begins:
+            note = f"file(s) whose column '{columns.time}' states no unit, read as seconds"
+            table.notes[note] += 1
     if time_format in NUMERIC:
         return _numeric(table, columns.time, time_format)
     if time_format == "clock":
@@ -89,10 +92,10 @@ def times_of(table: Table, columns: TimeColumns) -> Times:
     )
 
 
-def auto(name: str, cells: Column) -> str:
+def auto(name: str, cells: Column, spelling: Spelling) -> str:
     """The format of a column by its name and its first cell; the other cells must follow it."""
     first = str(cells[0]).strip() if len(cells) else ""
-    if cells.dtype.kind in "iuf" or plain(first) is not None:
+    if cells.dtype.kind in "iuf" or spelling.plain(first) is not None:
         return unit_in_name(name) or "seconds"
     return "clock" if CLOCK.fullmatch(first) else "iso"
 
@@ -120,7 +123,8 @@ def unit_in_name(name: str) -> str | None:
 
 
 def _numeric(table: Table, column: str, time_format: str) -> Times:
-    number = _complete(table, column, table.numbers(column, noted=False))
+    bare = replace(table, spelling=replace(table.spelling, missing=()))  # 0 may mean no reading
+    number = _complete(table, column, bare.numbers(column, noted=False))
     scale_s, origin_s = NUMERIC[time_format]
     if origin_s is None:
         return Times(number * scale_s if scale_s != 1 else number, calendar=False)
@@ -174,8 +178,12 @@ def _calendar(table: Table, column: str, text: Column, time_format: str) -> Time
         rule = f"expected a time of the form {time_format}"
         read = lambda cell: datetime.strptime(cell, time_format)  # noqa: E731
     moments = _each(table, column, read, rule, text)
-    first = moments[0].tzinfo if moments else None
-    zone = None if first is None else _offset(moments[0])
+    aware = [moment.tzinfo is not None for moment in moments]
+    if len({*aware}) > 1:
+        row = aware.index(not aware[0])
+        lacks = "an offset as in the first row" if aware[0] else "no offset as in the first row"
+        raise table.broken(row, column, f"expected {lacks}")
+    zone = _offset(moments[0]) if aware and aware[0] else None
     utc = [m if m.tzinfo is None else m.astimezone(UTC).replace(tzinfo=None) for m in moments]
     return Times(np.array(utc, dtype="datetime64[us]").astype(np.int64), True, zone)
 

@@ -118,13 +118,8 @@ def _trials(
     if subject is not None:
         settings["subject"] = subject
     rest = [name for name in others if name not in labels and name != subject]
-    constant = [name for name in rest if len(np.unique(table.text(name))) < table.rows]
-    if constant:
-        settings["attributes"] = list(constant)
-    if len(constant) < len(rest):
-        settings["ignored"] = {
-            name: "differs in every row" for name in rest if name not in constant
-        }
+    if rest:
+        settings["attributes"] = list(rest)
     if rate_hz:
         return True
     doubts.append(

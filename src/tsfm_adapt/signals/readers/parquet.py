@@ -143,7 +143,8 @@ def _table(path: Path, table: Any, config: TableConfig | None = None, first: int
     columns = {name: _column(table[name]) for name in table.column_names}
     if config is None:
         return Table(path, columns, first_row=first, zones=zones)
-    return Table(path, columns, first_row=first, zones=zones, spelling=config.spelling)
+    spelling = config.spelling
+    return Table(path, columns, first, spelling=spelling, zones=zones, begins=first == 0)
 
 
 def _column(cells: Any) -> Column:  # pyarrow has no types: a ChunkedArray
