@@ -83,7 +83,7 @@ def _check_there(path: Path) -> None:
             raise DataError(f"'{path}' is neither a file nor a folder. Give one with recordings.")
         if path.is_file() and path.stat().st_size == 0:
             raise DataError(
-                f"A file of recordings holds something: '{path}' has 0 bytes. Fetch it again."
+                f"A file of recordings holds something: '{path}' has 0 bytes. Give another."
             )
         if path.is_dir() and files_below(path)[0] == 0:
             raise DataError(

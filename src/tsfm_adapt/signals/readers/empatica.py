@@ -178,7 +178,8 @@ def _numbers(path: Path) -> list[float]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as problem:
         raise DataError(
-            f"{path} must be a readable text file: {problem}. Fetch it again."
+            f"{path} must be readable UTF-8 text: {problem}. Correct its "
+            "permissions or encoding, or take it out of the folder."
         ) from problem
     numbers = []
     for row, line in enumerate(lines, start=1):
@@ -193,4 +194,7 @@ def _numbers(path: Path) -> list[float]:
 
 
 def _broken(path: Path, row: int, text: str, expected: str) -> DataError:
-    return DataError(f"{path}, row {row}: expected {expected}, found '{text}'. Fetch it again.")
+    return DataError(
+        f"{path}, row {row}: expected {expected}, found '{text}'. Correct that row, or take the "
+        "sitting's folder out."
+    )
