@@ -138,7 +138,7 @@ def test_minus_one_is_no_reading(tmp_path):
         (HEADER + "00:00,RecordID,1\n00:07,Pulse,70\n", "row 3: .*37 parameters, found 'Pulse'"),
         (HEADER + "00:00,RecordID,2\n", "named by its RecordID: .* holds 2"),
         (HEADER, "named by its RecordID: .* holds none"),
-        (b"\xff\xfe\x00", "must be a readable text file"),
+        (b"\xff\xfe\x00", "must be readable UTF-8 text"),
     ],
 )
 def test_a_broken_file_is_named_with_the_row(tmp_path, content, message):

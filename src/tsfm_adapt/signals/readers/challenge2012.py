@@ -140,7 +140,8 @@ def _files(root: Path, name: str | None) -> list[Path]:
         folders = sorted({path.absolute().parent.name for path in paths})
         raise DataError(
             f"data.reader.sets: the files of set {name} lie in a folder set-{name}; below {root} "
-            f"are files in {', '.join(folders)}. Correct sets, or put its files into such a folder."
+            f"are files in {', '.join(folders)}. Correct sets, or put its files into such a "
+            "folder."
         )
     return of_set
 

@@ -85,7 +85,7 @@ def _opened(path: Path) -> Any:
 
 def _broken(path: Path, problem: Exception) -> DataError:
     return DataError(
-        f"{path} must be a Parquet file: {problem}. Write it again: it is cut off, or no such file."
+        f"{path} must be a Parquet file: {problem}. Write it again: it is cut off or no such."
     )
 
 
