@@ -561,3 +561,27 @@ def seconds_of_the_day(folder):
     clock = Clock(("date", "second_of_day"), cells, absolute=True)
     save(folder / "days.csv", blocks(wide(people, clock, columns, "subject")))
     return truth(people, clock)
+
+
+@export("whole days of Excel, a row a day")
+def days_of_excel(folder):
+    columns = {"resting_hr": HR, "weight (kg)": TEMP}
+    people = cohort(331, numbered("u", 6), columns, DAY_S, datetime(2022, 11, 1), rows=(150, 200))
+    clock = counted("date", 1, datetime(1899, 12, 30), DAY_S, 1)
+    clock = replace(clock, cells=_whole(clock), tolerance_s=0.001)
+    save(folder / "daily.csv", blocks(wide(people, clock, columns, "user")))
+    return truth(people, clock, {"weight (kg)": "kg"})
+
+
+def _whole(clock: Clock):
+    return lambda person, row: (clock.cells(person, row)[0].removesuffix(".0"),)
+
+
+@export("a clock without dates over several days, a file a subject")
+def clock_over_days(folder):
+    columns = {"HR": HR, "SpO2 (%)": SPO2}
+    people = cohort(332, numbered("holter", 6), columns, 1200, outages=False)
+    clock = replace(stamp("time", "%H:%M"), absolute=False)
+    for person in people:
+        save(folder / f"{person.id}.csv", wide([person], clock, columns)[0])
+    return truth(people, clock, {"SpO2 (%)": "%"}, named=False)
