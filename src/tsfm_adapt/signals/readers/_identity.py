@@ -322,11 +322,22 @@ def _own_times(value: FloatArray, which: IntArray, file: IntArray, numeric: bool
         numeric or file.any() or codes > len(which) // 20
     ):  # several files, each of a subject; measurements
         return False
+    if _sorts(value, which):
+        return True
     order = np.lexsort([value, which])
     own = np.abs(np.diff(value[order]))[np.diff(which[order]) == 0]
     every = np.diff(np.sort(value))
     both = own.size and every.size
     return bool(both and np.median(own) > 0 and np.median(own) >= 1.5 * np.median(every))
+
+
+def _sorts(value: FloatArray, which: IntArray) -> bool:
+    """True if times (N,) run to and fro in the file, and one way in the rows of each value."""
+    order = np.argsort(which, kind="stable")
+    own = np.diff(value[order])[np.diff(which[order]) == 0]
+    every = np.diff(value)
+    to_and_fro = min(int((every < 0).sum()), int((every > 0).sum()))
+    return to_and_fro >= 0.05 * len(value) and min((own < 0).sum(), (own > 0).sum()) == 0
 
 
 def _backward(

@@ -52,10 +52,6 @@ def owners(names: Sequence[str], channels: Sequence[str] = ()) -> Owners | None:
 
 def _by_prefix(names: Sequence[str], channels: Sequence[str]) -> Owners | None:
     """The part of a name before what repeats from one prefix to the next."""
-    people = [_PERSON.search(name) for name in names]
-    found = {match.group(1) for match in people if match}
-    if all(people) and 2 <= len(found) < len(names):
-        return Owners(f"(?i){_PERSON.pattern}", f"{len(found)} numbers in the names of files")
     for mark in ("_", "-", " ", "."):
         parts = [name.split(mark, 1) for name in names]
         if any(len(part) < 2 for part in parts):
@@ -70,6 +66,10 @@ def _by_prefix(names: Sequence[str], channels: Sequence[str]) -> Owners | None:
                 rf"^([^{re.escape(mark)}]+){re.escape(mark)}",
                 f"{len(rests)} beginnings of names, each with several files",
             )
+    people = [_PERSON.search(name) for name in names]
+    found = {match.group(1) for match in people if match}
+    if all(people) and 2 <= len(found) < len(names):
+        return Owners(f"(?i){_PERSON.pattern}", f"{len(found)} numbers in the names of files")
     return None
 
 

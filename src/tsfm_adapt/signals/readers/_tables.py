@@ -188,6 +188,8 @@ class TableConfig(ReaderConfig):
         try:
             settings = settings_of_files(path if path.is_dir() else path.parent, files, cls.sample)
         except Undecided as problem:
+            if path.is_dir() and pattern not in cls.patterns:
+                own["pattern"] = pattern
             raise cls._with_line(problem, {**own, **problem.settings}) from problem
         return cls.model_validate({"root": str(root), **own, **settings})
 
