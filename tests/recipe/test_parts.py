@@ -185,7 +185,7 @@ def test_a_channel_may_have_several_sources(table):
     recipe = loads(TEXT, [setting, split, channels])
     assert cleaning_plan(recipe.data).sources == ("PULSE", "HR", "SpO2")
     prepared = prepare(recipe)
-    assert prepared.notes == {"recordings with pulse from 'HR'": 3}
+    assert prepared.notes["recordings with pulse from 'HR'"] == 3
     assert prepared.rates[0].source == "PULSE or HR"
     with pytest.raises(RecipeError, match=r"data\.channels\.pulse"):
         loads(TEXT, [setting, split, "data.channels={pulse: {unit: bpm, source: []}}"])

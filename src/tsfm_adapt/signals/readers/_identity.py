@@ -78,7 +78,7 @@ def _by_name(rows: Combined, names: Mapping[str, str], free: list[str], found: I
     people = [own[name] for name in _names.SUBJECTS if name in own]
     people += [name for name in free if _names.names_people(name) and name not in people]
     stays = [own[name] for name in _names.RECORDS if name in own]
-    found.subject = next((name for name in people if _identifies(table, name)), None)
+    found.subject = next((name for name in people if _identifies(table, name, lax=True)), None)
     stays = [name for name in stays if name != found.subject and _identifies(table, name)]
     if found.subject is None and stays:
         found.subject = stays.pop(0)
@@ -91,21 +91,26 @@ def _finer(table: Table, stays: list[str]) -> bool:
     return len(np.unique(table.text(stays[-1]))) > len(np.unique(table.text(stays[0])))
 
 
-def _identifies(table: Table, name: str) -> bool:
-    """True if a column is complete, no measurement, and repeats."""
+def _identifies(table: Table, name: str, *, lax: bool = False) -> bool:
+    """True if a column is complete, no measurement, and repeats.
+
+    Laxly, a column that names people may have empty cells, which its reader then refuses, and
+    may have as many people as rows.
+    """
+    people = lax and _names.names_people(name)
     column = table.columns[name]
     if column.dtype.kind == "f" and not (np.isfinite(column) & (column == np.round(column))).all():
         return False
     if column.dtype.kind in "Mm":
         return False
     text = table.text(name)
-    if (text == "").any():
+    if (text == "").any() and not (people and (text != "").any()):
         return False
     codes = np.unique(text)
     numbers = [plain(code) for code in codes.tolist()]
     if any(number is not None and not float(number).is_integer() for number in numbers):
         return False
-    return len(codes) <= max(1, table.rows // 2)
+    return people or len(codes) <= max(1, table.rows // 2)
 
 
 def _long_by_name(
@@ -318,10 +323,8 @@ def _own_times(value: FloatArray, which: IntArray, file: IntArray, numeric: bool
         return False
     if across.sum() == codes - 1:  # blocks
         return bool(usual > 0 and (step[across] > 20 * usual).mean() >= 0.9)
-    if (
-        numeric or file.any() or codes > len(which) // 20
-    ):  # several files, each of a subject; measurements
-        return False
+    if numeric or file.any() or codes > len(which) // 20:
+        return False  # measurements, or files with a subject each
     if _sorts(value, which):
         return True
     order = np.lexsort([value, which])

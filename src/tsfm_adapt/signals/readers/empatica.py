@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -41,6 +41,8 @@ class Config(ReaderConfig):
     and time counts from its beginning; a session that was never worn has no readings. The run
     depends on the whole session, not on the channels to read. Tags are spans of no length.
     """
+
+    states_subjects: ClassVar[bool] = True  # by the folders that the reader asks for
 
     name: Literal["empatica"] = "empatica"
     root: str = Field(description="the folder that holds <subject>/<session>/HR.csv, ...")
