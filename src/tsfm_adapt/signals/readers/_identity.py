@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydantic import JsonValue
@@ -13,7 +14,7 @@ from tsfm_adapt.signals.plausible import vital
 from tsfm_adapt.signals.readers import _names
 from tsfm_adapt.signals.readers._cells import Table, Undecided
 from tsfm_adapt.signals.readers._combined import Combined
-from tsfm_adapt.signals.readers._order import meaning_of
+from tsfm_adapt.signals.readers._order import in_order, meaning_of
 from tsfm_adapt.signals.readers._repeats import repeated, separators, too_many
 from tsfm_adapt.signals.readers._roles import numbers_of
 from tsfm_adapt.signals.readers._spelling import plain
@@ -58,7 +59,8 @@ def identified(
     found = Identity()
     _by_name(rows, names, free, found)
     _long_by_name(table, names, free, found)
-    _by_repeats(rows, free, time, found, settings, doubts)
+    straight = _straightened(table, time, _key(rows, found))
+    _by_repeats(rows, free, straight, found, settings, doubts)
     if found.subject is None:
         found.subject = _in_blocks(table, free, found)
     if found.subject is None:
@@ -69,6 +71,20 @@ def identified(
         settings["record"] = found.record
     _backward(table, time, _key(rows, found), settings, doubts)
     return found
+
+
+def _straightened(table: Table, time: TimeChoice, key: IntArray) -> TimeChoice:
+    """The times as a reader will have them, where steps back have one meaning: no repeats then."""
+    column = time.columns[0]
+    try:
+        meaning = meaning_of(table, column, time.times, key)
+    except Undecided:
+        return time
+    if meaning not in ("midnight", "summer_time"):
+        return time
+    quiet = replace(table, notes=Counter())
+    value, _ = in_order(quiet, column, time.times, key, None, meaning)
+    return replace(time, times=replace(time.times, value=value))
 
 
 def _by_name(rows: Combined, names: Mapping[str, str], free: list[str], found: Identity) -> None:
