@@ -49,13 +49,16 @@ def visible(folder: Path, pattern: str, *, in_order: bool = False) -> Iterator[P
                 folders.append(entry.path)
             elif entry.is_symlink() and Path(entry.path).is_dir():
                 linked.append(entry.path)
-            elif fits(entry.name.lower()) and (entry.is_file() or _leads_nowhere(entry)):
+            elif fits(entry.name.lower()) and not _is_pipe(entry):
                 yield Path(entry.path)
 
 
-def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
-    """True for a link to a file that is gone, which the reader then names; a pipe is no file."""
-    return entry.is_symlink() and not Path(entry.path).exists()
+def _is_pipe(entry: os.DirEntry[str]) -> bool:
+    """True for pipes and devices; a link to a file that is gone is for the reader to name."""
+    try:
+        return not entry.is_file() and Path(entry.path).exists()
+    except OSError:
+        return False
 
 
 def _identity(folder: str | Path) -> tuple[int, int]:
