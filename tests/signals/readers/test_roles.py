@@ -59,7 +59,7 @@ def each(values):
         ("x", [""] * ROWS, "empty"),
         ("gain", [200] * ROWS, "always 200"),
         ("gain", each([200, 300, 400]), "constant"),
-        ("weight", SIGNAL, "fact"),
+        ("age", SIGNAL, "fact"),
         ("visit_id", np.arange(ROWS) // 7 * 3, "identifier"),
         ("timestamp_unix", TIMES * 1000, "another clock"),
         ("epoch_ms", TIMES * 1000, "another clock"),

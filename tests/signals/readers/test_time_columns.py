@@ -64,6 +64,7 @@ def test_the_time_is_found_by_type_name_and_values(columns, settings):
     "columns",
     [
         {"HR": SIGNAL, "SpO2": SIGNAL},
+        {"HR": SECONDS, "SpO2": SIGNAL},  # a heart rate that rises, not hours
         {"time": ["", *SECONDS[1:]], "HR": SIGNAL},
         {"time": ["later"] * ROWS, "HR": SIGNAL},
         {"code": ["12345678"] * ROWS, "HR": SIGNAL},

@@ -21,6 +21,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.plausible import vital
 from tsfm_adapt.signals.readers import _names
 from tsfm_adapt.signals.readers._cells import Table, Undecided
 from tsfm_adapt.signals.readers._combined import Combined, combined
@@ -232,6 +233,12 @@ def _files(root: Path, files: Sequence[Path], rows: Combined, guess: Guess) -> N
     if len(files) > 1 and settings.get("layout") == "wide" and _complementary(rows, channels):
         settings["join"] = True
         settings.pop("rate_hz", None)
+        known = "subject" in settings or "subject_pattern" in settings
+        if not known and not _called_by_channels(rows, channels):
+            guess.doubts.append(
+                f"{', '.join(path.name for path in files[:4])} hold different channels: are they "
+                "of one person (data.reader.join: true), or of one each (join: false)?"
+            )
 
 
 def _units(rows: Combined, guess: Guess) -> None:
@@ -273,6 +280,16 @@ def _channels_of_files(
 def _bare(name: str) -> str:
     bare = name[:-3] if name.lower().endswith(".gz") else name
     return PurePosixPath(bare).with_suffix("").as_posix()
+
+
+def _called_by_channels(rows: Combined, channels: Sequence[str]) -> bool:
+    """True if the name of each file is that of a channel in it: 'hr.csv', 'P1_SpO2.csv'."""
+    for stem, held in zip(rows.stems, rows.held, strict=True):
+        file, own = _names.plain(stem), [_names.plain(name) for name in held & {*channels}]
+        within = any(name in file or (len(file) > 1 and file in name) for name in own)
+        if vital(stem) is None and not within:
+            return False
+    return True
 
 
 def _complementary(rows: Combined, channels: Sequence[str]) -> bool:

@@ -149,7 +149,7 @@ class TableConfig(ReaderConfig):
 
         try:
             return value if value is None else ZoneInfo(value).key
-        except (OSError, ValueError):
+        except (OSError, ValueError, KeyError):
             raise ValueError(f"'{value}' is no time zone; give one like Europe/Berlin") from None
 
     @field_validator("subject_pattern", "channel_pattern")

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.plausible import vital
 from tsfm_adapt.signals.readers import _names
 from tsfm_adapt.signals.readers._cells import Table
 from tsfm_adapt.signals.readers._combined import Combined
@@ -113,7 +114,9 @@ def _rank(form: TimeForm, known: bool, timely: bool, place: int, kind: str) -> i
 
 def _counts(name: str, number: FloatArray, group: IntArray) -> bool:
     """True if a name states a unit of time and its numbers mostly rise: 'offset_min', 't [h]'."""
-    if unit_in_name(name) is None or not np.isfinite(number).all():
+    if unit_in_name(name) is None or vital(name) is not None:  # HR is a heart rate, no hours
+        return False
+    if not np.isfinite(number).all():
         return False
     if {*_names.words(name)} & {"elapsed", "offset", "t", "since"}:
         return True
