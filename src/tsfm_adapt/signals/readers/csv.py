@@ -8,11 +8,11 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tsfm_adapt.signals.readers._cells import Table
-from tsfm_adapt.signals.readers._dialect import Sample, sampled
-from tsfm_adapt.signals.readers._spelling import Spelling
-from tsfm_adapt.signals.readers._tables import TableConfig
-from tsfm_adapt.signals.readers._text import Dialect, read_text
+from tsfm_adapt.signals.readers._tables.cells import Table
+from tsfm_adapt.signals.readers._tables.config import TableConfig
+from tsfm_adapt.signals.readers._tables.dialect import Sample, sampled
+from tsfm_adapt.signals.readers._tables.spelling import Spelling
+from tsfm_adapt.signals.readers._tables.text import Dialect, read_text
 
 
 class Config(TableConfig):
