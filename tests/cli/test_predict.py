@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +109,62 @@ def test_predict_says_how_many_gaps_it_filled_and_what_to_raise_for_the_others(
 def test_a_forecast_has_no_remarks(cli: Callable[..., Any], trained: Path, table: Path) -> None:
     outcome = cli("predict", trained, table, "--json")
     assert json.loads(outcome.out)["remarks"] == []
+
+
+def test_predict_stops_at_values_of_another_unit_and_goes_on_where_told(
+    cli: Callable[..., Any], trained: Path, tmp_path: Path
+) -> None:
+    rows = "\n".join(f"a,{60 * t},{(70 + t % 5) / 1000},{15 + t % 2}" for t in range(40))
+    (tmp_path / "kilo.csv").write_text(f"patient,time,HR,RESP\n{rows}\n")
+    card = json.loads((trained / "bundle" / "bundle.json").read_text())
+    assert set(card["levels"]) == {"HR", "RESP"}
+    outcome = cli("predict", trained, "kilo.csv")
+    assert outcome.code == 0, "of bpm no other unit is known"
+    assert "HR: the median of the input is 0.072 bpm" in outcome.out
+    outcome = cli("predict", trained, "kilo.csv", "--json")
+    assert "Check its unit" in json.loads(outcome.out)["remarks"][0]
+    bundle = trained / "bundle"
+    celsius = (bundle / "recipe.yaml").read_text().replace("HR: bpm", "HR: degC")
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    (copy / "recipe.yaml").write_text(celsius)
+    card["levels"]["HR"] = [35.0, 36.9, 39.5]
+    (copy / "bundle.json").write_text(json.dumps(card))
+    rows = "\n".join(f"a,{60 * t},{98 + t % 5 / 10},{15 + t % 2}" for t in range(40))
+    (tmp_path / "hot.csv").write_text(f"patient,time,HR,RESP\n{rows}\n")
+    reader = "{name: csv, layout: wide, subject: patient, time: time, "
+    reader += "units: {HR: degC, RESP: 1/min}}"
+    outcome = cli("predict", copy, "hot.csv", "--reader", reader)
+    assert outcome.code == 3
+    assert "as from degF, its median would be 36.78" in outcome.err.replace("\n", " ")
+    assert "(--any-values)" in outcome.err
+    assert cli("predict", copy, "hot.csv", "--reader", reader, "--any-values").code == 0
+
+
+def test_predict_prints_what_the_reader_left_out_and_times_in_the_zone_of_the_input(
+    cli: Callable[..., Any], trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tsfm_adapt.signals.readers import csv
+
+    rows = "\n".join(
+        f"a,2024-03-01T{t // 60:02d}:{t % 60:02d}:00,{70 + t % 5},{15 + t % 2}" for t in range(40)
+    )
+    (tmp_path / "new.csv").write_text(f"patient,time,HR,RESP\n{rows}\n")
+    read = csv.Config.read
+    reader = "{name: csv, layout: wide, subject: patient, time: time, time_format: iso, "
+    reader += "units: {HR: bpm, RESP: 1/min}}"
+
+    def with_zone(self: Any, channels: tuple[str, ...]) -> Any:
+        for item in read(self, channels):
+            yield replace(item, zone="-05:00", notes={"rows skipped": 3})
+
+    monkeypatch.setattr(csv.Config, "read", with_zone)
+    outcome = cli("predict", trained, "new.csv", "--reader", reader, "--out", "out.csv")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.splitlines()[-1] == "reader: 3 rows skipped"
+    first = (tmp_path / "out.csv").read_text().splitlines()[1]
+    assert "2024-02-29 19:40:00.000-0500" in first
+    monkeypatch.setattr(csv.Config, "read", read)
+    outcome = cli("predict", trained, "new.csv", "--reader", reader, "--out", "naive.csv")
+    assert outcome.code == 0, outcome.err
+    assert "reader:" not in outcome.out
+    assert "2024-03-01 00:40:00.000," in (tmp_path / "naive.csv").read_text().splitlines()[1]

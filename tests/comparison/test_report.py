@@ -27,6 +27,7 @@ def test_the_report_needs_nothing_else_and_escapes_what_comes_from_outside(page)
     assert "&lt;b&gt;broken" in text
     assert "<b>broken" not in text
     assert "SYNTHETIC" in text
+    assert "Leakage audit: no subject" in text
     assert text.count("data:image/png") >= 6
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsfm_adapt.errors import EnvironmentProblem
-from tsfm_adapt.evaluation.tables import labelled, table, write
+from tsfm_adapt.evaluation.tables import filled, labelled, table, write
 from tsfm_adapt.signals.labels import LabelledWindows, RecordingLabel, RecordingLabels
 from tsfm_adapt.signals.recording import Recording
 from tsfm_adapt.signals.windows import Windows, WindowSpec
@@ -198,3 +198,41 @@ def test_windows_without_known_classes_have_no_label_and_no_date_without_one():
     rows = labelled(windows, np.full((3, 2), 0.5), ("a", "b"))
     assert "label" not in rows.column_names
     assert rows.column("time").null_count == 3
+
+
+def zoned(zone, start="2024-03-02T14:15:00", **more):
+    return replace(recording(start=start, samples=14, **more), zone=zone)
+
+
+@pytest.mark.parametrize(
+    ("zones", "kept"),
+    [
+        (["-05:00", "-05:00"], "-05:00"),
+        (["Europe/Berlin"], "Europe/Berlin"),
+        (["-05:00", "+01:00"], "UTC"),
+        ([None, None], None),
+    ],
+)
+def test_times_are_in_the_zone_of_the_recordings_and_in_utc_where_zones_differ(zones, kept):
+    recordings = [zoned(zone, subject=f"p{n}", id=f"r{n}") for n, zone in enumerate(zones)]
+    _, rows = predicted(recordings)
+    type_of_time = rows.schema.field("time").type
+    assert type_of_time == pyarrow.timestamp("ms", tz=kept)
+    first = rows["time"][0].as_py()
+    expected = pd.Timestamp("2024-03-02T14:25:00")
+    assert first == (expected.to_pydatetime() if kept is None else expected.tz_localize("UTC"))
+    estimates = [np.zeros((2, 3, 14))] * len(recordings)
+    whole = filled(recordings, estimates, LEVELS, UNITS)
+    assert whole.schema.field("time").type == type_of_time
+    assert whole.num_rows == 28 * len(recordings)
+
+
+def test_a_time_of_no_known_zone_is_no_time_of_another_zone():
+    naive, aware = zoned(None, subject="a", id="a"), zoned("-05:00", subject="b", id="b")
+    undated = zoned(None, start=None, subject="c", id="c")
+    _, rows = predicted([naive, aware, undated])
+    by_recording = rows.to_pandas().groupby("recording", observed=True)["time"]
+    assert by_recording.count().to_dict() == {"a": 0, "b": 8, "c": 0}
+    assert rows.schema.field("time").type == pyarrow.timestamp("ms", tz="UTC")
+    _, alone = predicted([aware, undated])
+    assert alone.schema.field("time").type == pyarrow.timestamp("ms", tz="-05:00")

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from contracts.proposed import given_items, proposed, recording, walk
+from tsfm_adapt.errors import DataError
+from tsfm_adapt.proposal.proposal import propose
 from tsfm_adapt.proposal.survey import look
 from tsfm_adapt.signals.recording import IrregularReadings
 
@@ -59,3 +61,56 @@ def test_the_clock_of_readings_is_their_usual_interval_and_long_gaps_are_cut():
     assert max(r.samples for r in proposal.recordings) < 1100
     stated = [events(f"s{s}", time_s, walk(2000, s, 120.0), 86400 * 60.0) for s in range(4)]
     assert proposed(*stated).max_gap_s is None
+
+
+def at_rates(**rates):
+    """One stretch whose channels have these rates."""
+    return [
+        recording(
+            walk(int(200 * rate), seed),
+            id=f"a/{name}",
+            rate_hz=float(rate),
+            channels=(name,),
+            units=("mV",),
+            multirate_id="a",
+        )
+        for seed, (name, rate) in enumerate(rates.items())
+    ]
+
+
+def test_a_slow_channel_does_not_set_the_clock_of_a_fast_one():
+    proposal = proposed(*at_rates(ecg=500, hrv=5))
+    assert proposal.rate_hz == 125
+    assert [line.name for line in proposal.kept] == ["ecg"]
+    (note,) = [note for note in proposal.notes if "differ much" in note]
+    assert note.endswith("ecg (500 Hz) are proposed; for hrv (5 Hz): tsfm-adapt init --clock-hz 5")
+
+
+def test_a_fast_channel_is_not_slowed_to_the_clock_of_many_slow_ones():
+    items = at_rates(ecg=500, hr=5, rr=5, sdnn=4)
+    proposal = proposed(*items)
+    assert proposal.rate_hz == 4
+    assert [line.name for line in proposal.kept] == ["hr", "rr", "sdnn"]
+    (left,) = [line for line in proposal.channels if line.left_out]
+    assert "not near the rate of the others, 500 Hz" in left.why
+    assert any("tsfm-adapt init --clock-hz 500" in note for note in proposal.notes)
+
+
+def test_the_other_group_is_proposed_where_asked():
+    reader = given_items(*at_rates(ecg=500, hr=5, rr=5, sdnn=4))
+    proposal = propose(look(reader), reader, clock_hz=450)
+    assert [line.name for line in proposal.kept] == ["ecg"]
+    assert proposal.rate_hz == 125
+    assert any("for hr, rr, sdnn (4 to 5 Hz)" in note for note in proposal.notes)
+
+
+def test_channels_of_alike_rates_are_one_group_and_nothing_is_said():
+    proposal = proposed(*at_rates(eeg=128, emg=256, resp=32))
+    assert proposal.rate_hz == 32
+    assert not any("differ much" in note for note in proposal.notes)
+
+
+def test_readings_at_irregular_times_have_no_rate_to_choose():
+    reader = given_items(events("a", np.arange(500.0) * 7, walk(500)))
+    with pytest.raises(DataError, match="irregular times"):
+        propose(look(reader), reader, clock_hz=5)

@@ -132,3 +132,44 @@ def test_gaps_choose_no_window_of_a_forecast():
     gap, none = (proposed(with_gap(1800, 300, n), task="forecast") for n in (100, 0))
     assert gap.window == none.window
     assert "gap" not in gap.window_why
+
+
+@pytest.mark.parametrize("subjects", [12, 13, 16, 19, 26, 27, 34, 60])
+def test_of_a_dozen_subjects_and_more_five_are_for_test(subjects):
+    items = [recording(walk(600, s), f"s{s:02d}") for s in range(subjects)]
+    proposal = proposed(*items)
+    parts = split(RecordingSet(tuple(items)), SplitPlan(seed=17, **proposal.split))
+    counts = {name: len(of.subjects) for name, of in parts.items()}
+    assert counts["test"] >= 5
+    assert counts["val"] >= 2
+    assert counts["train"] >= 5
+    assert sum(counts.values()) == subjects
+    assert "large differences" not in proposal.split_why
+
+
+def test_of_fewer_it_says_that_only_large_differences_can_be_shown():
+    proposal = proposed(*(recording(walk(600, s), f"s{s}") for s in range(10)))
+    assert "12 subjects or more would leave 5" in proposal.split_why
+
+
+def test_most_recordings_have_a_window_though_one_holds_most_of_the_time():
+    long = [recording(walk(20_000, 99), "long")]
+    short = [recording(walk(110, s), f"s{s}") for s in range(14)]
+    proposal = proposed(*long, *short)
+    assert proposal.window.context + proposal.window.horizon <= 110
+    assert "15 of 15 recordings have a window" in proposal.window_why
+    assert not any("are as long as a window" in note for note in proposal.notes)
+
+
+def test_where_no_window_fits_most_recordings_it_says_how_many_are_left_out():
+    long = [recording(walk(4000, 90 + s), f"l{s}") for s in range(4)]
+    short = [recording(walk(9, s), f"s{s}") for s in range(12)]
+    notes = proposed(*long, *short).notes
+    assert any(note.startswith("only 4 of 16 recordings are as long as") for note in notes)
+
+
+def test_pieces_of_a_recording_that_was_cut_count_once():
+    values = walk(3000)
+    values[1000:1900] = np.nan
+    items = [recording(np.roll(values, 7 * s), f"s{s}") for s in range(6)]
+    assert "of 6 recordings have a window" in proposed(*items).window_why

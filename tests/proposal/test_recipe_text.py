@@ -92,3 +92,11 @@ def test_a_root_is_written_so_that_it_can_be_moved(tmp_path, monkeypatch):
     assert portable(str(tmp_path / "data")) == str(tmp_path / "data")  # '.' is where one works
     (tmp_path / "work" / "cgm").mkdir()  # would be found first
     assert portable(str(tmp_path / "data" / "cgm")) == str(tmp_path / "data" / "cgm")
+
+
+def test_a_unit_that_was_guessed_is_marked_in_the_recipe(tmp_path):
+    rows = "".join(f"a,{t},{hr:.2f},{hr / 7:.2f}\n" for t, hr in enumerate(walk(400)))
+    (tmp_path / "t.csv").write_text("id,time,HR,thing\n" + rows)
+    reader = recognised(tmp_path)
+    recipe = loads(text(propose(look(reader), reader), tmp_path, tmp_path / "recipe.yaml"))
+    assert recipe.data.assumed_units == ("HR",), "of the other nothing is known, and nothing said"

@@ -10,9 +10,10 @@ from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.components import component
 from tsfm_adapt.proposal.formats import recognised
 from tsfm_adapt.proposal.picture import png
-from tsfm_adapt.proposal.proposal import propose
+from tsfm_adapt.proposal.proposal import propose, with_trial
 from tsfm_adapt.proposal.recipe_text import text
 from tsfm_adapt.proposal.survey import look
+from tsfm_adapt.proposal.trial import tried
 from tsfm_adapt.recipe.files import loads
 from tsfm_adapt.recipe.parts import prepare
 
@@ -130,3 +131,24 @@ def test_a_proposed_recipe_trains(tmp_path, monkeypatch):
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_every_proposed_recipe_trains(folder, tmp_path, monkeypatch):
     trains(folder, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("folder", ["cgm_hall2018", "ucr_ecg5000"])
+def test_a_trial_proposes_the_best_network_of_its_table(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("TSFM_ADAPT_CACHE", str(tmp_path))
+    survey, proposal, recipe = recipe_of(folder, tmp_path / "recipe.yaml")
+    trial = tried(recipe, survey, Progress(quiet=True), budget_s=600)
+    scores = [row.score for row in trial.rows if row.network]
+    assert None not in scores
+    assert len(set(scores)) > 1
+    best = (min if trial.metric.better == "lower" else max)(scores)
+    assert trial.best.score == best
+    written = loads(text(with_trial(proposal, trial), DATA / folder, tmp_path / "recipe.yaml"))
+    (section,) = trial.sections
+    assert getattr(written, section).model_dump(exclude_unset=True) == trial.sections[section]
+
+
+def test_most_recordings_have_a_window():
+    _, proposal, recipe = recipe_of("cgm_hall2018", Path("r.yaml"))
+    assert "19 of 19 recordings have a window" in proposal.window_why
+    assert prepare(recipe).subjects("test") >= 5

@@ -185,7 +185,7 @@ def test_a_channel_may_have_several_sources(table):
     recipe = loads(TEXT, [setting, split, channels])
     assert cleaning_plan(recipe.data).sources == ("PULSE", "HR", "SpO2")
     prepared = prepare(recipe)
-    assert prepared.notes == {"recordings with pulse from 'HR'": 3}
+    assert prepared.notes["recordings with pulse from 'HR'"] == 3
     assert prepared.rates[0].source == "PULSE or HR"
     with pytest.raises(RecipeError, match=r"data\.channels\.pulse"):
         loads(TEXT, [setting, split, "data.channels={pulse: {unit: bpm, source: []}}"])
@@ -278,3 +278,19 @@ def test_a_subgroup_that_nobody_has_stops_before_anything_is_trained():
 def test_subgroups_that_make_no_sense_are_refused(subgroups, told):
     with pytest.raises(RecipeError, match=told):
         parts_of(f"evaluate.subgroups={subgroups}")
+
+
+def test_the_audit_says_where_the_reader_does_not_know_who_was_recorded(tmp_path):
+    for file in range(8):
+        rows = "".join(f"{60 * t},{60 + (7 * file + t * t) % 41}\n" for t in range(160))
+        (tmp_path / f"s{file}.csv").write_text("time,HR\n" + rows)
+    settings = f"layout: wide, root: {tmp_path}, time: time, units: {{HR: bpm}}"
+    reader = f"data.reader={{name: csv, {settings}}}"
+    sizes = [
+        f"data.split.{name}={size}" for name, size in zip(SPLITS, (0.5, 0.25, 0.25), strict=True)
+    ]
+    parts = parts_of(reader, "data.channels={HR: bpm}", *sizes)
+    assert parts.audit.summary()["subjects"] == "not checked"
+    assert "not checked" in parts.audit.lines[-1]
+    assert "data.reader.subject" in parts.audit.lines[-1]
+    assert parts_of().audit.summary()["subjects"] == "checked"

@@ -182,3 +182,15 @@ def test_another_backbone_takes_its_own_defaults_not_those_of_the_last(recipe):
     other = recipe.override({"backbone.name": "chronos_bolt"})
     assert other.backbone.name == "chronos_bolt"
     assert not hasattr(other.backbone, "group_attention")
+
+
+def test_a_unit_can_be_marked_as_a_guess_only_where_the_files_unit_is_given():
+    def of(channel):
+        data = MINIMAL["data"] | {"channels": {"HR": channel, "SpO2": "%"}}
+        return Recipe.model_validate(MINIMAL | {"data": data})
+
+    guessed = {"unit": "bpm", "from_unit": "bpm", "unit_assumed": True}
+    assert of(guessed).data.assumed_units == ("HR",)
+    assert of("bpm").data.assumed_units == ()
+    with pytest.raises(ValidationError, match="unit_assumed is said of from_unit"):
+        of({"unit": "bpm", "unit_assumed": True})

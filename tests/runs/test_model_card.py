@@ -128,3 +128,17 @@ def test_classes_have_their_own_scores_and_calibration(recipe):
 def test_notes_stand_before_the_use(recipe):
     text = model_card(CARD, recipe, scores(), "", notes=("Exported by force.",))
     assert text.index("> **Exported by force.**") < text.index("## Use")
+
+
+def test_it_has_the_lines_of_the_audit(recipe):
+    lines = ["leakage audit: subjects: not checked (name them)"]
+    audit = {"recordings": 73, "stretch_samples": 32, "findings": [], "lines": lines}
+    assert f"- {lines[0]}\n" in model_card(CARD, recipe, scores(audit=audit), "")
+
+
+def test_a_unit_that_was_guessed_is_marked(recipe):
+    guessed = {"unit": "bpm", "from_unit": "bpm", "unit_assumed": True}
+    tree = recipe.model_dump(mode="json", exclude_unset=True)
+    tree["data"]["channels"]["HR"] = guessed
+    text = model_card(CARD, Recipe.model_validate(tree), scores(), "")
+    assert "HR (bpm, ASSUMED: the files state no unit), SpO2 (%)" in text

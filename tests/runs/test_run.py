@@ -73,7 +73,7 @@ def test_a_run_and_its_bundle_are_the_same_model(tmp_path):
 def test_a_run_that_adapts_nothing_has_no_calibration_and_predicts(plain):
     assert calibration(plain) is None
     own = prepared().recordings["test"][0]
-    table = predict_recordings(plain, [own], None).to_pandas()
+    table = predict_recordings(plain, [own], None).table.to_pandas()
     assert table["channel"].tolist() == ["HR"] * 16 + ["MAP"] * 16
     assert (table["origin_s"] == own.duration_s).all()
     again = Run(plain).predict([own], every_s=None)

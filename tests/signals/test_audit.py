@@ -100,3 +100,24 @@ def test_what_was_fitted_on_test_is_named():
     (finding,) = found(splits, windows, fitted={"the scale": [*splits["train"], test]})
     assert (finding.kind, finding.subjects) == ("fitted", ("b",))
     assert "the scale was fitted on samples of b" in finding.what
+
+
+def test_where_nobody_knows_the_subjects_it_says_so_and_claims_nothing_of_them():
+    splits, windows = splits_of(
+        train=[recording(wander(seed=1), "p1_day1")], test=[recording(wander(seed=3), "p1_day2")]
+    )
+    fitted = {"baselines": splits["train"]}
+    outcome = audit(splits, windows, fitted, False, "name them with data.reader.subject")
+    first, last = outcome.lines
+    assert first.startswith("leakage audit: no stretch of >= 32 samples")
+    assert last == (
+        "leakage audit: subjects: not checked (each file is taken as a subject of its own; "
+        "name them with data.reader.subject)"
+    )
+    assert not any("no subject" in line for line in outcome.lines)
+    assert outcome.summary()["subjects"] == "not checked"
+    one, other = pair(90)
+    splits, windows = splits_of(train=[one], test=[other])
+    found = audit(splits, windows, {"baselines": splits["train"]}, False, "name them").lines
+    assert "hold the same" in found[0]
+    assert "not checked" in found[-1]

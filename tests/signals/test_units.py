@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.units import canonical, convert, plain_micro
+from tsfm_adapt.signals.units import canonical, convert, other_units, plain_micro
 
 SPELLINGS = ["pm", "bpm", "breaths/min", "1/min", "%", "mmHg", "kPa", "°C", "C", "degF", "mg/dL"]
 SPELLINGS += ["mmol/L", "mV", "uV", "µV", "V", "s", "ms", "uS", "NU", "L/min", "mL"]
@@ -106,3 +106,16 @@ def test_every_conversion_can_be_undone(unit_from, unit_to, value):
     back_scale, back_offset = convert(unit_to, unit_from, quantity="glucose")
     there = value * scale + offset
     assert there * back_scale + back_offset == pytest.approx(value, rel=1e-9, abs=1e-9)
+
+
+def test_other_units_convert_as_units_do():
+    by_name = {other.name: other for other in other_units("mg/dL")}
+    assert by_name["mmol/L"].scale == pytest.approx(18.0156)
+    (fahrenheit,) = other_units("°C")
+    assert 98.6 * fahrenheit.scale + fahrenheit.offset == pytest.approx(37.0)
+    assert {other.name: round(other.scale, 6) for other in other_units("mmHg")} == {
+        "kPa": 7.500616,
+        "Pa": 0.007501,
+    }
+    assert other_units("bpm") == ()
+    assert [other.scale for other in other_units("steps")] == [1e3, 1e-3, 1e6, 1e-6]

@@ -12,7 +12,9 @@ from tsfm_adapt.cli.options import Json, Quiet, print_json
 from tsfm_adapt.cli.words import counted
 
 if TYPE_CHECKING:
+    from tsfm_adapt._util.progress import Progress
     from tsfm_adapt.proposal.channel_lines import ChannelLine
+    from tsfm_adapt.proposal.outcome import Trial
     from tsfm_adapt.proposal.proposal import Proposal
     from tsfm_adapt.proposal.survey import Channel, Survey
 
@@ -31,6 +33,14 @@ def command(
         str | None,
         typer.Option(help="A reader's name, or its settings, YAML; default by what is there."),
     ] = None,
+    clock_hz: Annotated[
+        float | None,
+        typer.Option(help="Where channels differ much in rate, propose those of about this one."),
+    ] = None,
+    no_trial: Annotated[
+        bool,
+        typer.Option("--no-trial", help="Compare no networks on validation (at most a minute)."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite recipe and picture.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -51,19 +61,33 @@ def command(
     config = recognised(path, reader)
     with progress.step(f"looking at recordings ({config.name})"):
         survey = look(config)
-        proposal = propose(survey, config, task)
+        proposal = propose(survey, config, task, clock_hz)
     recipe = text(proposal, path, out)
+    files, ends = files_below(path)
+    if not as_json:
+        print(f"{path}: {config.name}, {counted(files, 'file')} ({', '.join(ends[:5])})")
+        print(*_shown(survey, proposal), sep="\n", flush=True)
+    if not no_trial:
+        proposal = _compared(proposal, recipe, survey, progress)
+        recipe = text(proposal, path, out)
     atomic.write_bytes(picture, png(survey, path.name or str(path)))
     atomic.write_text(out, recipe)
-    files, ends = files_below(path)
     if as_json:
         print_json(_report(survey, proposal) | {"recipe": str(out), "plot": str(picture)})
         return
-    print(f"{path}: {config.name}, {counted(files, 'file')} ({', '.join(ends[:5])})")
-    for line in _shown(survey, proposal):
-        print(line)
+    for line in () if proposal.trial is None else proposal.trial.lines:
+        print(f"trial: {line}")
     print(f"picture: {picture}")
     print(f"recipe: {out}   (try: tsfm-adapt train {out} --smoke)")
+
+
+def _compared(proposal: Proposal, recipe: str, survey: Survey, progress: Progress) -> Proposal:
+    """The proposal with the network that is best on validation."""
+    from tsfm_adapt.proposal.proposal import with_trial
+    from tsfm_adapt.proposal.trial import tried
+    from tsfm_adapt.recipe.files import loads
+
+    return with_trial(proposal, tried(loads(recipe), survey, progress))
 
 
 def _check_task(task: str | None) -> None:
@@ -106,10 +130,9 @@ def _check_files(out: Path, picture: Path, force: bool) -> None:
 def _shown(survey: Survey, proposal: Proposal) -> list[str]:
     """The survey and the proposal as lines of text."""
     every = f"{len(survey.listed)}{' or more' if survey.more else ''}"
-    lengths = f"{_time(min(survey.durations_s))} to {_time(max(survey.durations_s))}"
+    lengths = f"{_time(min(survey.durations_s))} to {_time(max(survey.durations_s))} long"
     lines = [
-        f"looked at {survey.looked} of {every} recordings; "
-        f"{counted(survey.subjects, 'subject')}; {lengths} long",
+        f"looked at {survey.looked} of {every} recordings; {_who(survey, proposal)}; {lengths}",
         f"longest gap in all channels at once: {_time(survey.longest_gap_s)}",
         "",
     ]
@@ -122,7 +145,7 @@ def _shown(survey: Survey, proposal: Proposal) -> list[str]:
             f"  {_short(channel.name):<{width}}  {units:<9} {_rate(channel):>12}  "
             f"{channel.quantiles[1]:>9.4g} .. {channel.quantiles[3]:<9.4g} {remarks}".rstrip()
         )
-    lines += ["", *(f"note: {note}" for note in proposal.notes)]
+    lines += ["", *(f"note: {note}" for note in proposal.notes), *_asked(survey, proposal)]
     window, rate_hz = proposal.window, proposal.rate_hz
     ahead = f", {window.horizon} ahead" if window.horizon else ""
     lines.append(
@@ -131,6 +154,38 @@ def _shown(survey: Survey, proposal: Proposal) -> list[str]:
         f"by {proposal.split['by']}"
     )
     return lines
+
+
+def _who(survey: Survey, proposal: Proposal) -> str:
+    """How many subjects, or that nobody knows."""
+    if proposal.reader.names_subjects or len(survey.listed) == 1:
+        return counted(survey.subjects, "subject")
+    return f"subjects: unknown ({survey.subjects} if each file is one)"
+
+
+def _asked(survey: Survey, proposal: Proposal) -> list[str]:
+    """The option that would say who was recorded, where nobody knows; one line a setting."""
+    import yaml
+
+    reader = proposal.reader
+    if reader.names_subjects or len(survey.listed) == 1:
+        return []
+    known = reader.model_dump(mode="json", exclude_defaults=True)
+    known = {"name": reader.name} | {key: known[key] for key in known if key != "root"}
+    written = [
+        yaml.safe_dump(
+            known | {name: "WHO"}, default_flow_style=True, sort_keys=False, width=10**6
+        )
+        for name in reader.subject_settings
+    ]
+    return [f"who was recorded? --reader {_quoted(settings.strip())}" for settings in written]
+
+
+def _quoted(text: str) -> str:
+    """An argument for a shell, the plainer of two ways."""
+    import shlex
+
+    return shlex.quote(text) if set(text) & set('"$`\\!') else f'"{text}"'
 
 
 def _remarks(channel: Channel, line: ChannelLine) -> list[str]:
@@ -168,6 +223,7 @@ def _report(survey: Survey, proposal: Proposal) -> dict[str, JsonValue]:
             "listed": len(survey.listed),
             "more": survey.more,
             "subjects": survey.subjects,
+            "subjects_known": proposal.reader.names_subjects,
             "shortest_s": min(survey.durations_s),
             "longest_s": max(survey.durations_s),
             "longest_gap_s": survey.longest_gap_s,
@@ -199,6 +255,20 @@ def _report(survey: Survey, proposal: Proposal) -> dict[str, JsonValue]:
             "split": dict(proposal.split),
         },
         "notes": list(proposal.notes),
+        "trial": _scores(proposal.trial),
+    }
+
+
+def _scores(trial: Trial | None) -> JsonValue:
+    """A trial for `--json`; None = nobody asked."""
+    if trial is None:
+        return None
+    return {
+        "on": trial.on,
+        "metric": None if trial.metric is None else trial.metric.name,
+        "scores": {row.name: row.score for row in trial.rows},
+        "networks": [row.name for row in trial.rows if row.network],
+        "proposed": None if trial.best is None else trial.best.name,
     }
 
 

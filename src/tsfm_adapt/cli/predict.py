@@ -41,25 +41,31 @@ def command(
     raw: Annotated[
         bool, typer.Option("--raw", help="The model's own quantiles, without calibration.")
     ] = False,
+    any_values: Annotated[
+        bool,
+        typer.Option("--any-values", help="Go on where values look like another unit."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Predict on new recordings: forecasts, filled gaps or class probabilities, as a table."""
     write = _writer(out)
 
     from tsfm_adapt.recipe.trees import parse_mapping
-    from tsfm_adapt.runs.run import predict, remarks
+    from tsfm_adapt.runs.run import predictions
 
     settings = None if reader is None else parse_mapping(reader, "--reader")
-    predictions = predict(model, source, settings, every_s, raw)
-    write(out, predictions)
-    rows, subjects = predictions.num_rows, len(predictions.column("subject").unique())
+    found = predictions(model, source, settings, every_s, raw, any_values)
+    write(out, found.table)
+    rows, subjects = found.table.num_rows, len(found.table.column("subject").unique())
     if as_json:
         content = {"predictions": str(out), "rows": rows, "subjects": subjects}
-        print_json({**content, "remarks": remarks(model, predictions)})
+        print_json({**content, "remarks": list(found.remarks), "notes": dict(found.notes)})
         return
     print(f"{counted(rows, 'row')} of {counted(subjects, 'subject')}: {out}")
-    for remark in remarks(model, predictions):
+    for remark in found.remarks:
         print(remark)
+    for what, count in found.notes.items():
+        print(f"reader: {count:,} {what}")
 
 
 def _writer(out: Path) -> Callable[[Path, pyarrow.Table], None]:

@@ -20,7 +20,14 @@ from tsfm_adapt.evaluation import paired
 from tsfm_adapt.evaluation.base import Kept, Scoring
 from tsfm_adapt.evaluation.intervals import Comparison, Mean, compared, holm
 from tsfm_adapt.evaluation.metric import Metric
-from tsfm_adapt.evaluation.scores import Costs, ModelScores, Protocol, Role, Scores
+from tsfm_adapt.evaluation.scores import (
+    AuditSummary,
+    Costs,
+    ModelScores,
+    Protocol,
+    Role,
+    Scores,
+)
 from tsfm_adapt.recipe.parts import cleaning_plan
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.runs.run import Run
@@ -79,6 +86,7 @@ class Ranking:
     interval: str | None  # what intervals are over; None = nothing was compared
     recipe: Recipe  # of the first run
     protocol: Protocol
+    audit: AuditSummary  # of the first run
     subjects: int
     windows: int
     synthetic: bool
@@ -143,6 +151,7 @@ def rank(folders: Sequence[Path], failures: Mapping[str, str] | None = None) -> 
         interval=kinds.pop() if kinds else None,
         recipe=recipes[0],
         protocol=first.protocol,
+        audit=first.audit,
         subjects=first.subjects,
         windows=first.windows,
         synthetic=first.synthetic,

@@ -305,10 +305,14 @@ def _protocol(ranking: Ranking) -> Iterator[str]:
     protocol, recipe = ranking.protocol, ranking.recipe
     yield "Data: reader " + recipe.data.reader.name + ("; SYNTHETIC" if ranking.synthetic else "")
     plan = cleaning_plan(recipe.data)
-    named = ", ".join(f"{channel.name} ({channel.unit})" for channel in plan.channels)
+    assumed = recipe.data.assumed_units
+    named = ", ".join(
+        f"{c.name} ({c.unit}{', ASSUMED' if c.name in assumed else ''})" for c in plan.channels
+    )
     yield f"Channels: {named}; {recipe.data.rate_hz:g} Hz"
     yield f"Split by {recipe.data.split.by}; windows " + ", ".join(
         f"{name} {count}" for name, count in protocol.windows_by_split.items()
     )
     yield f"Fitted on: {protocol.fitted_on}"
+    yield from (line[:1].upper() + line[1:] for line in ranking.audit.lines)
     yield f"Test windows: sha256 {protocol.origins_sha256[:12]}, the same for every model"

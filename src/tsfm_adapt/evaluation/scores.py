@@ -239,6 +239,8 @@ class AuditSummary(_Frozen):
     stretch_samples: int
     findings: tuple[LeakFinding, ...]
     lines: tuple[str, ...]
+    # Whether splits share subjects: checked, not checked, by time (on purpose); or a file of old.
+    subjects: Literal["checked", "not checked", "by time", "not said"] = "not said"
 
 
 class Costs(_Frozen):

@@ -33,8 +33,9 @@ def table(
 
     Returns:
         Columns subject, recording, origin_s (end of the context, seconds from the recording's
-        start), step, time (null where the recording has no date), time_s (seconds from the
-        recording's start), channel, unit, the quantiles, and `measured` (null = not measured).
+        start), step, time (in the zone of `zone_of`; null where the recording has no date), time_s
+        (seconds from the recording's start), channel, unit, the quantiles, and `measured` (null =
+        not measured).
     """
     import pyarrow
 
@@ -52,7 +53,7 @@ def table(
         "recording": _repeated([r.id for r in recordings], per_window),
         "origin_s": pyarrow.array(origin_s[per_window]),
         "step": pyarrow.array(per_step + 1, pyarrow.int32()),
-        "time": pyarrow.array(_dates(windows, time_s)[per_window, per_step]),
+        "time": _dates(windows, time_s, per_window, per_step),
         "time_s": pyarrow.array(time_s[per_window, per_step]),
         "channel": _repeated(list(first.channels), per_channel),
         "unit": _repeated(list(units), per_channel),
@@ -122,7 +123,7 @@ def hidden(
             "recording": _repeated([r.id for r in recordings], of["window"]),
             "window": pyarrow.array(start_s[of["window"]]),
             "mask": pyarrow.array(of["mask"], pyarrow.int32()),
-            "time": pyarrow.array(_dates(windows, time_s)[of["window"], of["sample"]]),
+            "time": _dates(windows, time_s, of["window"], of["sample"]),
             "time_s": pyarrow.array(time_s[of["window"], of["sample"]]),
             "channel": _repeated(list(first.channels), of["channel"]),
             "unit": _repeated(list(units), of["channel"]),
@@ -157,7 +158,7 @@ def filled(
     import pyarrow
 
     median = int(np.flatnonzero(np.isclose(levels, 0.5))[0])
-    tables = []
+    tables, zone = [], zone_of(recordings)
     for recording, estimate in zip(recordings, quantiles, strict=True):
         channels, samples = recording.values.shape
         values = np.asarray(recording.values, dtype=np.float64)
@@ -166,10 +167,11 @@ def filled(
         time_s = np.arange(samples) / recording.rate_hz
         per_channel = np.repeat(np.arange(channels), samples)
         one = np.zeros(channels * samples, dtype=np.int64)
+        start = start_in(recording, zone)
         columns = {
             "subject": _repeated([recording.subject], one),
             "recording": _repeated([recording.id], one),
-            "time": pyarrow.array(np.tile(_since(_start(recording), time_s), channels)),
+            "time": times_in(np.tile(_since(start, time_s), channels), zone),
             "time_s": pyarrow.array(np.tile(time_s, channels)),
             "channel": _repeated(list(recording.channels), per_channel),
             "unit": _repeated(list(units), per_channel),
@@ -206,7 +208,7 @@ def labelled(windows: Windows, probabilities: FloatArray, classes: Sequence[str]
         "subject": _repeated([r.subject for r in recordings], own),
         "recording": _repeated([r.id for r in recordings], own),
         "origin_s": pyarrow.array(origin_s),
-        "time": pyarrow.array(_dates(windows, origin_s[:, None])[:, 0]),
+        "time": _dates(windows, origin_s[:, None], own, np.zeros_like(own)),
         **{
             f"p_{name}": pyarrow.array(of_class)
             for name, of_class in zip(classes, probabilities.T, strict=True)
@@ -244,16 +246,39 @@ def _founded(windows: Windows) -> BoolArray:
     return founded
 
 
-def _dates(windows: Windows, time_s: FloatArray) -> FloatArray:
-    """Dates (N, H) of seconds from each recording's start; NaT where there is no date."""
-    starts = np.array([_start(r) for r in windows.recordings])[windows.recording]
-    return _since(starts[:, None], time_s)
+def zone_of(recordings: Iterable[Recording]) -> str | None:
+    """The time zone of the column `time`: that of all dated recordings; UTC where they differ.
+
+    None where no recording has a zone: dates are then as in the files.
+    """
+    zones = {recording.zone for recording in recordings if recording.start is not None}
+    known = zones - {None}
+    return known.pop() if len(zones) == 1 and known else "UTC" if known else None
 
 
-def _start(recording: Recording) -> np.datetime64:
-    """A recording's start; NaT where it is not known."""
+def times_in(dates: FloatArray, zone: str | None) -> pyarrow.Array:
+    """Dates (N,), which are UTC where there is a zone, as times of that zone."""
+    import pyarrow
+
+    return pyarrow.array(dates, pyarrow.timestamp("ms", tz=zone))
+
+
+def _dates(
+    windows: Windows, time_s: FloatArray, window: IntArray, step: IntArray
+) -> pyarrow.Array:
+    """Times of rows, at windows and steps, from seconds (N, H) after each recording's start."""
+    zone = zone_of(windows.recordings)
+    starts = np.array([start_in(r, zone) for r in windows.recordings])[windows.recording]
+    return times_in(_since(starts[:, None], time_s)[window, step], zone)
+
+
+def start_in(recording: Recording, zone: str | None) -> np.datetime64:
+    """A recording's start; NaT where it, or beside recordings of a zone its zone, is not known."""
     start = recording.start
-    return np.datetime64("NaT", "s") if start is None else start.astype("datetime64[s]")
+    if start is None or (zone is not None and recording.zone is None):
+        return np.datetime64("NaT", "s")
+    seconds: np.datetime64 = start.astype("datetime64[s]")
+    return seconds
 
 
 def _since(start: Any, time_s: FloatArray) -> FloatArray:  # Any: one date or an array of them

@@ -27,6 +27,11 @@ class ChannelLine:
     wide: Range | None = None  # around what was seen, to think about
     flatline_s: float | None = None  # longer than what a body keeps still
 
+    @property
+    def unit_assumed(self) -> bool:
+        """Whether the unit is a guess by name and values."""
+        return self.from_unit not in (None, "1")
+
 
 def line_of(channel: Channel, survey: Survey, alike: frozenset[str]) -> ChannelLine:
     """Proposes the line of one channel, from its survey."""
@@ -57,7 +62,7 @@ def _out(channel: Channel, survey: Survey, alike: frozenset[str]) -> str | None:
     if channel.constant:
         return f"always {channel.low:g}"
     if channel.name not in alike:
-        return f"much slower than the others, {_rates(channel)}"
+        return f"not near the rate of the others, {_rates(channel)}"
     most = max(other.recordings for other in survey.channels if other.name in alike)
     if 2 * channel.recordings <= most:
         return f"measured in {channel.recordings} of {survey.looked} recordings"

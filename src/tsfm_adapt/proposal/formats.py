@@ -33,9 +33,27 @@ def recognised(path: Path, given: str | None = None) -> ReaderConfig:
     _check_there(path)
     if given is not None:
         return _given(path, given)
-    claims: list[ReaderConfig] = []
     stopped: dict[str, DataError] = {}
+    for general in (False, True):
+        claims = _claims(path, general, stopped)
+        if len(claims) == 1:
+            return claims[0]
+        if claims:
+            found = " and ".join(claim.name for claim in claims)
+            raise DataError(
+                f"'{path}' holds one format: it looks like {found}. Name the reader that is "
+                "meant, or give a folder of one format.",
+                remedy=f"reader={claims[0].name}",
+            )
+    raise _unknown(path, stopped)
+
+
+def _claims(path: Path, general: bool, stopped: dict[str, DataError]) -> list[ReaderConfig]:
+    """The settings of the readers that know the path; what stopped others is noted."""
+    claims: list[ReaderConfig] = []
     for name, config in configs("reader").items():
+        if config.general != general:
+            continue
         try:
             claim = config.guess(path)
         except DataError as problem:
@@ -46,17 +64,7 @@ def recognised(path: Path, given: str | None = None) -> ReaderConfig:
             continue
         if isinstance(claim, ReaderConfig):
             claims.append(claim)
-    special = [claim for claim in claims if not claim.general] or claims
-    if len(special) == 1:
-        return special[0]
-    if special:
-        found = " and ".join(claim.name for claim in special)
-        raise DataError(
-            f"'{path}' holds one format: it looks like {found}. Name the reader that is "
-            "meant, or give a folder of one format.",
-            remedy=f"reader={special[0].name}",
-        )
-    raise _unknown(path, stopped)
+    return claims
 
 
 def files_below(path: Path) -> tuple[int, list[str]]:
@@ -83,7 +91,7 @@ def _check_there(path: Path) -> None:
             raise DataError(f"'{path}' is neither a file nor a folder. Give one with recordings.")
         if path.is_file() and path.stat().st_size == 0:
             raise DataError(
-                f"A file of recordings holds something: '{path}' has 0 bytes. Fetch it again."
+                f"A file of recordings holds something: '{path}' has 0 bytes. Give another."
             )
         if path.is_dir() and files_below(path)[0] == 0:
             raise DataError(

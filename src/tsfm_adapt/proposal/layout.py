@@ -12,11 +12,13 @@ from tsfm_adapt._util.durations import duration
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.proposal.survey import Survey
 from tsfm_adapt.signals.recording import RecordingSet
-from tsfm_adapt.signals.splitting import SplitPlan, split
+from tsfm_adapt.signals.splitting import SplitPlan, origin_id, split
 from tsfm_adapt.tasks.base import TaskConfig
 
 FEW = 8  # subjects
 LEAST_TESTED = 2  # test subjects for a verdict: one says nothing of another
+_TESTED, _VALIDATED, _LEARNED = 5, 2, 5  # subjects of test, val and train, where there are so many
+_MOST = 0.6  # of the recordings, that shall have a window
 _CONTEXTS = (256, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8)
 _SEED = 17
 
@@ -37,7 +39,8 @@ class Layout:
     window_why: str
     split: Mapping[str, str | float]  # the fields of `data.split`
     split_why: str
-    tested: int  # subjects in the test set
+    tested: int  # subjects in the test set that have a window
+    short: str = ""  # that most recordings have no window, in numbers; '' = most have
 
 
 def laid_out(
@@ -69,8 +72,9 @@ def laid_out(
         why = _window_why(window, parts, rate_hz)
         if task.spans_gaps:
             why += _gap_why(window, longest_gap(recordings), rate_hz)
-        split_why += _tested(parts["test"], sizes, len(recordings.subjects))
-        return Layout(window, why, sizes, split_why, len(parts["test"].subjects)), unmeasured
+        split_why += _tested(parts["test"], window, sizes, len(recordings.subjects))
+        tested = len(_with_window(parts["test"], window))
+        return Layout(window, why, sizes, split_why, tested, _short(parts, window)), unmeasured
     longest = max(recordings, key=lambda recording: recording.samples)
     raise DataError(
         f"The shortest window, {_CONTEXTS[-1]} + {_CONTEXTS[-1] // 4} samples at {rate_hz:g} Hz, "
@@ -91,10 +95,10 @@ def _splits(recordings: RecordingSet, survey: Survey) -> list[tuple[dict[str, st
         ways.append(({"by": "predefined", "val": 0.2}, f"as published: {known} recordings"))
     if subjects >= 3:
         few = subjects < FEW
-        large, small = (0.6, 0.2) if few else (0.7, 0.15)
+        train, val, test = (0.6, 0.2, 0.2) if few else _shares(subjects)
         ways.append(
             (
-                {"by": "subject", "order": "seed", "train": large, "val": small, "test": small},
+                {"by": "subject", "order": "seed", "train": train, "val": val, "test": test},
                 f"{count}, fewer than {FEW}: intervals will be wide" if few else count,
             )
         )
@@ -105,6 +109,21 @@ def _splits(recordings: RecordingSet, survey: Survey) -> list[tuple[dict[str, st
         )
     )
     return ways
+
+
+def _shares(subjects: int) -> tuple[float, float, float]:
+    """Shares of train, val and test; of some dozen subjects so many are for test that it counts.
+
+    A split ends at its cumulative share rounded down; see `SplitPlan`.
+    """
+    usual = (0.7, 0.15, 0.15)
+    if subjects < _LEARNED + _VALIDATED + _TESTED or subjects - int(0.85 * subjects) >= _TESTED:
+        return usual
+    val = max(_VALIDATED, round(usual[1] * subjects))
+    train_end, val_end = (
+        -(-100 * end // subjects) for end in (subjects - val - _TESTED, subjects - _TESTED)
+    )
+    return train_end / 100, (val_end - train_end) / 100, (100 - val_end) / 100
 
 
 def _chosen(
@@ -118,9 +137,9 @@ def _chosen(
     _, gap = longest_gap(recordings) if task.spans_gaps else ("", 0)
     spanning = [window for window in windows if window.context > gap]
     for candidates in (spanning, windows):
-        for strict in (True, False):
+        for strict, most in ((True, True), (True, False), (False, False)):
             for window in candidates:
-                if _holds(parts, window, strict):
+                if _holds(parts, window, strict) and not (most and _short(parts, window)):
                     return window
     return None
 
@@ -152,11 +171,27 @@ def _gap_why(window: Window, gap: tuple[str, int], rate_hz: float) -> str:
     return f"; {known} is longer: raise context_s to fill all of it"
 
 
-def _tested(test: RecordingSet, sizes: Mapping[str, str | float], subjects: int) -> str:
-    """That a verdict needs more test subjects, in numbers; '' = there are enough."""
-    count = len(test.subjects)
-    if sizes["by"] == "time" or count >= LEAST_TESTED:
+def _with_window(recordings: RecordingSet, window: Window) -> set[str]:
+    """The subjects that have a recording as long as a window."""
+    needed = window.context + window.horizon
+    return {recording.subject for recording in recordings if recording.samples >= needed}
+
+
+def _tested(
+    test: RecordingSet, window: Window, sizes: Mapping[str, str | float], subjects: int
+) -> str:
+    """That test has too few subjects for a verdict, or few for a sure one; '' = enough."""
+    count = len(_with_window(test, window))
+    if sizes["by"] == "time" or count >= _TESTED:
         return ""
+    if count >= LEAST_TESTED:
+        least = _LEARNED + _VALIDATED + _TESTED
+        why = (
+            f"{least} subjects or more would leave {_TESTED}"
+            if subjects < least
+            else f"of the {len(test.subjects)} there, the others' recordings are too short"
+        )
+        return f"; {count} in the test set, so that only large differences can be shown: {why}"
     step = "add subjects"
     if sizes["by"] == "subject" and subjects > LEAST_TESTED + 1:
         step += f" or use train: {subjects - LEAST_TESTED - 1}, val: 1, test: {LEAST_TESTED}"
@@ -183,10 +218,31 @@ def _holds(parts: Mapping[str, RecordingSet], window: Window, strict: bool) -> b
 
 
 def _window_why(window: Window, parts: Mapping[str, RecordingSet], rate_hz: float) -> str:
-    needed = window.context + window.horizon
-    every = [recording for part in parts.values() for recording in part]
-    fitting = sum(recording.samples >= needed for recording in every)
+    fitting, every = _counted(parts, window)
     return (
         f"{window.context} samples, {duration(window.context / rate_hz)}; {fitting} of "
-        f"{len(every)} segments are long enough for one window"
+        f"{every} recording{'s' if every != 1 else ''} "
+        f"{'have' if fitting != 1 else 'has'} a window"
+    )
+
+
+def _counted(parts: Mapping[str, RecordingSet], window: Window) -> tuple[int, int]:
+    """How many recordings have a window, in whichever part or piece of them, and how many are."""
+    needed = window.context + window.horizon
+    longest: dict[str, int] = {}
+    for name, part in parts.items():
+        for recording in part:
+            id = origin_id(recording.id.removesuffix(f"@{name}"))  # by time, a part each
+            longest[id] = max(longest.get(id, 0), recording.samples)
+    return sum(samples >= needed for samples in longest.values()), len(longest)
+
+
+def _short(parts: Mapping[str, RecordingSet], window: Window) -> str:
+    """That most recordings are too short for a window, in numbers; '' = they are not."""
+    fitting, every = _counted(parts, window)
+    if fitting >= round(_MOST * every):
+        return ""
+    return (
+        f"only {fitting} of {every} recordings are as long as a window of "
+        f"{window.context + window.horizon} samples: the others are left out"
     )

@@ -14,14 +14,14 @@ import numpy as np
 
 from tsfm_adapt.components import configs
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.proposal.alternatives import remark
 from tsfm_adapt.proposal.channel_lines import ChannelLine, line_of
 from tsfm_adapt.proposal.clock import clock, gap
-from tsfm_adapt.proposal.layout import FEW, LEAST_TESTED, Layout, Window, laid_out
+from tsfm_adapt.proposal.layout import Layout, Window, laid_out
+from tsfm_adapt.proposal.notes import notes
+from tsfm_adapt.proposal.outcome import Trial
 from tsfm_adapt.proposal.survey import Survey
 from tsfm_adapt.signals.channel_rules import ChannelPlan, CleaningPlan
 from tsfm_adapt.signals.cleaning import clean
-from tsfm_adapt.signals.duplicates import duplicated
 from tsfm_adapt.signals.readers.base import ReaderConfig
 from tsfm_adapt.signals.recording import RecordingSet
 from tsfm_adapt.tasks.base import Proposed, Sighting, TaskConfig
@@ -50,6 +50,7 @@ class Proposal:
     window_why: str
     notes: tuple[str, ...]
     recordings: RecordingSet  # cleaned, those looked at
+    trial: Trial | None = None  # what candidates scored; None = they were not compared
 
     @property
     def kept(self) -> tuple[ChannelLine, ...]:
@@ -57,7 +58,12 @@ class Proposal:
         return tuple(line for line in self.channels if not line.left_out)
 
 
-def propose(survey: Survey, reader: ReaderConfig, task: str | None = None) -> Proposal:
+def propose(
+    survey: Survey,
+    reader: ReaderConfig,
+    task: str | None = None,
+    clock_hz: float | None = None,
+) -> Proposal:
     """A recipe's values for the recordings that were surveyed.
 
     Args:
@@ -65,6 +71,7 @@ def propose(survey: Survey, reader: ReaderConfig, task: str | None = None) -> Pr
         reader: reads the recordings looked at once more, cleaned.
         task: its name; None = one that needs labels where recordings are short trials with a
             class, otherwise to forecast.
+        clock_hz: where channels differ much in rate, propose those of about this one.
 
     Raises:
         DataError: no recording is long enough for the shortest window, or no label could be a
@@ -74,15 +81,15 @@ def propose(survey: Survey, reader: ReaderConfig, task: str | None = None) -> Pr
     label, classes = _label(survey, task is not None and configs[task].of_labels)
     chosen = task or _default(configs, of_labels=label is not None and survey.trials)
     config = configs[chosen]
-    rate_hz, rate_why, alike = clock(survey, of_trials=config.of_labels and survey.trials)
-    max_gap_s, gap_why = gap(survey, rate_hz)
-    every_line = [line_of(channel, survey, alike) for channel in survey.channels]
+    time = clock(survey, config.of_labels and survey.trials, clock_hz)
+    max_gap_s, gap_why = gap(survey, time.rate_hz)
+    every_line = [line_of(channel, survey, time.channels) for channel in survey.channels]
     lines, recordings, layout = _settled(
-        every_line, reader, survey, config, rate_hz=rate_hz, max_gap_s=max_gap_s
+        every_line, reader, survey, config, rate_hz=time.rate_hz, max_gap_s=max_gap_s
     )
     window = layout.window
     sighting = Sighting(
-        rate_hz=rate_hz,
+        rate_hz=time.rate_hz,
         context=window.context,
         horizon=window.horizon,
         channels=sum(not line.left_out for line in lines),
@@ -90,25 +97,39 @@ def propose(survey: Survey, reader: ReaderConfig, task: str | None = None) -> Pr
         classes=classes,
         several_windows=any(r.samples >= 2 * window.context for r in recordings),
     )
+    offered = None if config.of_labels else label
     return Proposal(
         reader=reader,
         task=chosen,
         task_why=_task_why(configs, chosen, task, label, classes, survey),
         written=config.proposed(sighting),
         channels=tuple(lines),
-        rate_hz=rate_hz,
-        rate_why=rate_why,
+        rate_hz=time.rate_hz,
+        rate_why=time.why,
         max_gap_s=max_gap_s,
         gap_why=gap_why,
         split=layout.split,
         split_why=layout.split_why,
         window=window,
         window_why=layout.window_why,
-        notes=tuple(
-            _notes(survey, reader, None if config.of_labels else label, lines, recordings, layout)
-        ),
+        notes=tuple(notes(survey, reader, offered, lines, recordings, layout, time.others)),
         recordings=recordings,
     )
+
+
+def with_trial(proposal: Proposal, trial: Trial) -> Proposal:
+    """The proposal with the best network of a trial in the place of the usual one."""
+    written = proposal.written
+    if trial.best is not None:
+        why = "the best of the trial above"
+        known = written.section_reasons
+        reasons = {n: "; ".join(filter(None, (known.get(n), why))) for n in trial.sections}
+        written = replace(
+            written,
+            sections={**written.sections, **trial.sections},
+            section_reasons={**known, **reasons},
+        )
+    return replace(proposal, written=written, trial=trial)
 
 
 def _settled(
@@ -231,72 +252,3 @@ def _sparse(recordings: RecordingSet) -> dict[str, str]:
         for name, own in zip(first.channels, share.tolist(), strict=True)
         if own < least
     }
-
-
-def _notes(
-    survey: Survey,
-    reader: ReaderConfig,
-    label: str | None,
-    lines: Sequence[ChannelLine],
-    recordings: RecordingSet,
-    layout: Layout,
-) -> list[str]:
-    """Notes on what limits the scores: few subjects, unknown subjects, assumed units, copies."""
-    notes = [f"{count:,} {what}" for what, count in survey.notes.items()]
-    if (named_apart := remark(survey.alternatives)) is not None:
-        notes.append(named_apart)
-    if survey.looked < len(survey.listed) or survey.more:
-        every = f"{len(survey.listed)} or more" if survey.more else str(len(survey.listed))
-        notes.append(f"looked at the first {survey.looked} of {every} recordings")
-    if layout.split["by"] == "time":
-        notes.append(
-            f"{survey.subjects} subject{'s' if survey.subjects != 1 else ''}: split by time; "
-            "what holds within one patient is never evidence for another"
-        )
-    elif survey.subjects < FEW or layout.tested < LEAST_TESTED:
-        notes.append(layout.split_why)
-    if not _names_subjects(reader) and len(survey.listed) > 1:
-        notes.append(
-            "each recording or file is taken as a subject of its own: if people have several, "
-            "say so to the reader, or splits will share them"
-        )
-    if "rate_hz" in reader.model_fields_set and type(reader).model_fields["rate_hz"].is_required():
-        notes.append("the format states no rate: seconds are samples until rate_hz is corrected")
-    assumed = [f"{c.name} {c.unit}" for c in lines if c.from_unit not in (None, "1")]
-    if assumed:
-        notes.append(f"no unit in the file, assumed by name and values: {', '.join(assumed[:8])}")
-    if recordings.left_out:
-        shown = next(iter(recordings.left_out.items()))
-        notes.append(f"{len(recordings.left_out)} recordings left out: {' '.join(shown)}")
-    notes += _copies(recordings)
-    if label is not None:
-        learner = next((n for n, c in proposable().items() if c.of_labels), None)
-        learns = f": tsfm-adapt init --task {learner} learns it" if learner else ""
-        notes.append(f"recordings have the label '{label}'{learns}")
-    if survey.spans:
-        common = sorted(survey.spans, key=lambda name: -survey.spans[name])[:5]
-        notes.append(f"marked: {', '.join(f'{name} {survey.spans[name]}' for name in common)}")
-    return [note.encode(errors="replace").decode() for note in notes]  # ids are names of files
-
-
-def _copies(recordings: RecordingSet) -> list[str]:
-    """Stretches that two subjects share: one file under two names, or one person."""
-    copies = duplicated(recordings.recordings)
-    if not copies:
-        return []
-    pairs = {tuple(sorted((copy.one.subject, copy.other.subject))) for copy in copies}
-    copy = copies[0]
-    return [
-        f"{len(pairs)} pair{'s' if len(pairs) != 1 else ''} of subjects share stretches: the "
-        f"longest is {copy.samples} values of {copy.channel} in {copy.one.id} and "
-        f"{copy.other.id}; training refuses to learn from one and score on the other"
-    ]
-
-
-def _names_subjects(reader: ReaderConfig) -> bool:
-    """Whether the reader knows who was recorded, as far as its settings tell."""
-    fields = ("subject", "subjects", "subject_pattern")
-    known = [getattr(reader, name) for name in fields if name in type(reader).model_fields]
-    return any(value is not None for value in known) or not (
-        known or "rate_hz" in type(reader).model_fields
-    )

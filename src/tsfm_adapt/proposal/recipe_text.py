@@ -21,6 +21,7 @@ from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
 from tsfm_adapt.tasks.base import rounded
 
 _COLUMN = 48  # where comments begin, if there is room
+_NO_TRIAL = "none: no network was compared with others; this one is where to begin"
 _ENDLESS = 10**9  # characters: no line is broken
 
 
@@ -41,6 +42,7 @@ def text(proposal: Proposal, path: Path, out: Path) -> str:
         f"# Run:   tsfm-adapt train {_comment(str(out))}      (add --smoke to see that it fits)",
         "# Every number below is a guess with its reason behind it: look them over.",
         *(f"# Note:  {_comment(note)}" for note in proposal.notes),
+        *(f"# Trial: {_comment(line)}" for line in _trial(proposal)),
         f"name: {_name(path)}",
         "seed: 17",
         "data:",
@@ -56,6 +58,10 @@ def text(proposal: Proposal, path: Path, out: Path) -> str:
     written = "\n".join(line.rstrip() for line in lines) + "\n"
     loads(written, source="the proposed recipe")
     return written
+
+
+def _trial(proposal: Proposal) -> list[str]:
+    return [_NO_TRIAL] if proposal.trial is None else proposal.trial.lines
 
 
 def _name(path: Path) -> str:
@@ -82,6 +88,11 @@ def _reader(reader: ReaderConfig) -> list[str]:
                 line, f"the format does not state it, {meaning}: correct it if you know"
             )
         lines.append(line)
+    if not reader.names_subjects:
+        lines += [
+            _beside(f"    # {name}: ...", "who was recorded is not known: each file is a subject")
+            for name in reader.subject_settings
+        ]
     return lines
 
 
@@ -110,6 +121,8 @@ def _channels(proposal: Proposal) -> list[str]:
         unit: Any = line.unit
         if line.from_unit is not None:
             unit = {"unit": line.unit, "from_unit": line.from_unit}
+            if line.unit_assumed:
+                unit["unit_assumed"] = True
         entry = f"{_scalar(line.name)}: {_flow(unit)}"
         if line.left_out:
             lines.append(_beside(f"    # {_comment(entry)}", f"left out: {line.why}"))

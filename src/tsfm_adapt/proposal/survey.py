@@ -106,6 +106,7 @@ class Survey:
     pictured: tuple[Pictured, ...]
     notes: Notes = field(default_factory=dict)  # what the reader changed or left out
     alternatives: tuple[tuple[str, ...], ...] = ()  # channels that may be one by several names
+    values: int = 0  # of all recordings listed, as far as they were read
 
     @property
     def subjects(self) -> int:
@@ -159,8 +160,7 @@ def look(reader: ReaderConfig, bounds: Bounds | None = None) -> Survey:
     spans: Counter[str] = Counter()
     notes: Counter[str] = Counter()
     gap_s, values, more, stated = 0.0, 0, False, False
-    last: str | None = None
-    looking = True
+    last, looking = "", True
     for item in reader.read(()):
         size = item.values.size if isinstance(item, Recording) else item.value.size
         id = item.multirate_id or item.id
@@ -202,6 +202,7 @@ def look(reader: ReaderConfig, bounds: Bounds | None = None) -> Survey:
         pictured=tuple(pictured),
         notes=dict(notes),
         alternatives=alternatives({name: tally.ids for name, tally in tallies.items()}),
+        values=values,
     )
 
 

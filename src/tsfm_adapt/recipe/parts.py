@@ -20,6 +20,7 @@ from tsfm_adapt.signals.audit import Audit, audit
 from tsfm_adapt.signals.channel_rules import ChannelPlan, CleaningPlan
 from tsfm_adapt.signals.cleaning import CleaningLog, channels_of_first, clean, clean_each
 from tsfm_adapt.signals.rates import ChannelRate, channel_rates
+from tsfm_adapt.signals.readers.base import ReaderConfig
 from tsfm_adapt.signals.recording import (
     FloatArray,
     IrregularReadings,
@@ -109,19 +110,16 @@ def prepare(recipe: Recipe, smoke: bool = False, progress: Progress | None = Non
         if needed and not len(windows[split_name]):
             raise DataError(_no_windows(split_name, by_split[split_name], too_short))
     _refuse_unmeasured(recipe, deviation, len(recordings["train"]))
-    fit = (*by_split["train"], *by_split["val"])
-    by_time = recipe.data.split.by == "time"
-    fitted = {"deviation": by_split["train"].recordings, "MASE scale and baselines": fit}
-    split_into = {name: by_split[name].recordings for name in by_split}
-    leakage = audit(split_into, {str(p): w for p, w in windows.items()}, fitted, by_time)
+    leakage = _audited(recipe, by_split, windows)
     _refuse_leaks(leakage, recipe.data.split.allow_duplicates)
     for attribute, group_edges in recipe.evaluate.grouping.items():
         grouped(by_split["test"], attribute, group_edges)  # stops here, before anything is trained
+    by_time = recipe.data.split.by == "time"
     shared = sorted({r.subject for r in recordings["train"] if by_time})
     return PreparedData(
         recordings=recordings,
         windows=windows,
-        fit=fit,
+        fit=(*by_split["train"], *by_split["val"]),
         left_out=left_out,
         deviation=deviation,
         shared_subjects=tuple(shared),
@@ -129,6 +127,29 @@ def prepare(recipe: Recipe, smoke: bool = False, progress: Progress | None = Non
         rates=channel_rates(cleaned.rates, cleaning_plan(recipe.data)),
         notes=cleaned.notes,
     )
+
+
+def _audited(
+    recipe: Recipe, by_split: Mapping[str, RecordingSet], windows: Mapping[SplitName, Windows]
+) -> Audit:
+    """What the splits share."""
+    train, val = by_split["train"].recordings, by_split["val"].recordings
+    return audit(
+        {name: of.recordings for name, of in by_split.items()},
+        {str(name): of for name, of in windows.items()},
+        {"deviation": train, "MASE scale and baselines": (*train, *val)},
+        recipe.data.split.by == "time",
+        unknown_subjects(recipe.data.reader),
+    )
+
+
+def unknown_subjects(reader: ReaderConfig) -> str | None:
+    """How to tell a reader who was recorded; None = it knows."""
+    if reader.names_subjects:
+        return None
+    if not reader.subject_settings:
+        return f"the reader {reader.name} has no setting for them, a manifest of the files has"
+    return f"name them with data.reader.{' or '.join(reader.subject_settings)}"
 
 
 def _refuse_unmeasured(recipe: Recipe, deviation: FloatArray, recordings: int) -> None:

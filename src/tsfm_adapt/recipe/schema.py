@@ -77,6 +77,10 @@ class Channel(Section):
     from_unit: str | None = Field(
         default=None, description="the file's unit, where it states none"
     )
+    unit_assumed: bool = Field(
+        default=False,
+        description="from_unit is a guess that nobody confirmed; card and report then say so",
+    )
 
 
 class Cleaning(Section):
@@ -123,6 +127,12 @@ class Data(Section):
     cleaning: Cleaning = Cleaning()
     split: Split = Split()
 
+    @property
+    def assumed_units(self) -> tuple[str, ...]:
+        """The channels whose unit is a guess."""
+        known = {name: own for name, own in self.channels.items() if isinstance(own, Channel)}
+        return tuple(name for name, own in known.items() if own.unit_assumed)
+
     @model_validator(mode="after")
     def _channels_exist(self) -> Data:
         named = {
@@ -136,6 +146,11 @@ class Data(Section):
                 raise ValueError(
                     f"{field} names {', '.join(unknown)}, which data.channels does not have "
                     f"(it has {', '.join(self.channels)})"
+                )
+        for name, channel in self.channels.items():
+            if isinstance(channel, Channel) and channel.unit_assumed and not channel.from_unit:
+                raise ValueError(
+                    f"channels.{name}: unit_assumed is said of from_unit, which is not given"
                 )
         for name, (low, high) in self.cleaning.ranges.items():
             if low >= high:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,8 @@ class Card:
     calibrated: tuple[
         float, ...
     ] = ()  # nominal coverages of the intervals that `conformal` adjusts
+    # 1, 50 and 99 % quantiles of each channel in train; {} in bundles of version 0.2 and before.
+    levels: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     @property
@@ -121,13 +123,15 @@ def read_card(folder: Path) -> Card:
             f"'{folder}' has bundle format {version}; this version reads {FORMAT_VERSION}. "
             "Update tsfm-adapt."
         )
-    known = {field.name for field in fields(Card)}
+    known = {one.name for one in fields(Card)}
     tuples = {"channels", "units", "quantiles", "subjects", "calibrated"}
     values: dict[str, Any] = {
         key: tuple(value) if key in tuples and isinstance(value, list) else value
         for key, value in content.items()
         if key in known
     }
+    if "levels" in values:
+        values["levels"] = {name: tuple(of) for name, of in values["levels"].items()}
     try:
         return Card(**values)
     except TypeError as error:

@@ -15,6 +15,7 @@ from tsfm_adapt._util import atomic
 from tsfm_adapt._util.progress import Progress
 from tsfm_adapt.backbones.base import RANDOM
 from tsfm_adapt.errors import DataError, RecipeError
+from tsfm_adapt.evaluation.tables import start_in, times_in, zone_of
 from tsfm_adapt.heads.base import Pooling, pooled, resolved
 from tsfm_adapt.model import AdaptedModel, device_for
 from tsfm_adapt.recipe.files import dumps, load, loads
@@ -54,10 +55,10 @@ def embed(
     """Writes the embeddings of windows as Parquet, atomically.
 
     Columns subject, recording, part, origin_s (end of the context, seconds from the recording's
-    start), time (the same as a date; null where the recording has none), channel, label (where
-    windows have classes), and embedding, D float32; null where the window shows nothing of the
-    channel. The schema's metadata name backbone, checkpoint and pooling. Windows are laid out as
-    in the test set; a task that hides values hides none here.
+    start), time (the same as a date, in the recordings' zone; null where there is none), channel,
+    label (where windows have classes), and embedding, D float32; null where the window shows
+    nothing of the channel. The schema's metadata name backbone, checkpoint and pooling. Windows
+    are laid out as in the test set; a task that hides values hides none here.
 
     Args:
         source: a run or bundle: its trained model; or a recipe: its backbone, unadapted.
@@ -83,6 +84,7 @@ def embed(
     if spec.random_weights:
         progress.say(RANDOM)
     how = resolved(pooling, spec.causal)
+    zone = zone_of([r for own in windows.values() for r in own.recordings])  # one for all parts
     metadata = _metadata(model, recipe, next(iter(windows.values())), how)
     rows, width, subjects, size = 0, 0, set(), recipe.evaluate.batch_size
     model.to(device_for(recipe.train.accelerator))
@@ -91,7 +93,7 @@ def embed(
             for index in own.batches(size):
                 batch = own.take(index)
                 vectors, shown = _vectors(model, batch, how)
-                table = _table(batch, name, vectors, shown, _channels(model))
+                table = _table(batch, name, vectors, shown, _channels(model), zone)
                 write(table.replace_schema_metadata(metadata))
                 rows, width = rows + table.num_rows, vectors.shape[-1]
                 subjects |= {own.subject_names[s] for s in batch.subjects}
@@ -182,7 +184,12 @@ def _channels(model: AdaptedModel) -> list[str]:
 
 
 def _table(
-    windows: Windows, part: SplitName, vectors: FloatArray, shown: BoolArray, latent: Sequence[str]
+    windows: Windows,
+    part: SplitName,
+    vectors: FloatArray,
+    shown: BoolArray,
+    latent: Sequence[str],
+    zone: str | None,
 ) -> pyarrow.Table:
     """The rows of some windows, channel by channel."""
     import pyarrow
@@ -192,7 +199,7 @@ def _table(
     names = list(latent) or list(first.channels)
     recordings = [windows.recordings[index] for index in windows.recording]
     origin_s = (windows.start + windows.spec.context) / first.rate_hz
-    starts = np.array([_date(r.start) for r in recordings])
+    starts = np.array([start_in(r, zone).astype("datetime64[ms]") for r in recordings])
     times = starts + np.round(origin_s * 1000).astype("timedelta64[ms]")
     each = np.repeat(np.arange(number), channels)  # (N * C,)
     offsets = np.concatenate([[0], np.cumsum(np.where(shown.ravel(), width, 0))])
@@ -202,7 +209,7 @@ def _table(
         "recording": pyarrow.array([recordings[i].id for i in each]),
         "part": pyarrow.array([part] * len(each)),
         "origin_s": pyarrow.array(origin_s[each]),
-        "time": pyarrow.array(times[each]),
+        "time": times_in(times[each], zone),
         "channel": pyarrow.array(names * number),
     }
     if isinstance(windows, LabelledWindows):
@@ -221,11 +228,6 @@ def _table(
         mask=pyarrow.array(~shown.ravel()),
     )
     return pyarrow.table(columns)
-
-
-def _date(start: np.datetime64 | None) -> np.datetime64:
-    """By the millisecond; NaT where it is not known."""
-    return np.datetime64("NaT", "ms") if start is None else start.astype("datetime64[ms]")
 
 
 @contextmanager

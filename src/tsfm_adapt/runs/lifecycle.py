@@ -25,6 +25,7 @@ from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.runs import bundle
 from tsfm_adapt.runs.model_card import model_card
 from tsfm_adapt.runs.run import Run
+from tsfm_adapt.signals.levels import as_numbers, levels
 from tsfm_adapt.training.building import build
 from tsfm_adapt.training.feature_cache import with_cached_features
 
@@ -131,7 +132,7 @@ def evaluate(run: Run, progress: Progress) -> Scores:
         checkpoints.load_best(model, run.folder)
     scores, conformal = _scored(run, recipe, prepared, model, progress, without_baselines=False)
     if recipe.adapts:
-        _save_bundle(run, recipe, model, scores, conformal)
+        _save_bundle(run, recipe, prepared, model, scores, conformal)
     return scores
 
 
@@ -172,7 +173,7 @@ def _finish(
         checkpoints.load_best(model, run.folder)
     scores, conformal = _scored(run, recipe, prepared, model, progress, run.without_baselines)
     if recipe.adapts:
-        _save_bundle(run, recipe, model, scores, conformal)
+        _save_bundle(run, recipe, prepared, model, scores, conformal)
     return run
 
 
@@ -206,7 +207,12 @@ def _scored(
 
 
 def _save_bundle(
-    run: Run, recipe: Recipe, model: AdaptedModel, scores: Scores, conformal: Conformal | None
+    run: Run,
+    recipe: Recipe,
+    prepared: PreparedData,
+    model: AdaptedModel,
+    scores: Scores,
+    conformal: Conformal | None,
 ) -> None:
     spec = model.backbone.spec
     task, plan = recipe.task.build(), cleaning_plan(recipe.data)
@@ -227,6 +233,7 @@ def _save_bundle(
         versions=_versions(),
         subjects=model.setting.subjects if any(a.per_subject for a in model.adapters) else (),
         calibrated=() if conformal is None else conformal.fitted,
+        levels=as_numbers(levels(prepared.recordings["train"])),
     )
     texts = {
         "recipe.yaml": dumps(recipe),

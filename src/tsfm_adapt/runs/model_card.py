@@ -76,7 +76,7 @@ def _use(card: Card, recipe: Recipe, scores: Scores, loading: str) -> str:
 {loading}
 ```
 
-- Channels, in this order: {_channels(card)}
+- Channels, in this order: {_channels(card, recipe)}
 - {_rate(card)}; context {card.context} samples, {_reach(card)}
 - Missing values stay missing: NaN, never 0 and never filled in beforehand
 - Adapters: {_components(recipe)}; {_trained(scores)}
@@ -92,7 +92,12 @@ Reader `{recipe.data.reader.name}`, split by {recipe.data.split.by}. {_origin(ca
 
 | split | subjects | recordings | windows |
 |---|---|---|---|
-{_split_table(scores)}"""
+{_split_table(scores)}{_audit(scores)}"""
+
+
+def _audit(scores: Scores) -> str:
+    """What the splits share, and what nobody checked."""
+    return "".join(f"\n- {line}" for line in scores.audit.lines)
 
 
 def _results(scores: Scores) -> str:
@@ -110,8 +115,12 @@ def _source(card: Card) -> str:
     return "SYNTHETIC (simulated) recordings" if card.synthetic else "the recipe's recordings"
 
 
-def _channels(card: Card) -> str:
-    return ", ".join(f"{c} ({u})" for c, u in zip(card.channels, card.units, strict=True))
+def _channels(card: Card, recipe: Recipe) -> str:
+    assumed = recipe.data.assumed_units
+    return ", ".join(
+        f"{name} ({unit}{', ASSUMED: the files state no unit' if name in assumed else ''})"
+        for name, unit in zip(card.channels, card.units, strict=True)
+    )
 
 
 def _rate(card: Card) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
+from tsfm_adapt.components import require
 from tsfm_adapt.errors import DataError, RecipeError
 from tsfm_adapt.evaluation.conformal import Conformal
 from tsfm_adapt.evaluation.scores import Scores
@@ -24,7 +25,9 @@ from tsfm_adapt.recipe.files import loads
 from tsfm_adapt.recipe.parts import cleaning_plan, read_clean
 from tsfm_adapt.recipe.schema import Recipe
 from tsfm_adapt.runs import bundle
-from tsfm_adapt.signals.recording import Recording, RecordingSet
+from tsfm_adapt.runs.value_check import check_values
+from tsfm_adapt.signals.channel_rules import ChannelPlan, CleaningPlan
+from tsfm_adapt.signals.recording import Notes, Recording, RecordingSet
 from tsfm_adapt.training.building import assembled
 from tsfm_adapt.training.bundle_files import bundle_in
 
@@ -89,6 +92,7 @@ class Run:
         reader: Mapping[str, JsonValue] | None = None,
         every_s: float | None = None,
         raw: bool = False,
+        any_values: bool = False,
     ) -> pandas.DataFrame:
         """Predicts on new recordings, with the trained model.
 
@@ -98,20 +102,32 @@ class Run:
             reader: settings of another reader, where the format of the files differs.
             every_s: interval between forecast origins, s; None = one forecast, at the end.
             raw: the model's own quantiles, without calibration.
+            any_values: go on where values look like another unit.
 
         Returns:
             The table that `table` of `evaluation.tables` gives for forecasts, `filled` for filled
-            gaps, `labelled` for classes.
+            gaps, `labelled` for classes. Its `attrs["remarks"]` are sentences about it.
 
         Raises:
-            DataError: no recording is as long as the context, or the channels are others.
+            DataError: no recording is as long as the context, the channels are others, or their
+                values are in another unit than those that the model learned from.
         """
         if isinstance(source, str | Path):
-            table = predict(self.folder, str(source), reader, every_s, raw)
+            found = predictions(self.folder, str(source), reader, every_s, raw, any_values)
         else:
-            table = predict_recordings(self.folder, source, every_s, raw)
-        frame: pandas.DataFrame = table.to_pandas()
+            found = predict_recordings(self.folder, source, every_s, raw, any_values)
+        frame: pandas.DataFrame = found.table.to_pandas()
+        frame.attrs["remarks"] = list(found.remarks)
         return frame
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model predicted, and what a user should read beside it."""
+
+    table: pyarrow.Table  # of `evaluation.tables`: `table`, `filled` or `labelled`
+    remarks: tuple[str, ...]  # sentences about the input's values and the predictions
+    notes: Notes  # what the reader changed or left out
 
 
 def load(folder: Path) -> tuple[AdaptedModel, Recipe]:
@@ -149,6 +165,18 @@ def predict(
     every_s: float | None,
     raw: bool = False,
 ) -> pyarrow.Table:
+    """The table of `predictions`, whose arguments these are."""
+    return predictions(folder, source, reader, every_s, raw).table
+
+
+def predictions(
+    folder: Path,
+    source: str,
+    reader: Mapping[str, JsonValue] | None,
+    every_s: float | None,
+    raw: bool = False,
+    any_values: bool = False,
+) -> Predictions:
     """Predicts on the recordings of a file or folder, with a run's trained model.
 
     Args:
@@ -157,29 +185,22 @@ def predict(
         reader: settings of another reader, where the format differs.
         every_s: interval between forecast origins, s; None = one forecast, at the end.
         raw: the model's own quantiles, without calibration.
-
-    Returns:
-        The table of `evaluation.tables`: `table` for forecasts, `filled` for filled gaps,
-        `labelled` for classes.
+        any_values: go on where values look like another unit.
 
     Raises:
-        DataError: no recording is as long as the model's context.
+        DataError: no recording is as long as the model's context, or values are in another unit
+            than those that it learned from.
     """
     model, recipe = load(folder)
     recipe = recipe.override(_reading(recipe, source, reader))
+    require("reader", recipe.data.reader.name)
+    plan = cleaning_plan(recipe.data)
+    items = recipe.data.reader.read(plan.sources)
+    remarks = check_values(_card(folder), plan, items, any_values)
+    recordings = read_clean(recipe.data)
     conformal = None if raw else calibration(folder)
-    return _predicted(model, recipe, read_clean(recipe.data), conformal, every_s, source)
-
-
-def remarks(folder: Path, predictions: pyarrow.Table) -> list[str]:
-    """Sentences about predictions of a run or bundle, such as how many gaps were filled.
-
-    Args:
-        folder: a run or a bundle.
-        predictions: what `predict` returned.
-    """
-    recipe = Run(bundle_in(folder) or folder).recipe
-    return recipe.task.build().remarks(predictions, recipe.data.rate_hz)
+    table = _predicted(model, recipe, recordings, conformal, every_s, source)
+    return _with_remarks(recipe, table, remarks, recordings.notes)
 
 
 def predict_recordings(
@@ -187,14 +208,17 @@ def predict_recordings(
     recordings: Sequence[Recording] | RecordingSet,
     every_s: float | None,
     raw: bool = False,
-) -> pyarrow.Table:
+    any_values: bool = False,
+) -> Predictions:
     """Predicts on recordings in memory, at the rate and in the units of the run's recipe.
 
     Raises:
-        DataError: their channels, units or rate are others, or none is as long as the context.
+        DataError: their channels, units or rate are others, none is as long as the context, or
+            values are in another unit than those that the model learned from.
     """
     model, recipe = load(folder)
-    of_run = tuple((plan.name, plan.unit) for plan in cleaning_plan(recipe.data).channels)
+    plan = cleaning_plan(recipe.data)
+    of_run = tuple((channel.name, channel.unit) for channel in plan.channels)
     for recording in recordings:
         own = tuple(zip(recording.channels, recording.units, strict=True))
         if own != of_run or not math.isclose(recording.rate_hz, recipe.data.rate_hz):
@@ -203,9 +227,25 @@ def predict_recordings(
                 f"trained on {_listed(of_run)} at {recipe.data.rate_hz:g} Hz. Bring it to these, "
                 "or give the file, which is then cleaned as the recipe says."
             )
+    as_given = CleaningPlan(tuple(ChannelPlan(n, u, n) for n, u in of_run), recipe.data.rate_hz)
+    remarks = check_values(_card(folder), as_given, recordings, any_values)
     given = RecordingSet(tuple(recordings))
     conformal = None if raw else calibration(folder)
-    return _predicted(model, recipe, given, conformal, every_s, "the recordings given")
+    table = _predicted(model, recipe, given, conformal, every_s, "the recordings given")
+    return _with_remarks(recipe, table, remarks, given.notes)
+
+
+def _card(folder: Path) -> bundle.Card | None:
+    """The card of a run's bundle, or of a bundle; None = nothing was adapted."""
+    inner = bundle_in(folder)
+    return None if inner is None else bundle.read_card(inner)
+
+
+def _with_remarks(
+    recipe: Recipe, table: pyarrow.Table, remarks: Sequence[str], notes: Notes
+) -> Predictions:
+    own = recipe.task.build().remarks(table, recipe.data.rate_hz)
+    return Predictions(table, (*remarks, *own), notes)
 
 
 def _listed(channels: Sequence[tuple[str, str]]) -> str:

@@ -46,6 +46,7 @@ class Summary(TypedDict):
     stretch_samples: int
     findings: list[FindingSummary]
     lines: list[str]
+    subjects: Literal["checked", "not checked", "by time"]
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,32 @@ class Audit:
     stretch: int = STRETCH  # samples: the shortest copy that is looked for
     recordings: int = 0
     by_time: bool = False  # splits share subjects on purpose
+    unknown_subjects: str | None = None  # how to name them, where the reader does not know them
 
     @property
     def lines(self) -> list[str]:
-        """One line of text for each finding, or one that there is none."""
+        """A line of text for each finding, or one that there is none; and what is not known."""
+        unchecked = []
+        if self.unknown_subjects is not None:
+            unchecked = [
+                "leakage audit: subjects: not checked (each file is taken as a subject of its "
+                f"own; {self.unknown_subjects})"
+            ]
         if self.findings:
-            return [f"leakage audit: {finding.what}" for finding in self.findings]
-        subject = "" if self.by_time else "no subject, "
+            return [f"leakage audit: {finding.what}" for finding in self.findings] + unchecked
+        subject = "no subject, " if self.unknown_subjects is None and not self.by_time else ""
         on_purpose = " (subjects are, by time)" if self.by_time else ""
         return [
             f"leakage audit: {subject}no stretch of >= {self.stretch} samples and no window "
-            f"in two splits{on_purpose}; nothing fitted on test"
+            f"in two splits{on_purpose}; nothing fitted on test",
+            *unchecked,
         ]
+
+    @property
+    def _subjects(self) -> Literal["checked", "not checked", "by time"]:
+        if self.by_time:
+            return "by time"
+        return "checked" if self.unknown_subjects is None else "not checked"
 
     def summary(self) -> Summary:
         """The audit as scores.json holds it."""
@@ -84,6 +99,7 @@ class Audit:
                 for finding in self.findings
             ],
             "lines": self.lines,
+            "subjects": self._subjects,
         }
 
 
@@ -92,6 +108,7 @@ def audit(
     windows: Mapping[str, Windows],
     fitted: Mapping[str, Sequence[Recording]],
     by_time: bool,
+    unknown_subjects: str | None = None,
 ) -> Audit:
     """Searches all pairs of splits for shared subjects, copied values and overlapping windows.
 
@@ -100,6 +117,8 @@ def audit(
         windows: of each split.
         fitted: the recordings that something was fitted on, by its name.
         by_time: the splits share subjects on purpose, but no time of theirs.
+        unknown_subjects: how to name them, where nobody knows which recordings are of one subject;
+            None = they are known.
     """
     findings: list[Finding] = []
     for one, other in combinations(splits, 2):
@@ -113,7 +132,12 @@ def audit(
     split_of = {id(r): name for name, recordings in splits.items() for r in recordings}
     copies = duplicated(every, lambda recording: split_of[id(recording)])
     findings += _same_values(copies, split_of)
-    return Audit(tuple(findings), recordings=len(every), by_time=by_time)
+    return Audit(
+        tuple(findings),
+        recordings=len(every),
+        by_time=by_time,
+        unknown_subjects=unknown_subjects,
+    )
 
 
 def _same_subjects(

@@ -79,7 +79,9 @@ def split(recordings: RecordingSet, plan: SplitPlan) -> dict[str, RecordingSet]:
         case "subject":
             splits = _divided(recordings, _choose_drawn(recordings, plan, lambda r: r.subject))
         case "record":
-            splits = _divided(recordings, _choose_drawn(recordings, plan, lambda r: _origin(r.id)))
+            splits = _divided(
+                recordings, _choose_drawn(recordings, plan, lambda r: origin_id(r.id))
+            )
     for name, kept in splits.items():
         optional = name == "val" and not plan.val
         if not kept and not optional:
@@ -258,16 +260,16 @@ def _of(recordings: RecordingSet, subject: str) -> list[Recording]:
 
 def _names(recording: Recording) -> tuple[str, str, str]:
     """The names by which a list may call a recording."""
-    return recording.subject, recording.id, _origin(recording.id)
+    return recording.subject, recording.id, origin_id(recording.id)
 
 
-def _origin(id: str) -> str:
+def origin_id(id: str) -> str:
     """The id of the recording that a piece `<id>#2`, or `<id>#2#1`, was cut from."""
     return re.sub(r"(#[0-9]+)+$", "", id)
 
 
 def _order(recording: Recording) -> tuple[str, str, tuple[int, ...], str]:
-    origin = _origin(recording.id)
+    origin = origin_id(recording.id)
     numbers = recording.id[len(origin) + 1 :].split("#")
     return recording.subject, origin, tuple(int(n) for n in numbers if n), recording.id
 

@@ -72,6 +72,47 @@ def plain_micro(unit: str) -> str:
     return _MICRO.sub("u", unit)
 
 
+# Factors by which values are off where a unit is not known, or known to be of no dimension.
+_SLIPS = (1e3, 1e-3, 1e6, 1e-6)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """From another unit: `value * scale + offset`."""
+
+    name: str  # of the other unit, or what it does to values
+    scale: float
+    offset: float
+
+    def __str__(self) -> str:
+        return f"times {self.scale:.6g}" + (f" {self.offset:+.6g}" if self.offset else "")
+
+
+def other_units(unit: str) -> tuple[Conversion, ...]:
+    """What values that are said to have a unit may have instead, the likeliest first.
+
+    Other units of the dimension, glucose by amount or mass, shares for percent; where the unit is
+    not known or has no dimension, thousandths and millionths.
+    """
+    name = canonical(unit)
+    known = _UNITS.get(name or "")
+    if name is None or known is None or known.dimension == "no dimension":
+        return tuple(Conversion("another unit", slip, 0.0) for slip in _SLIPS)
+    same = [
+        Conversion(other, *convert(other, name))
+        for other, of in _UNITS.items()
+        if of.dimension == known.dimension and other != name
+    ]
+    glucose = {"mg/dL": "mmol/L", "mmol/L": "mg/dL"}.get(name)
+    if glucose is not None:
+        same.append(Conversion(glucose, *convert(glucose, name, "glucose")))
+    if known.dimension == "pressure":  # in pascal, which is no unit of the list
+        same.append(Conversion("Pa", convert("kPa", name)[0] / 1000, 0.0))
+    if name == "%":
+        same.append(Conversion("a share", 100.0, 0.0))
+    return tuple(same)
+
+
 def canonical(unit: str) -> str | None:
     """The canonical name of a unit in any spelling; None = unknown unit."""
     return _CANONICAL.get(plain_micro(unit.strip()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import JsonValue
@@ -257,6 +258,14 @@ LORA_ON_CHRONOS2: Mapping[str, JsonValue] = {
 }
 
 
+# Backbones that are tried where a task needs none trained: quick and, of those embedded, strong.
+# On validation windows of the development recordings each was the best of all on some.
+TRIED_BACKBONES: Mapping[str, Mapping[str, JsonValue]] = {
+    name: {"backbone": {"name": name, "checkpoint": "embedded"}}
+    for name in ("chronos2", "chronos_bolt", "timesfm")
+}
+
+
 class TaskConfig(Frozen, ABC):
     """The recipe's `task`."""
 
@@ -265,6 +274,10 @@ class TaskConfig(Frozen, ABC):
     # Read by `init`; a task that can be proposed sets `contexts` and writes `proposed`.
     of_labels: ClassVar[bool] = False  # it needs a label of the recordings
     spans_gaps: ClassVar[bool] = False  # its window shall be longer than the longest gap
+    # Sections of a recipe that `init` tries beside each other, by a name to show; {} = none. Of a
+    # task without labels they are backbones, of one with labels heads.
+    candidates: ClassVar[Mapping[str, Mapping[str, JsonValue]]] = MappingProxyType({})
+    trial_windows: ClassVar[int] = 256  # at most, on which they are tried
 
     @abstractmethod
     def build(self) -> Task:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -118,6 +119,14 @@ class Config(TaskConfig):
     """`task: {name: classify}`."""
 
     of_labels = True
+    candidates = MappingProxyType(
+        {
+            "probe": {"head": {"name": "probe"}},
+            # with what the backbone's scaling removes
+            "probe and statistics": {"head": {"name": "probe", "statistics": True}},
+        }
+    )
+    trial_windows = 500
     name: Literal["classify"] = "classify"
     context_s: float = Field(gt=0, description="length of a window, s")
     labels: Labels = Field(description="where a window's class comes from")

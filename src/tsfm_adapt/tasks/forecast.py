@@ -19,6 +19,7 @@ from tsfm_adapt.forecasts import QuantileLevels
 from tsfm_adapt.signals.windows import Windows, WindowSpec
 from tsfm_adapt.tasks.base import (
     LORA_ON_CHRONOS2,
+    TRIED_BACKBONES,
     Proposed,
     Sighting,
     SplitName,
@@ -60,6 +61,8 @@ class Crossing(Frozen):
 
 class Config(TaskConfig):
     """`task: {name: forecast}`."""
+
+    candidates = TRIED_BACKBONES
 
     name: Literal["forecast"] = "forecast"
     context_s: float = Field(gt=0, description="history the model sees, s")

@@ -20,6 +20,7 @@ from tsfm_adapt.signals.windows import Windows, WindowSpec
 from tsfm_adapt.tasks._whole_recording import whole_recording
 from tsfm_adapt.tasks.base import (
     LORA_ON_CHRONOS2,
+    TRIED_BACKBONES,
     Proposed,
     Sighting,
     SplitName,
@@ -87,6 +88,8 @@ class Config(TaskConfig):
     """`task: {name: impute}`."""
 
     spans_gaps: ClassVar[bool] = True
+    candidates = TRIED_BACKBONES
+    trial_windows = 48  # two forecasts for each gap
 
     name: Literal["impute"] = "impute"
     context_s: float = Field(gt=0, description="window within which gaps are filled, s")

@@ -83,3 +83,26 @@ def test_settings_are_fixed_and_none_is_unknown():
         Rooted(root="x").root = "y"
     with pytest.raises(ValidationError, match="rooot"):
         Rooted(root="x", rooot="y")
+
+
+class Told(Rootless):
+    """Reads nothing; can be told who was recorded."""
+
+    subject: str | None = None
+    subject_pattern: str | None = None
+
+
+class Stating(Rootless):
+    """Reads nothing of a format that states the person."""
+
+    states_subjects: ClassVar[bool] = True
+
+
+def test_a_reader_knows_subjects_only_where_its_format_or_a_setting_states_them():
+    assert not Rootless().names_subjects, "of another package's reader nothing is known"
+    assert Rootless().subject_settings == ()
+    assert not Told().names_subjects
+    assert Told().subject_settings == ("subject", "subject_pattern")
+    assert Told(subject="patient").names_subjects
+    assert Told(subject_pattern="(p.)").names_subjects
+    assert Stating().names_subjects

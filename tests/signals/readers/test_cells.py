@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsfm_adapt.errors import DataError
@@ -28,6 +28,7 @@ def test_numbers_are_those_of_the_cells_and_what_means_missing_is_nan():
     assert typed.columns["HR"].tolist() == [70, -1, 71]
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(["1", "2.5", " 3 ", "", "NA", "nan", "1_0", "x", "inf", "Low", ">3"])
@@ -59,6 +60,7 @@ def test_a_cell_that_is_no_finite_number_is_named_as_a_viewer_counts(cell):
     assert cells.numbers("HR", np.array([0, 2])).tolist() == [70, 71]
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 20)), st.integers(0, 9))
 def test_rows_are_numbered_as_in_the_file(skipped, first):
     kept = [row for row in range(30) if row not in skipped]

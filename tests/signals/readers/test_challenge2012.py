@@ -134,11 +134,11 @@ def test_minus_one_is_no_reading(tmp_path):
         (HEADER + "00:00,RecordID,1\n8760:00,HR,70\n", "row 3: .*up to 48:00"),
         (HEADER + "00:00,RecordID,1\n-1:07,HR,70\n", "row 3: .*up to 48:00"),
         (HEADER + "00:00,RecordID,1\n0", "row 3: .*found '0'"),
-        ("x" * 10**6, "found 'x{60}'. Fetch"),
+        ("x" * 10**6, "found 'x{60}'. Correct"),
         (HEADER + "00:00,RecordID,1\n00:07,Pulse,70\n", "row 3: .*37 parameters, found 'Pulse'"),
         (HEADER + "00:00,RecordID,2\n", "named by its RecordID: .* holds 2"),
         (HEADER, "named by its RecordID: .* holds none"),
-        (b"\xff\xfe\x00", "must be a readable text file"),
+        (b"\xff\xfe\x00", "must be readable UTF-8 text"),
     ],
 )
 def test_a_broken_file_is_named_with_the_row(tmp_path, content, message):

@@ -164,7 +164,7 @@ def test_starts_between_seconds_keep_their_fraction(tmp_path):
         ("1540000000\n1\n70\n7x\n", "row 4: expected one number, found '7x'"),
         ("1540000000\n1\n70\n\n71\n", "row 4: expected one number, found ''"),
         ("1540000000\n1\ninf\n", "row 3: expected one number, found 'inf'"),
-        (b"\xff\xfe\x00", "must be a readable text file"),
+        (b"\xff\xfe\x00", "must be readable UTF-8 text"),
     ],
 )
 def test_a_broken_file_is_named_with_the_row(root, content, message):
@@ -178,7 +178,7 @@ def test_a_broken_file_is_named_with_the_row(root, content, message):
 @pytest.mark.parametrize("name", UNITS)
 def test_a_sitting_without_one_of_its_files_is_refused(root, name):
     (root / "S1" / "Midterm" / f"{name}.csv").unlink()
-    with pytest.raises(DataError, match=rf"Midterm/{name}\.csv must be a readable"):
+    with pytest.raises(DataError, match=rf"Midterm/{name}\.csv must be readable"):
         read(root)
 
 

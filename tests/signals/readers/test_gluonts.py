@@ -145,8 +145,8 @@ def test_of_train_and_test_one_is_read(tmp_path):
     [
         ("", r"a\.json is empty"),
         ("\n\n", r"a\.json is empty"),
-        (lines(ONE) + lines(ONE)[:20], "line 2: .* Fetch or write it again"),
-        ("time,value\n0,1\n", "line 1: .* Fetch or write it again"),
+        (lines(ONE) + lines(ONE)[:20], "line 2: .* Correct that line"),
+        ("time,value\n0,1\n", "line 1: .* Correct that line"),
         ("[1, 2]\n", "entry 1, holds <class 'list'>"),
         (lines({"start": "2014-01-01", "values": [1]}), "entry 1, holds start, values"),
         (lines({"target": [1, 2]}), "A start is a time .* has ''"),
@@ -159,8 +159,8 @@ def test_of_train_and_test_one_is_read(tmp_path):
         (lines(ONE | {"target": 3}), "target of .* is not"),
         (lines(ONE | {"feat_dynamic_real": [[1]]}), "4 samples of the target and 1 of feat_dyn"),
         (lines(ONE, TWO, ONE), "item_id occurs once: 'p1' of .* entry 3"),
-        ("[" * 10**5 + "\n", "line 1: .* Fetch or write it again"),
-        (b"\xff\xfe\x00\x01", "line 1: .* Fetch or write it again"),
+        ("[" * 10**5 + "\n", "line 1: .* Correct that line"),
+        (b"\xff\xfe\x00\x01", "line 1: .* Correct that line"),
     ],
 )
 def test_a_broken_file_is_named_with_the_entry(tmp_path, text, message):

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tsfm_adapt.signals.readers._spelling import (
@@ -42,6 +42,7 @@ places = st.integers(0, 4)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
+@settings(deadline=None)
 @given(whole=numbers, places=places)
 def test_what_a_spelling_writes_it_reads(spelling, whole, places):
     exact = [number / 10**places for number in whole]
@@ -51,6 +52,7 @@ def test_what_a_spelling_writes_it_reads(spelling, whole, places):
     assert all(map(number_like, cells))
 
 
+@settings(deadline=None)
 @given(whole=numbers, places=places, spelling=st.sampled_from(SPELLINGS))
 def test_the_spelling_of_a_column_is_among_those_that_fit_it(whole, places, spelling):
     exact = [number / 10**places for number in whole]
@@ -138,6 +140,7 @@ def test_the_setting_that_would_read_a_cell_is_named(cell, setting):
         Spelling().number(cell)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=False) | st.sampled_from(MISSING)))
 def test_the_fast_way_reads_as_the_other(cells):
     text = [cell if isinstance(cell, str) else repr(cell) for cell in cells]

@@ -139,7 +139,7 @@ def test_arff_files_beside_ts_files_are_left_alone(root):
 def test_bytes_that_are_no_text_are_refused(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(b"\x47\xff\xfe" * 100)
-    with pytest.raises(DataError, match="must be a readable text file"):
+    with pytest.raises(DataError, match="must be readable UTF-8 text"):
         read(path)
     assert Config.guess(path) is None
 

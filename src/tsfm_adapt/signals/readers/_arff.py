@@ -42,7 +42,7 @@ def read_arff(path: Path) -> Series:
     if len(lines) < 2:
         raise DataError(
             f"An ARFF file holds attributes, a line @data, and a line a case: {path} has "
-            f"{len(header)} header lines and no cases. Fetch it again."
+            f"{len(header)} header lines and no cases. Take it out of the folder."
         )
     stated = _header(path, header)
     return Series(lines[1:], lambda row, line: _case(path, row, line, stated))

@@ -29,6 +29,7 @@ from tsfm_adapt.signals.readers._text import Dialect, Row, bare, cells_of, opene
 from tsfm_adapt.signals.units import canonical
 
 _WHOLE = 4 << 20  # bytes of a file that are looked at
+_TRIED = 1 << 17  # characters by which the delimiter is told
 _DELIMITERS = ",;\t| "
 _HEAD, _FOOT = 60, 5  # rows in which a header is looked for, and that may follow the last value
 _TYPED = 0.7  # share of a column's cells that look like values
@@ -121,8 +122,20 @@ def _decoded(path: Path) -> tuple[str, str, bool] | None:
 
 
 def _divided(body: str) -> tuple[str, list[Row]] | None:
-    """The delimiter that gives the most columns to the most rows, and the rows."""
-    best: tuple[float, bool, float, int, str, list[Row]] | None = None
+    """The delimiter that gives the most columns to the most rows, and all rows."""
+    cut = body.rfind("\n", 0, _TRIED) + 1
+    best = _delimiter(body[:cut] if len(body) > _TRIED and cut else body)
+    if best is None:
+        return None
+    try:
+        return best, list(cells_of(io.StringIO(body, newline=""), best))
+    except csv.Error:
+        return None
+
+
+def _delimiter(body: str) -> str | None:
+    """The delimiter of some lines; None = no delimiter divides them alike."""
+    best: tuple[float, bool, float, int, str] | None = None
     for delimiter in _DELIMITERS:
         try:
             rows = list(cells_of(io.StringIO(body, newline=""), delimiter))
@@ -138,13 +151,13 @@ def _divided(body: str) -> tuple[str, list[Row]] | None:
             width,
         )
         if best is None or merit > best[:4]:
-            best = (*merit, delimiter, rows)
+            best = (*merit, delimiter)
     if best is not None:
-        return best[4], best[5]
+        return best[4]
     lines = [[line] for line in body.splitlines()]
     numbers = [line[0] for line in lines[1:] if line[0].strip()]
     if len(numbers) >= 3 and all(map(number_like, numbers)):  # one column
-        return ",", list(csv.reader(io.StringIO(body, newline="")))
+        return ","
     return None
 
 

@@ -76,8 +76,7 @@ def entries_of(path: Path) -> Iterator[tuple[str, int, Mapping[str, EntryValue]]
         yield where, number, entry
     if number < 0:
         raise DataError(
-            f"A file of entries holds at least one: {path} is empty. Fetch it again, or take it "
-            "out of the folder."
+            f"A file of entries holds at least one: {path} is empty. Take it out of the folder."
         )
 
 
@@ -149,7 +148,7 @@ def _lines(path: Path) -> Iterator[Any]:
     except (OSError, EOFError, zlib.error, ValueError, RecursionError) as problem:
         raise DataError(
             f"{path} must hold one JSON object a line: line {max(row, 1)}: {problem}. "
-            "Fetch or write it again."
+            "Correct that line, or write the file again."
         ) from problem
 
 
@@ -163,7 +162,7 @@ def _rows_of_arrow(path: Path) -> Iterator[Any]:
     except (OSError, ValueError, KeyError, IndexError, pa.ArrowException) as problem:
         raise DataError(
             f"{path} must be an Arrow or Parquet file of entries: {problem}. "
-            "Fetch or write it again."
+            "Write it again: it is cut off, or no such file."
         ) from problem
 
 

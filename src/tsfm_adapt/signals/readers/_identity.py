@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydantic import JsonValue
@@ -13,10 +14,11 @@ from tsfm_adapt.signals.plausible import vital
 from tsfm_adapt.signals.readers import _names
 from tsfm_adapt.signals.readers._cells import Table, Undecided
 from tsfm_adapt.signals.readers._combined import Combined
-from tsfm_adapt.signals.readers._order import meaning_of
+from tsfm_adapt.signals.readers._order import in_order, meaning_of
 from tsfm_adapt.signals.readers._repeats import repeated, separators, too_many
-from tsfm_adapt.signals.readers._roles import numbers_of
+from tsfm_adapt.signals.readers._roles import identifies, numbers_of
 from tsfm_adapt.signals.readers._spelling import plain
+from tsfm_adapt.signals.readers._suspects import in_blocks, suspected
 from tsfm_adapt.signals.readers._time_columns import TimeChoice
 from tsfm_adapt.signals.recording import FloatArray, IntArray
 
@@ -24,6 +26,8 @@ _LONG = 0.5  # share of numbers in a column of values: some channels are words
 _VALUE = re.compile("value|wert|valeur|valor|result|reading|measured")
 _CHANNEL = re.compile("name|param|channel|variable|vital|test|item|type|label|signal|code")
 _PACKET = 3  # samples of a stamp, at least
+_PACKET_S = 10.0  # between stamps of packets, at most
+_PLACES = 6.0  # times the chance variance of the means at each place of a packet
 _CODED = frozenset(  # columns whose numbers name channels
     (
         *("itemid", "item", "itemcode", "code", "parameter", "parameterid", "variable"),
@@ -58,17 +62,36 @@ def identified(
     found = Identity()
     _by_name(rows, names, free, found)
     _long_by_name(table, names, free, found)
-    _by_repeats(rows, free, time, found, settings, doubts)
+    straight = _straightened(table, time, _key(rows, found))
+    _by_repeats(rows, free, straight, found, settings, doubts)
     if found.subject is None:
-        found.subject = _in_blocks(table, free, found)
-    if found.subject is None:
-        found.subject = _suspected(table, free, time, rows.file, found, doubts)
+        others = {found.record, found.channel, found.value}
+        left = [name for name in free if name not in others]
+        found.subject = in_blocks(table, left)
+        suspect = None if found.subject else suspected(table, left, time.value, rows.file)
+        if suspect is not None:
+            found.subject, why = suspect
+            doubts.append(why)
     if found.subject is not None:
         settings["subject"] = found.subject
     if found.record is not None:
         settings["record"] = found.record
     _backward(table, time, _key(rows, found), settings, doubts)
     return found
+
+
+def _straightened(table: Table, time: TimeChoice, key: IntArray) -> TimeChoice:
+    """The times as a reader will have them, where steps back have one meaning: no repeats then."""
+    column = time.columns[0]
+    try:
+        meaning = meaning_of(table, column, time.times, key)
+    except Undecided:
+        return time
+    if meaning not in ("midnight", "summer_time"):
+        return time
+    quiet = replace(table, notes=Counter())
+    value, _ = in_order(quiet, column, time.times, key, None, meaning)
+    return replace(time, times=replace(time.times, value=value))
 
 
 def _by_name(rows: Combined, names: Mapping[str, str], free: list[str], found: Identity) -> None:
@@ -78,8 +101,8 @@ def _by_name(rows: Combined, names: Mapping[str, str], free: list[str], found: I
     people = [own[name] for name in _names.SUBJECTS if name in own]
     people += [name for name in free if _names.names_people(name) and name not in people]
     stays = [own[name] for name in _names.RECORDS if name in own]
-    found.subject = next((name for name in people if _identifies(table, name)), None)
-    stays = [name for name in stays if name != found.subject and _identifies(table, name)]
+    found.subject = next((name for name in people if identifies(table, name, lax=True)), None)
+    stays = [name for name in stays if name != found.subject and identifies(table, name)]
     if found.subject is None and stays:
         found.subject = stays.pop(0)
     if found.subject is not None and stays:
@@ -89,23 +112,6 @@ def _by_name(rows: Combined, names: Mapping[str, str], free: list[str], found: I
 def _finer(table: Table, stays: list[str]) -> bool:
     """True if the last of some columns divides rows more finely than the first."""
     return len(np.unique(table.text(stays[-1]))) > len(np.unique(table.text(stays[0])))
-
-
-def _identifies(table: Table, name: str) -> bool:
-    """True if a column is complete, no measurement, and repeats."""
-    column = table.columns[name]
-    if column.dtype.kind == "f" and not (np.isfinite(column) & (column == np.round(column))).all():
-        return False
-    if column.dtype.kind in "Mm":
-        return False
-    text = table.text(name)
-    if (text == "").any():
-        return False
-    codes = np.unique(text)
-    numbers = [plain(code) for code in codes.tolist()]
-    if any(number is not None and not float(number).is_integer() for number in numbers):
-        return False
-    return len(codes) <= max(1, table.rows // 2)
 
 
 def _long_by_name(
@@ -199,6 +205,11 @@ def _by_repeats(
         _named_apart(apart, found, what, doubts)
     elif _packets(time, key):
         settings["duplicates"] = "packets"
+        if not _one_source(table, free, time, key):
+            doubts.append(
+                f"{what}, in runs of equal length: samples of one packet (duplicates: packets), "
+                "or subjects or channels that no column names?"
+            )
     else:
         settings["duplicates"] = "median"
         doubts.append(
@@ -255,78 +266,26 @@ def _packets(time: TimeChoice, key: IntArray) -> bool:
     return bool(np.median(inner) >= _PACKET and np.ptp(inner) <= 0.25 * np.median(inner) + 1)
 
 
-def _in_blocks(table: Table, free: list[str], found: Identity) -> str | None:
-    """An identifier by its name whose values each fill one block of rows."""
-    for name in free:
-        if name in (found.record, found.channel, found.value) or not _names.is_identifier(name):
-            continue
-        if not _identifies(table, name):
-            continue
-        text = table.text(name)
-        codes = len(np.unique(text))
-        blocks = 1 + int((text[1:] != text[:-1]).sum())
-        if codes >= 2 and blocks == codes:
-            return name
-    return None
+def _one_source(table: Table, free: Sequence[str], time: TimeChoice, key: IntArray) -> bool:
+    """True if rows of one stamp are samples of one sensor, whatever their place in the packet.
 
-
-def _suspected(
-    table: Table,
-    free: Sequence[str],
-    time: TimeChoice,
-    file: IntArray,
-    found: Identity,
-    doubts: list[str],
-) -> str | None:
-    """A column that may be the subject whatever its name: each value has times of its own."""
-    for name in free:
-        kind = table.columns[name].dtype.kind
-        if name in (found.record, found.channel, found.value) or kind not in "Ui":
-            continue
-        named = (_names.is_state, _names.is_quality, _names.is_counting)
-        if any(says(name) for says in named) or vital(name) is not None:
-            continue
-        if not _identifies(table, name):
-            continue
-        codes, which = np.unique(table.text(name), return_inverse=True)
-        numeric = numbers_of(table, name) is not None
-        if len(codes) < 2 or not _own_times(time.value, which.reshape(-1), file, numeric):
-            continue
-        doubts.append(
-            f"'{name}' has {len(codes)} values ({', '.join(codes[:3].tolist())}, ...), each with "
-            "times of its own: is it the subject?"
-        )
-        return name
-    return None
-
-
-def _own_times(value: FloatArray, which: IntArray, file: IntArray, numeric: bool) -> bool:
-    """True if rows of one value follow a clock of their own: blocks apart, or several at once.
-
-    Args:
-        value: (N,) times in seconds.
-        which: (N,) number of each row's value.
-        file: (N,) number of each row's file.
-        numeric: the values are numbers, which only blocks tell from measurements.
+    Readings of several people in one order differ by their place. A packet is short.
     """
-    step = np.abs(np.diff(value))
-    inside = (np.diff(file) == 0) & (np.diff(which) == 0)
-    across = (np.diff(file) == 0) & (np.diff(which) != 0)
-    usual = float(np.median(step[inside])) if inside.any() else 0.0
-    codes = int(which.max()) + 1
-    if not across.any():  # each file has one value
+    value = time.value
+    new = np.flatnonzero((np.diff(value) != 0) | (np.diff(key) != 0)) + 1
+    begin = np.array([0, *new[:-1].tolist()])
+    least = int(np.diff([*begin.tolist(), int(new[-1])]).min())
+    if np.median(np.abs(np.diff(value[begin]))) > _PACKET_S:
         return False
-    if across.sum() == codes - 1:  # blocks
-        return bool(usual > 0 and (step[across] > 20 * usual).mean() >= 0.9)
-    if (
-        numeric or file.any() or codes > len(which) // 20
-    ):  # several files, each of a subject; measurements
-        return False
-    order = np.lexsort([value, which])
-    own = np.abs(np.diff(value[order]))[np.diff(which[order]) == 0]
-    every = np.diff(np.sort(value))
-    both = own.size and every.size
-    return bool(both and np.median(own) > 0 and np.median(own) >= 1.5 * np.median(every))
+    for name in free:
+        number = numbers_of(table, name)
+        if number is None or not np.isfinite(number).all():
+            continue
+        placed = number[begin[:, None] + np.arange(least)]  # (packets, places)
+        within = float(placed.var(axis=0).mean())
+        if placed.mean(axis=0).var() * len(placed) > _PLACES * max(within, 1e-12):
+            return False
+    return True
 
 
 def _backward(

@@ -82,6 +82,10 @@ _STATES = _set(
     "phase state posture position condition activity event stage period segment task block "
     "comment note notes marker trigger device model firmware version unit source location site"
 )
+_THINGS = _set(  # that have numbers and are nobody
+    "device item concept variable parameter test gerät room bed ward site center centre hospital "
+    "unit sensor file batch lot order channel lead probe station country"
+)
 _KINDS = ("type", "typ", "kind", "art", "mode", "state", "code")  # ends of names of codes
 # Variables of a submitted trial (CDISC SDTM) after the two letters of their domain.
 _TRIAL = re.compile(r"[A-Z]{2}(TESTCD|ORRESU|ORRES|STRESN|STRESU|DTC|DTM|SEQ)")
@@ -119,8 +123,7 @@ def names_people(name: str) -> bool:
 
 def _is_key(name: str) -> bool:
     own = words(name)
-    other = _COUNTING | {"device", "item", "concept", "variable", "parameter", "test", "gerät"}
-    return len(own) > 1 and own[-1] in _NUMBERING and not other & {*own}
+    return len(own) > 1 and own[-1] in _NUMBERING and not (_COUNTING | _THINGS) & {*own}
 
 
 def is_quality(name: str) -> bool:

@@ -17,6 +17,8 @@ SORTED = "rows earlier than the row before them, sorted by time"
 _FEW, _ROWS = 0.02, 20  # share of rows that events, not disorder, put back; rows that tell
 _HOUR_S, _APART_S = 3600, 600  # of summer time, and the interval across its end, at least
 
+_NIGHT_S = 4 * 3600  # that a clock goes back at least from one day's readings to the next
+
 
 @dataclass(frozen=True)
 class _Steps:
@@ -145,7 +147,8 @@ def _meaning(table: Table, column: str, times: Times, steps: _Steps) -> Backward
     back_s = steps.step_s[steps.back]
     if times.of_day and (back_s < -DAY_S / 2).all():
         return "midnight"
-    if not _few(steps):
+    days = times.of_day and bool((back_s < -_NIGHT_S).any())
+    if not (_few(steps) or days):
         return "sort"
     if times.of_day:
         raise _undecided(

@@ -15,6 +15,7 @@ _PERSON = re.compile(
     r"[_\- ]?[A-Za-z]?\d+)(?=$|[_\-. ])",
     re.I,
 )
+_SHORT = re.compile(r"s[_\- ]?\d{1,2}", re.I)  # subject or session
 _SESSION = re.compile(
     r"(?:day|night|visit|ses|session|run|part|file|rec|t|d|v|n|week|w|trial|block)?[_\- ]?\d{1,3}"
     r"|\d{4}[-_]?\d{2}[-_]?\d{2}.*|\d{6}|pre|post|baseline|am|pm|morning|evening|rest|stress",
@@ -54,8 +55,12 @@ def _by_prefix(names: Sequence[str], channels: Sequence[str]) -> Owners | None:
     """The part of a name before what repeats from one prefix to the next."""
     people = [_PERSON.search(name) for name in names]
     found = {match.group(1) for match in people if match}
+    numbered = None
     if all(people) and 2 <= len(found) < len(names):
-        return Owners(f"(?i){_PERSON.pattern}", f"{len(found)} numbers in the names of files")
+        numbered = Owners(f"(?i){_PERSON.pattern}", f"{len(found)} numbers in the names of files")
+    sessions = any(m and m.start(1) and _SHORT.fullmatch(m.group(1)) for m in people)  # anna_s1
+    if numbered is not None and not sessions:
+        return numbered
     for mark in ("_", "-", " ", "."):
         parts = [name.split(mark, 1) for name in names]
         if any(len(part) < 2 for part in parts):
@@ -70,7 +75,7 @@ def _by_prefix(names: Sequence[str], channels: Sequence[str]) -> Owners | None:
                 rf"^([^{re.escape(mark)}]+){re.escape(mark)}",
                 f"{len(rests)} beginnings of names, each with several files",
             )
-    return None
+    return numbered
 
 
 def _are_no_people(beginnings: Iterable[str], channels: Sequence[str]) -> bool:

@@ -9,9 +9,10 @@ import numpy as np
 from pydantic import JsonValue
 
 from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.plausible import vital
 from tsfm_adapt.signals.readers._cells import Table, Undecided
 from tsfm_adapt.signals.readers._names import is_identifier, is_static
-from tsfm_adapt.signals.readers._spelling import plain
+from tsfm_adapt.signals.readers._spelling import Column, plain
 from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
 
 Duplicates = Literal["median", "first", "last", "mean", "packets"]
@@ -109,12 +110,21 @@ def separators(table: Table, key: IntArray, rows: IntArray | None = None) -> lis
             or "" in codes
             or _measured(codes.tolist())
             or is_static(name)
+            or _varies(name, text, codes.tolist())
         ):
             continue
         pairs = np.unique(np.stack([key, which.reshape(-1)]), axis=1).shape[1]
         if len(key) - pairs <= 0.01 * len(key):
             found.append((not is_identifier(name), len(codes), name))
     return [name for _, _, name in sorted(found)]
+
+
+def _varies(name: str, text: Column, codes: list[str]) -> bool:
+    """True if whole numbers change from row to row as readings do, under no identifier's name."""
+    if is_identifier(name) or any(plain(code) is None for code in codes):
+        return False
+    runs = 1 + int((text[1:] != text[:-1]).sum())
+    return vital(name) is not None or runs > 2 * len(codes)
 
 
 def _measured(codes: list[str]) -> bool:

@@ -23,6 +23,7 @@ from tsfm_adapt.signals.recording import FloatArray, IntArray
 
 NUMBERS = 0.8  # share of a channel's filled cells that are numbers
 _CODES = 6  # distinct values of a column of codes
+_SOME = 200  # cells: where none of the first ones is a number, the column has none
 _RISING = 0.999  # share of steps that are equal in a counter
 
 
@@ -71,7 +72,11 @@ def numbers_of(table: Table, name: str, least: float = NUMBERS) -> FloatArray | 
         return None
     if column.dtype.kind == "b":
         return column.astype(np.float64)
-    cells, which, counts = np.unique(table.text(name), return_inverse=True, return_counts=True)
+    text = table.text(name)
+    some = [cell for cell in text[:_SOME].tolist() if cell not in MISSING]
+    if len(some) == _SOME and not any(map(number_like, some)) and not table.units.get(name):
+        return None
+    cells, which, counts = np.unique(text, return_inverse=True, return_counts=True)
     spelling = table.spelling
     values = np.array(
         [_number(cell, spelling, table.units.get(name, "")) for cell in cells.tolist()]
@@ -93,6 +98,28 @@ def _number(cell: str, spelling: Spelling, unit: str) -> float:
     except NotANumber:
         return np.nan
     return number if np.isfinite(number) else np.nan
+
+
+def identifies(table: Table, name: str, *, lax: bool = False) -> bool:
+    """True if a column is complete, no measurement, and repeats.
+
+    Laxly, a column that names people may have empty cells, which its reader then refuses, and
+    may have as many people as rows.
+    """
+    people = lax and _names.names_people(name)
+    column = table.columns[name]
+    if column.dtype.kind == "f" and not (np.isfinite(column) & (column == np.round(column))).all():
+        return False
+    if column.dtype.kind in "Mm":
+        return False
+    text = table.text(name)
+    if (text == "").any() and not (people and (text != "").any()):
+        return False
+    codes = np.unique(text)
+    numbers = [plain(code) for code in codes.tolist()]
+    if any(number is not None and not float(number).is_integer() for number in numbers):
+        return False
+    return people or len(codes) <= max(1, table.rows // 2)
 
 
 def constant(codes: Column, group: IntArray) -> bool:

@@ -33,7 +33,8 @@ def lines_of(path: Path, comment: str) -> list[tuple[int, str]]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as problem:
         raise DataError(
-            f"{path} must be a readable text file: {problem}. Fetch it again."
+            f"{path} must be readable UTF-8 text: {problem}. Correct its "
+            "permissions or encoding, or take it out of the folder."
         ) from problem
     lines = [(row, line.strip()) for row, line in enumerate(text.splitlines(), start=1)]
     return [(row, line) for row, line in lines if line and not line.startswith(comment)]
@@ -90,7 +91,8 @@ def label_of(path: Path, row: int, text: str, classes: Sequence[str], expected: 
 def broken(path: Path, row: int, text: str, expected: str) -> DataError:
     """The error for one line that cannot be parsed."""
     return DataError(
-        f"{path}, line {row}: expected {expected}, found '{text[:60]}'. Fetch it again."
+        f"{path}, line {row}: expected {expected}, found '{text[:60]}'. Correct "
+        "that line, or take the file out of the folder."
     )
 
 

@@ -88,7 +88,9 @@ class TableConfig(ReaderConfig):
     )
     untimed: Literal["error", "skip"] = Field("error", description="of rows without a time")
     join: bool = Field(
-        False, description="files of a subject that hold other channels are one recording"
+        False,
+        description="files of a subject, or of a folder where no subject is known, that hold "
+        "other channels are one recording",
     )
     channel: str = Field(
         "channel",
@@ -189,6 +191,8 @@ class TableConfig(ReaderConfig):
             parts = [part for file in files for part in cls.parts(file)]
             settings = settings_of_files(path if path.is_dir() else path.parent, parts, cls.sample)
         except Undecided as problem:
+            if path.is_dir() and pattern not in cls.patterns:
+                own["pattern"] = pattern
             raise cls._with_line(problem, {**own, **problem.settings}) from problem
         return cls.model_validate({"root": str(root), **own, **cls.completed(settings)})
 
@@ -278,9 +282,9 @@ class TableConfig(ReaderConfig):
         for path in paths:
             below = without_suffix(str(path)[above:].replace(os.sep, "/"))
             own = plan
-            if self.subject_pattern is not None:
-                columns = replace(plan.columns, file_subject=self._subject_of(below, path))
-                own = replace(plan, columns=columns)
+            whose = self._subject_of(below, path, root)
+            if whose is not None:
+                own = replace(plan, columns=replace(plan.columns, file_subject=whose))
             for number, loaded in enumerate(self.tables(path)):
                 table = self._completed(loaded)
                 if number == 0:
@@ -327,8 +331,11 @@ class TableConfig(ReaderConfig):
             rate_hz=self.rate_hz,
         )
 
-    def _subject_of(self, below: str, path: Path) -> str:
-        assert self.subject_pattern is not None
+    def _subject_of(self, below: str, path: Path, root: Path) -> str | None:
+        """The subject that a file's path says; None = it says none."""
+        if self.subject_pattern is None:
+            together = self.join and self.subject is None and self.layout != "subjects"
+            return posixpath.dirname(below) or root.name if together else None
         place = below or path.name
         subject = group_in(self.subject_pattern, place)
         if not subject:

@@ -158,7 +158,7 @@ def _of_two(table: Table, columns: TimeColumns, date: str) -> Times:
     seconds = _clock(table, columns.time).value
     if plain(str(day[0])) is not None and len(str(day[0])) < 8:  # a count of days, no 20240131
         days = _complete(table, date, table.numbers(date, noted=False))
-        return Times(seconds + DAY_S * days, calendar=False)
+        return Times(seconds + DAY_S * (days - days.min()), calendar=False)
     midnight = _calendar(table, date, day, "iso")
     return Times(midnight.value + np.round(seconds * 1e6).astype(np.int64), calendar=True)
 

@@ -12,6 +12,9 @@ from tsfm_adapt._util.frozen import Frozen
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.recording import IrregularReadings, Recording
 
+# Settings by which a reader is told who was recorded.
+_OF_SUBJECTS = ("subject", "subject_pattern", "subjects")
+
 
 class ReaderConfig(Frozen, ABC):
     """A reader of one file format, with its settings; base class.
@@ -23,6 +26,7 @@ class ReaderConfig(Frozen, ABC):
 
     name: str
     general: ClassVar[bool] = False  # True: a more special reader goes first where both fit
+    states_subjects: ClassVar[bool] = False  # True: every file of the format says who was recorded
 
     @classmethod
     def guess(cls, path: Path) -> Self | None:  # noqa: ARG003
@@ -39,6 +43,21 @@ class ReaderConfig(Frozen, ABC):
     def synthetic(self) -> bool:
         """True where the recordings are simulated, which reports and titles then state."""
         return False
+
+    @property
+    def names_subjects(self) -> bool:
+        """Whether `subject` of the recordings is who was recorded, not just a file's name.
+
+        True where the format states the person, or a setting says who it was.
+        """
+        return self.states_subjects or any(
+            getattr(self, name) is not None for name in self.subject_settings
+        )
+
+    @property
+    def subject_settings(self) -> tuple[str, ...]:
+        """The settings that say who was recorded, of those that the reader has."""
+        return tuple(name for name in _OF_SUBJECTS if name in type(self).model_fields)
 
     def files(self) -> Iterable[Path] | None:
         """Every file that `read` opens, which caches depend on; None = none.

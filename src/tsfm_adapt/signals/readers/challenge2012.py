@@ -140,7 +140,8 @@ def _files(root: Path, name: str | None) -> list[Path]:
         folders = sorted({path.absolute().parent.name for path in paths})
         raise DataError(
             f"data.reader.sets: the files of set {name} lie in a folder set-{name}; below {root} "
-            f"are files in {', '.join(folders)}. Fetch it, or leave it out."
+            f"are files in {', '.join(folders)}. Correct sets, or put its files into such a "
+            "folder."
         )
     return of_set
 
@@ -172,7 +173,7 @@ def _patient(
     if str(round(statics.get("RecordID", _UNKNOWN))) != path.stem:
         raise DataError(
             f"A patient's file is named by its RecordID: {path} holds "
-            f"{statics.get('RecordID', 'none')}. Fetch it again."
+            f"{statics.get('RecordID', 'none')}. Correct its name, or take it out of the folder."
         )
     table = np.array(sorted(readings, key=lambda reading: reading[0])).reshape(-1, 3)
     return IrregularReadings(
@@ -230,7 +231,8 @@ def _rows(path: Path, header: str) -> Iterator[tuple[int, list[str]]]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as problem:
         raise DataError(
-            f"{path} must be a readable text file: {problem}. Fetch it again."
+            f"{path} must be readable UTF-8 text: {problem}. Correct its "
+            "permissions or encoding, or take it out of the folder."
         ) from problem
     if not lines or lines[0] != header:
         raise _broken(path, 1, lines[0] if lines else "nothing", header)
@@ -244,5 +246,6 @@ def _rows(path: Path, header: str) -> Iterator[tuple[int, list[str]]]:
 
 def _broken(path: Path, row: int, text: str, expected: str) -> DataError:
     return DataError(
-        f"{path}, row {row}: expected {expected}, found '{text[:60]}'. Fetch it again."
+        f"{path}, row {row}: expected {expected}, found '{text[:60]}'. Correct "
+        "that row, or take the file out of the set's folder."
     )

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -41,6 +41,8 @@ class Config(ReaderConfig):
     and time counts from its beginning; a session that was never worn has no readings. The run
     depends on the whole session, not on the channels to read. Tags are spans of no length.
     """
+
+    states_subjects: ClassVar[bool] = True  # by the folders that the reader asks for
 
     name: Literal["empatica"] = "empatica"
     root: str = Field(description="the folder that holds <subject>/<session>/HR.csv, ...")
@@ -178,7 +180,8 @@ def _numbers(path: Path) -> list[float]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as problem:
         raise DataError(
-            f"{path} must be a readable text file: {problem}. Fetch it again."
+            f"{path} must be readable UTF-8 text: {problem}. Correct its "
+            "permissions or encoding, or take it out of the folder."
         ) from problem
     numbers = []
     for row, line in enumerate(lines, start=1):
@@ -193,4 +196,7 @@ def _numbers(path: Path) -> list[float]:
 
 
 def _broken(path: Path, row: int, text: str, expected: str) -> DataError:
-    return DataError(f"{path}, row {row}: expected {expected}, found '{text}'. Fetch it again.")
+    return DataError(
+        f"{path}, row {row}: expected {expected}, found '{text}'. Correct that row, or take the "
+        "sitting's folder out."
+    )

@@ -84,7 +84,9 @@ def _opened(path: Path) -> Any:
 
 
 def _broken(path: Path, problem: Exception) -> DataError:
-    return DataError(f"{path} must be a Parquet file: {problem}. Fetch or write it again.")
+    return DataError(
+        f"{path} must be a Parquet file: {problem}. Write it again: it is cut off or no such."
+    )
 
 
 def _edges(file: Any, ids: Sequence[str]) -> list[int] | None:

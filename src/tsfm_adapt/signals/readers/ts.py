@@ -142,7 +142,7 @@ def _header(path: Path) -> tuple[_Header, list[tuple[int, str]]]:
     if "@data" not in tags or not lines:
         raise DataError(
             f"A .ts file holds a header, a line @data, and a line a case: {path} has "
-            f"{len(tags)} header lines and {len(lines)} cases. Fetch it again."
+            f"{len(tags)} header lines and {len(lines)} cases. Take it out of the folder."
         )
 
     def states(name: str) -> bool:
