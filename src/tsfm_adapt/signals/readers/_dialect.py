@@ -241,7 +241,7 @@ def _after_units(rows: Sequence[Row], first: int, typed: Sequence[int], width: i
             and not _conforms(row, typed)
             and not any(_VALUE.fullmatch(row[i].strip()) for i in typed if i < len(row))
             and index + 1 < len(rows)
-            and rows[index] != rows[first - 1]
+            and row not in rows[:first]
         ):
             return _after_units(rows, index + 1, typed, width)
     return first

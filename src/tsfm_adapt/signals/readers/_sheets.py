@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
-from xml.etree import ElementTree  # noqa: S405 - entities are not resolved, and no file is fetched
+from xml.etree import ElementTree
 
 from tsfm_adapt.components import require
 from tsfm_adapt.errors import DataError
@@ -93,9 +93,10 @@ class Book:
                     notes[f"cells with Excel's error {cell}, read as missing"] += 1
                 return None
             return cell if cell.strip() else None
-        if isinstance(cell, datetime) and timedelta() <= cell - self._zero < _DURATION:
-            return cell - self._zero
         typed: Cell = cell
+        if isinstance(cell, datetime):
+            since: timedelta = cell - self._zero
+            return since if timedelta() <= since < _DURATION else cell
         return typed
 
 

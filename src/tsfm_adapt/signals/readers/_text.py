@@ -189,10 +189,10 @@ def _even(
             even.append(row[:width])
         else:
             settings = "delimiter, skip_rows" if dialect.delimiter else "skip_rows"
+            shown = (dialect.delimiter or " ").join(row)[:60]
             raise DataError(
                 f"Every row has as many cells as the header, {width}: {path}, row "
-                f"{first + index + 1}, has {len(row)} ('{(dialect.delimiter or ' ').join(row)[:60]}"
-                f"'). Correct it, or set data.reader.{settings} (before the header, now "
+                f"{first + index + 1}, has {len(row)} ('{shown}'). Correct it, or set data.reader.{settings} (before the header, now "
                 f"{dialect.skip_rows}) or footer_rows (at the end, now {dialect.footer_rows})."
             )
     if skipped:

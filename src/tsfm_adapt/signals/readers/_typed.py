@@ -35,16 +35,18 @@ def text_of(cell: Cell) -> str:
 def column_of(cells: Sequence[Cell]) -> Column:
     """A column (N,) of one type, or of text where cells differ.
 
-    Whole numbers stay whole where none is missing; numbers with gaps are float with NaN. Moments
-    are datetime64 where they have a time of day, and otherwise dates as text. Durations are
-    timedelta64; a time of day among them is the duration since midnight.
+    Whole numbers stay whole where none is missing; numbers with gaps are float with NaN, and what
+    is beyond 64 bits, a code, is text. Moments are datetime64 where they have a time of day, and
+    otherwise dates as text. Durations are timedelta64; a time of day among them is the duration
+    since midnight.
     """
     kinds = {*map(type, cells)}
     if kinds == {bool}:
         return np.array(cells, dtype=np.bool_)
-    if kinds == {int} and all(_INT64.min <= own <= _INT64.max for own in cells):  # type: ignore[operator]
+    large = any(isinstance(own, int) and not _INT64.min <= own <= _INT64.max for own in cells)
+    if kinds == {int} and not large:
         return np.array(cells, dtype=np.int64)
-    if kinds & {int, float} and kinds <= {int, float, type(None)}:
+    if kinds & {int, float} and kinds <= {int, float, type(None)} and not large:
         return np.array([np.nan if own is None else own for own in cells], dtype=np.float64)
     if kinds == {datetime}:
         if any(own.time() != time() for own in cells if isinstance(own, datetime)):

@@ -1,4 +1,4 @@
-"""Settings of the readers of tables in which numbers are written as text, or rows surround them."""
+"""Settings of readers of tables whose numbers may be text, or that have rows around values."""
 
 from __future__ import annotations
 

@@ -70,7 +70,9 @@ class Config(RowsConfig):
                 except DataError as problem:
                     problems.append(str(problem))
         if not samples:
-            raise DataError(problems[0] if problems else f"{path} must have a sheet; all are empty.")
+            raise DataError(
+                problems[0] if problems else f"{path} must have a sheet; all are empty."
+            )
         if len(samples) == len(names) and len({*map(_columns, samples.values())}) == 1:
             _refuse_channels(path, names)
             return [path / name for name in names]
@@ -115,9 +117,7 @@ class Config(RowsConfig):
                         "has one. Name one sheet, or rename the column."
                     )
                 names = np.full(table.rows, name)
-                yield replace(
-                    table, columns={**table.columns, _SHEET: names}, begins=number == 0
-                )
+                yield replace(table, columns={**table.columns, _SHEET: names}, begins=number == 0)
 
     def _table(self, path: Path, opened: Book, name: str) -> Table:
         return _typed(path, opened.rows(name), self.dialect(), self.spelling)
