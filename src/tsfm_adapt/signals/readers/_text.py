@@ -192,8 +192,9 @@ def _even(
             shown = (dialect.delimiter or " ").join(row)[:60]
             raise DataError(
                 f"Every row has as many cells as the header, {width}: {path}, row "
-                f"{first + index + 1}, has {len(row)} ('{shown}'). Correct it, or set data.reader.{settings} (before the header, now "
-                f"{dialect.skip_rows}) or footer_rows (at the end, now {dialect.footer_rows})."
+                f"{first + index + 1}, has {len(row)} ('{shown}'). Correct it, "
+                f"or set data.reader.{settings} (before the header, now {dialect.skip_rows}) "
+                f"or footer_rows (at the end, now {dialect.footer_rows})."
             )
     if skipped:
         notes[BLANK] += len(skipped)
