@@ -123,7 +123,7 @@ def too_short(path: Path) -> Path:
 
 def not_numbers_later(path: Path) -> Path:
     rows = "".join(f"{t},{70 + t % 9}\n" for t in range(900))
-    path.write_text(f"time,HR\n{rows}900,off\n")
+    path.write_text(f"time,HR\n{rows}900,7o\n")
     return path
 
 
@@ -134,13 +134,13 @@ def not_numbers_later(path: Path) -> Path:
         (zero_bytes, "0 bytes"),
         (folder, "has none"),
         (loop, "has none"),
-        (unknown, "tried were"),
-        (endless_line, "tried were"),
-        (endless_cells, "tried were"),
-        (header_only, "tried were"),
+        (unknown, "must be text"),
+        (endless_line, "must be text"),
+        (endless_cells, "equally many cells"),
+        (header_only, "column of numbers"),
         (constant, "always 70"),
         (too_short, "has 12 samples"),
-        (not_numbers_later, "found 'off'"),
+        (not_numbers_later, "found '7o'"),
     ],
 )
 def test_bad_input_ends_in_a_message(

@@ -48,5 +48,23 @@ def test_paths_without_recordings_are_told_apart(tmp_path):
     with pytest.raises(DataError, match="neither a file nor a folder"):
         recognised(tmp_path / "pipe.csv")
     (tmp_path / "loop").symlink_to(tmp_path)
-    with pytest.raises(DataError, match=r"No reader knows.*tried were"):
+    with pytest.raises(DataError, match=r"csv: .*empty\.csv must be text"):
         recognised(tmp_path)
+    (tmp_path / "empty.csv").unlink()
+    (tmp_path / "photo.jpeg").write_bytes(b"\xff\xd8")
+    with pytest.raises(DataError, match=r"No reader knows.*\.jpeg\); tried were") as unknown:
+        recognised(tmp_path)
+    assert "name: csv" in unknown.value.remedy
+
+
+def test_a_table_that_is_not_sure_is_answered_with_the_line_that_goes_on(tmp_path):
+    rows = "".join(f"{t % 40},{60 + t % 7}\n" for t in range(80))
+    (tmp_path / "t.csv").write_text("time,HR\n" + rows)
+    with pytest.raises(DataError, match=r"csv: .*runs backwards.*data\.reader\.backward") as unsure:
+        recognised(tmp_path)
+    line = unsure.value.remedy.removeprefix("reader=")
+    found = recognised(tmp_path, line)
+    assert (found.name, found.backward) == ("csv", "session")
+    assert len(list(found.read(()))) == 2
+    with pytest.raises(DataError, match="runs backwards"):
+        recognised(tmp_path, "csv")

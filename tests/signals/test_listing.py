@@ -80,3 +80,13 @@ def test_files_below_are_sorted_by_folder_and_name(root):
 def test_in_order_the_folders_nearest_to_the_top_come_first(root):
     found = [path.name for path in visible(root, "*", in_order=True)]
     assert found == ["n.txt", "s1-a.dat", "s1-b.dat", "s2-a.DAT"]
+
+
+def test_pipes_are_no_files_and_links_to_files_that_are_gone_are(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "to_pipe.csv").symlink_to(tmp_path / "pipe.csv")
+    (tmp_path / "gone.csv").symlink_to(tmp_path / "nothing.csv")
+    (tmp_path / "real.csv").touch()
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    found = ["gone.csv", "link.csv", "real.csv"]
+    assert [path.name for path in files_below(tmp_path)] == found

@@ -146,7 +146,8 @@ def _unknown(path: Path, stopped: Mapping[str, TsfmAdaptError]) -> TsfmAdaptErro
     if likely:
         first, *others = (f"{name}: {stopped[name]}" for name in likely)
         also = "".join(f" Or {other}" for other in others)
-        return DataError(f"{first}{also}", remedy=stopped[likely[0]].remedy)
+        settings = stopped[likely[0]].remedy or f"reader={{name: {likely[0]}, ...}}"
+        return DataError(f"{first}{also}", remedy=settings)
     count, ends = files_below(path)
     more = "at least " if count >= _COUNTED else ""
     return DataError(

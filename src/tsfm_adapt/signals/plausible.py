@@ -57,7 +57,8 @@ _PRESSURE = "(abp|nibp|nbp|bp|bloodpressure|pressure|arterialpressure|art)"
 _VITALS = (
     Vital(
         "heart rate",
-        "(ecg|spo2|ppg|pleth|art|abp)?(hr|hrate|heartrate|pulse|pulserate|pr|hrspo2)",
+        "(ecg|spo2|ppg|pleth|art|abp)?(hr|hrate|heartrate|pulse|pulserate|pr|hrspo2)|puls"
+        "|herzfrequenz",
         (10, 350),
         {"1/min": (25, 240)},
     ),
@@ -88,7 +89,7 @@ _VITALS = (
     ),
     Vital(
         "mean pressure",
-        f"(ni)?(map|mbp)|{_SITE}mean|(ni)?mean{_PRESSURE}|(ni)?(abp|bp)m",
+        f"(ni)?(map|mbp)|{_SITE}mean|(ni)?mean{_PRESSURE}|(ni)?abpm|nibpm",
         (10, 375),
         {"mmHg": (30, 200), "kPa": (4, 27)},
     ),
@@ -102,7 +103,7 @@ _VITALS = (
     ),
     Vital(
         "glucose",
-        "gl|glu|cgm|bg|sgv|(blood|sensor|interstitial)?glucose(level|value)?",
+        "gl|glu|cgm|bg|sgv|(blood|sensor|interstitial|gewebe)?glu[ck]ose(level|value)?",
         (10, 1500),
         {"mg/dL": (40, 600), "mmol/L": (2.2, 33)},
     ),

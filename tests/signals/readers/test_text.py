@@ -95,6 +95,26 @@ def test_columns_are_called_by_the_header(tmp_path, text, dialect, names):
     assert bool(found.notes) == ("ECG#2" in names)
 
 
+@pytest.mark.parametrize(
+    ("first", "named"),
+    [
+        (["1", "2", "3"], True),
+        (["r1", "r2", "x"], True),
+        (["0", "60", "120"], False),
+        (["2020-01-01", "2020-01-02", "2020-01-03"], False),
+        (["a", "a", "b"], False),
+    ],
+)
+def test_a_header_one_short_stands_for_row_names_only_where_there_are_some(tmp_path, first, named):
+    text = "time,HR\n" + "".join(f"{own},{n},7{n}\n" for n, own in enumerate(first))
+    if named:
+        found = columns(read(tmp_path, text))
+        assert found == {"row": first, "time": ["0", "1", "2"], "HR": ["70", "71", "72"]}
+        return
+    with pytest.raises(DataError, match="row 2, has 3"):
+        read(tmp_path, text)
+
+
 def test_units_below_the_header_are_kept_without_brackets(tmp_path):
     found = read(tmp_path, "time,HR,note\n[s],(bpm),\n0,70,x\n", units_row=True)
     assert found.units == {"time": "s", "HR": "bpm"}

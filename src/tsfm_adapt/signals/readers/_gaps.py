@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +18,19 @@ def filled_down(table: Table, names: Iterable[str]) -> Table:
     columns = dict(table.columns)
     for name in names:
         columns[name] = fill(table.text(name))
+    return replace(table, columns=columns)
+
+
+def together(table: Table, names: Sequence[str]) -> Table:
+    """The table with a column more, called 'a/b', of what some columns say together."""
+    cells = [table.text(name).tolist() for name in names]
+    joined = ["/".join(own) if all(own) else "" for own in zip(*cells, strict=True)]
+    return replace(table, columns={**table.columns, "/".join(names): np.array(joined, np.str_)})
+
+
+def renamed(table: Table, name: str, other: str) -> Table:
+    """The table; one column is called otherwise."""
+    columns = {other if key == name else key: column for key, column in table.columns.items()}
     return replace(table, columns=columns)
 
 

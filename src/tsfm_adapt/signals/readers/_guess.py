@@ -12,6 +12,7 @@ likeliest settings as the line to go on with.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -26,7 +27,7 @@ from tsfm_adapt.signals.readers._combined import Combined, combined
 from tsfm_adapt.signals.readers._dialect import Sample
 from tsfm_adapt.signals.readers._gaps import empty_below, filled_down
 from tsfm_adapt.signals.readers._identity import Identity, identified
-from tsfm_adapt.signals.readers._paths import owners
+from tsfm_adapt.signals.readers._paths import Owners, channel_pattern, owners
 from tsfm_adapt.signals.readers._roles import NUMBERS, numbers_of, roles
 from tsfm_adapt.signals.readers._time_columns import TimeChoice, chosen_time
 from tsfm_adapt.signals.readers._units_guess import unit_doubts
@@ -91,8 +92,8 @@ def settings_of(rows: Combined, guess: Guess) -> bool:
     identity = identified(rows, names, time, guess.settings, guess.doubts)
     group = _records(rows, identity)
     if identity.channel is not None:
-        return _long(table, names, identity, guess)
-    used = {*time.columns, identity.subject, identity.record}
+        return _long(table, identity, guess)
+    used = {*time.columns, identity.within, identity.subject, identity.record}
     left = [name for name in table.columns if name not in used]
     return wide(table, roles(table, left, group, time.value), names, rows.stems, guess.settings)
 
@@ -178,7 +179,7 @@ def _list(value: JsonValue) -> list[str]:
 def _records(rows: Combined, identity: Identity) -> IntArray:
     """The number of each row's record (N,), as far as columns and files tell."""
     key = rows.file
-    for name in (identity.subject, identity.record):
+    for name in (identity.within, identity.subject, identity.record):
         if name is not None:
             _, which = np.unique(rows.table.text(name), return_inverse=True)
             _, key = np.unique(key * (which.max() + 1) + which.reshape(-1), return_inverse=True)
@@ -186,7 +187,7 @@ def _records(rows: Combined, identity: Identity) -> IntArray:
     return key
 
 
-def _long(table: Table, names: Mapping[str, str], identity: Identity, guess: Guess) -> bool:
+def _long(table: Table, identity: Identity, guess: Guess) -> bool:
     """The settings of a long table; False = its readings are no numbers."""
     assert identity.channel is not None
     assert identity.value is not None
@@ -206,7 +207,7 @@ def _long(table: Table, names: Mapping[str, str], identity: Identity, guess: Gue
             words[name] = f"values such as '{str(own[~numeric][0])[:24]}' are no numbers"
     if words:
         guess.settings["ignored"] = dict(words)
-    unit = _names.first_of(names, _names.UNITS)
+    unit = next(filter(_names.is_unit_column, table.columns), None)
     if unit is not None and (table.text(unit) != "").all():
         guess.settings["unit"] = unit
     else:
@@ -226,6 +227,8 @@ def _files(root: Path, files: Sequence[Path], rows: Combined, guess: Guess) -> N
         found = owners(below, channels)
         if found is not None:
             settings["subject_pattern"] = found.pattern
+        if len(channels) == 1 and _names.plain(channels[0]) in _names.VALUES:
+            _channels_of_files(below, channels[0], found, settings)
     if len(files) > 1 and settings.get("layout") == "wide" and _complementary(rows, channels):
         settings["join"] = True
         settings.pop("rate_hz", None)
@@ -237,8 +240,11 @@ def _units(rows: Combined, guess: Guess) -> None:
     units = settings.get("units")
     if not isinstance(units, dict) or settings.get("layout") not in ("wide", "long"):
         return
+    if "channel_pattern" in settings:
+        return
     subject = settings.get("subject")
-    people = table.text(str(subject)) if subject else rows.file.astype(np.str_)
+    named = subject if isinstance(subject, str) else None
+    people = table.text(named) if named else rows.file.astype(np.str_)
     for name, unit in list(units.items()):
         if settings["layout"] == "wide":
             value = numbers_of(table, name)
@@ -246,9 +252,22 @@ def _units(rows: Combined, guess: Guess) -> None:
         else:
             mine = table.text(str(settings["channel"])) == name
             value = numbers_of(table, str(settings["value"]))
-        if value is not None and subject and "unit" not in settings:
+        if value is not None and named and "unit" not in settings:
             whose = people[mine].tolist()
             guess.doubts += unit_doubts(name, str(unit), value[mine], whose, settings)
+
+
+def _channels_of_files(
+    below: Sequence[str], column: str, found: Owners | None, settings: Settings
+) -> None:
+    """Where a column is just called 'value', the channel may stand in the files' names."""
+    named = channel_pattern(below, found)
+    if named is None:
+        return
+    matches = [re.search(named.pattern, name) for name in below]
+    channels = sorted({match.group(1) for match in matches if match})
+    settings |= {"channel_pattern": named.pattern, "value": column, "join": True}
+    settings["units"] = {name: _names.unit_in(name) for name in channels}
 
 
 def _bare(name: str) -> str:

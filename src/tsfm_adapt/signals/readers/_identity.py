@@ -25,6 +25,7 @@ from tsfm_adapt.signals.recording import FloatArray, IntArray
 _LONG = 0.5  # share of numbers in a column of values: some channels are words
 _VALUE = re.compile("value|wert|valeur|valor|result|reading|measured")
 _CHANNEL = re.compile("name|param|channel|variable|vital|test|item|type|label|signal|code")
+_WEAK = frozenset(("code", "name", "item", "type", "label", "test", "kind"))
 _PACKET = 3  # samples of a stamp, at least
 _PACKET_S = 10.0  # between stamps of packets, at most
 _PLACES = 6.0  # times the chance variance of the means at each place of a packet
@@ -41,6 +42,7 @@ class Identity:
     """The columns that say whose and what a row is."""
 
     subject: str | None = None
+    within: str | None = None  # in whose groups subjects are numbered, as cages are
     record: str | None = None
     channel: str | None = None  # of a long table
     value: str | None = None
@@ -73,7 +75,7 @@ def identified(
             found.subject, why = suspect
             doubts.append(why)
     if found.subject is not None:
-        settings["subject"] = found.subject
+        settings["subject"] = [found.within, found.subject] if found.within else found.subject
     if found.record is not None:
         settings["record"] = found.record
     _backward(table, time, _key(rows, found), settings, doubts)
@@ -100,6 +102,7 @@ def _by_name(rows: Combined, names: Mapping[str, str], free: list[str], found: I
     own = {plain_name: name for plain_name, name in names.items() if name in free}
     people = [own[name] for name in _names.SUBJECTS if name in own]
     people += [name for name in free if _names.names_people(name) and name not in people]
+    people = [name for name in people if not _names.is_numbered_person(name)]
     stays = [own[name] for name in _names.RECORDS if name in own]
     found.subject = next((name for name in people if identifies(table, name, lax=True)), None)
     stays = [name for name in stays if name != found.subject and identifies(table, name)]
@@ -130,7 +133,7 @@ def _long_by_name(
         if (text == "").any() or len(np.unique(text)) > max(2, table.rows // 3):
             continue
         codes = np.unique(text).tolist()
-        if len(codes) < 2 and found.channel is not None:
+        if found.channel is not None and (len(codes) < 2 or plain_name in _WEAK):
             continue
         numeric = all(plain(code) is not None for code in codes)
         if numeric and plain_name not in _CODED:
@@ -149,6 +152,7 @@ def _long_by_structure(
         name
         for name in free
         if name not in used
+        and _names.plain(name) not in _names.UNITS
         and not _names.is_counting(name)
         and not _names.is_identifier(name)
         and not _names.is_kind(name)
@@ -158,9 +162,13 @@ def _long_by_structure(
     if not valued and len(numeric) != 1:
         return False
     for name in apart:
+        if _names.is_unit_column(name):
+            continue
         codes = np.unique(table.text(name)).tolist()
         known = sum(vital(code) is not None for code in codes)
-        if known >= 0.5 * len(codes) or (valued and _CHANNEL.search(_names.plain(name))):
+        plain_name = _names.plain(name)
+        strong = plain_name in _names.CHANNELS and plain_name not in _WEAK
+        if strong or known >= 0.5 * len(codes) or (valued and _CHANNEL.search(plain_name)):
             found.channel, found.value = name, (valued or numeric)[0]
             return True
     return False
@@ -169,7 +177,7 @@ def _long_by_structure(
 def _key(rows: Combined, found: Identity) -> IntArray:
     """A number for each row (N,), equal where file, subject, record and channel are."""
     key = rows.file
-    for name in (found.subject, found.record, found.channel):
+    for name in (found.within, found.subject, found.record, found.channel):
         if name is not None:
             _, which = np.unique(rows.table.text(name), return_inverse=True)
             _, key = np.unique(key * (which.max() + 1) + which.reshape(-1), return_inverse=True)
@@ -246,8 +254,11 @@ def _named_apart(apart: list[str], found: Identity, what: str, doubts: list[str]
         found.subject = apart[0]
         doubts.append(f"{what}; '{apart[0]}' tells them apart: is it the subject?")
     else:
-        found.record = apart[0]
-        doubts.append(f"{what}; '{apart[0]}' tells them apart: is it the record?")
+        found.within = apart[0]
+        doubts.append(
+            f"{what}; '{apart[0]}' tells them apart: is it a part of the subject's name (subject: "
+            f"[{apart[0]}, {found.subject}]), or the record?"
+        )
 
 
 def _says_session(name: str) -> bool:

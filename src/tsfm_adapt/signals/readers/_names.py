@@ -23,14 +23,15 @@ TIMES = _list(
     "created_at measurement_datetime observationtime observationoffset offset "
     "device_timestamp local_time utc_time ds zeitstempel zeit uhrzeit iculos hour hours "
     "minute minutes time_h time_min time_ms timestamp_iso timestamp_unix horodatage heure "
-    "startdate starttime start begin dtc dtm fecha hora tijd tid day date datum"
+    "startdate starttime start begin dtc dtm fecha hora tijd tijdstip tid 时间 時間 日時 時刻 "
+    "day date datum 日期 日付"
 )
-DATES = _list("date datum day tag jour fecha dia data measurement_date chart_date")
+DATES = _list("date datum day tag jour fecha dia data dag measurement_date chart_date 日期 日付")
 SUBJECTS = _list(
     "subject subject_id subjectid patient patient_id patientid patient_nr participant "
     "participant_id participantid person person_id user user_id userid ptid usubjid animal "
     "animal_id case case_id caseid subj subj_id subjid pid item_id unique_id patientunitstayid "
-    "proband patientennummer patnr fallnummer fallnr sujet paciente id "
+    "proband 患者编号 患者 病人 被试 patientennummer patnr fallnummer fallnr sujet paciente id "
     "record_id recordid"
 )
 RECORDS = _list(
@@ -42,7 +43,7 @@ CHANNELS = _list(
     "analyte name code test observation parameter_name variable_name item_name signal_name "
     "itemid item_code parameter_id variable_id test_name loinc concept concept_id "
     "measurement_concept_id param type testcd parametre parametro kanal canal messgroesse "
-    "messgröße field kind analyt"
+    "messgrösse field kind analyt"
 )
 VALUES = _list(
     "value reading result valuenum numeric_value measured_value val result_value value_num "
@@ -80,7 +81,8 @@ _DEVICE = _set("battery firmware rssi packet seq sequence counter")
 _COUNTING = _set("index row epoch sample") | _DEVICE
 _STATES = _set(
     "phase state posture position condition activity event stage period segment task block "
-    "comment note notes marker trigger device model firmware version unit source location site"
+    "sleep wake awake comment note notes marker trigger device model firmware version unit "
+    "source location site"
 )
 _THINGS = _set(  # that have numbers and are nobody
     "device item concept variable parameter test gerät room bed ward site center centre hospital "
@@ -141,9 +143,30 @@ def is_counting(name: str) -> bool:
     return bool({*words(name)} & _COUNTING)
 
 
+def is_unit_column(name: str) -> bool:
+    """True if a column holds units: 'valueuom', 'valueQuantity.unit'."""
+    return plain(name) in UNITS or words(name)[-1:] in (
+        ("unit",),
+        ("units",),
+        ("uom",),
+        ("einheit",),
+    )
+
+
 def is_state(name: str) -> bool:
     """True if a name is that of what somebody does or of a note, not of somebody."""
     return bool({*words(name)} & _STATES) or plain(name) in LABELS or is_static(name)
+
+
+def is_numbered_person(name: str) -> bool:
+    """True if a name is that of one of several people: 'P03', 'rat 7', 'Proband_12'."""
+    match = re.fullmatch(r"([^\W\d_]+)[ _.-]*\d+", name.strip())
+    return match is not None and match.group(1).casefold() in _PEOPLE | {"p", "id", "user"}
+
+
+def is_row_number(name: str) -> bool:
+    """True if a name is what pandas calls rows that have no name."""
+    return re.fullmatch(r"__index_level_\d+__|Unnamed: \d+", name) is not None
 
 
 def is_kind(name: str) -> bool:

@@ -43,12 +43,17 @@ def owners(names: Sequence[str], channels: Sequence[str] = ()) -> Owners | None:
     levels = [name.split("/")[:-1] for name in names]
     for level in range(min(map(len, levels))):
         folders = {own[level] for own in levels}
-        if 2 <= len(folders) < len(names) and not all(map(_is_session, folders)):
+        if 2 <= len(folders) < len(names) and not _are_no_people(folders, channels):
             above = rf"(?:[^/]+/){{{level}}}" if level else ""
             return Owners(
                 rf"^{above}([^/]+)/", f"{len(folders)} folders, each with files of its own"
             )
-    return _by_prefix(names, channels) if not any(levels) else None
+    if not any(levels):
+        return _by_prefix(names, channels)
+    stems = {name.rpartition("/")[2] for name in names}
+    if 2 <= len(stems) < len(names):  # a folder a channel or session, and a file a subject in each
+        return Owners(r"([^/]+)$", f"{len(stems)} names of files, in several folders each")
+    return None
 
 
 def _by_prefix(names: Sequence[str], channels: Sequence[str]) -> Owners | None:
@@ -103,3 +108,27 @@ def _repeat(rests: Mapping[str, set[str]], channels: Sequence[str]) -> bool:
     known = {_letters(channel) for channel in channels}
     sessions = all(_SESSION.fullmatch(rest) or _letters(rest) in known for rest in every)
     return shared or sessions
+
+
+def channel_pattern(names: Sequence[str], found: Owners | None) -> Owners | None:
+    """The pattern that finds the channel of files with one nameless channel each; None = none.
+
+    Args:
+        names: paths below the root, without suffix.
+        found: how the files' subjects are found; None = they are unknown.
+    """
+    rest = r"([^/]+)$"
+    if found is not None and found.pattern == rest:
+        rest = r"^([^/]+)/"
+    elif found is not None and not any("/" in name for name in names):
+        first = all(re.search(found.pattern, re.split(r"[_\-. ]", own)[0]) for own in names)
+        rest = r"^[^_\-. ]+[_\-. ](.+)$" if first else r"^(.+)[_\-. ][^_\-. ]+$"
+    matches = [re.search(rest, name) for name in names]
+    channels = {match.group(1) for match in matches if match}
+    named = [own for own in channels if vital(own) is not None]
+    shared = found is not None and len(channels) <= len(names) // 2
+    if not all(matches) or any(map(_is_session, channels)):
+        return None
+    if (shared and len(channels) > 1) or (named and 2 * len(named) >= len(channels)):
+        return Owners(rest, f"channels {', '.join(sorted(channels)[:5])}")
+    return None

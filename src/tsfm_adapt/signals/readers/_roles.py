@@ -53,7 +53,9 @@ def roles(
     numbers = {name: numbers_of(table, name) for name in names}
     for name in names:
         number = numbers[name]
-        if number is None:
+        if _names.is_row_number(name):
+            found.ignored[name] = "the numbers of rows"
+        elif number is None:
             _text_role(table, name, group, found)
         else:
             _number_role(name, number, group, times, found)
@@ -166,15 +168,16 @@ def _number_role(
     whole = bool((distinct == np.round(distinct)).all())
     if _names.is_label(name) and whole and len(distinct) <= 50:
         (found.labels if same else found.row_labels).append(name)
-    elif _names.is_static(name):
-        if same:
-            found.attributes.append(name)
-        else:
-            found.ignored[name] = "a fact about a person, not a signal"
+    elif _names.is_static(name) and same:
+        found.attributes.append(name)
+    elif _names.plain(name) in ("age", "sex", "gender"):
+        found.ignored[name] = "a fact about a person, not a signal"
     elif not known and len(distinct) == 1:
         found.ignored[name] = f"always {distinct[0]:g}"
     elif not known and same and len(number) > len(np.unique(group)):
         found.ignored[name] = "constant within each record"
+    elif _names.is_numbered_person(name):
+        found.channels.append(name)
     elif not known and _names.is_identifier(name) and whole and _is_id(name):
         found.ignored[name] = "an identifier by its name"
     elif not known and (reason := _clockwise(name, number, group, times)):
@@ -183,6 +186,15 @@ def _number_role(
         found.ignored[name] = "quality or a flag, by its name"
     elif not known and _names.is_device(name):
         found.ignored[name] = "of the device, by its name"
+    elif (
+        not known
+        and whole
+        and (
+            (_names.is_state(name) and len(distinct) <= _CODES)
+            or {*distinct.tolist()} == {0.0, 1.0}
+        )
+    ):
+        found.row_labels.append(name)
     elif not known and _names.is_kind(name) and whole and len(distinct) <= _CODES:
         found.ignored[name] = f"{len(distinct)} codes: a kind of row, by its name"
     else:
@@ -234,7 +246,7 @@ def _named_time(name: str) -> bool:
 
 def unit_columns(channels: Sequence[str], names: Mapping[str, str], table: Table) -> str | None:
     """The column that states the unit of the one channel; None = there is none."""
-    unit = _names.first_of(names, _names.UNITS)
+    unit = next(filter(_names.is_unit_column, names.values()), None)
     if unit is None or len(channels) != 1 or (table.text(unit) == "").all():
         return None
     return unit

@@ -19,7 +19,7 @@ from tsfm_adapt.signals.listing import by_suffix, files_below, matching, unread
 from tsfm_adapt.signals.readers._cells import Table, Undecided
 from tsfm_adapt.signals.readers._dialect import Sample
 from tsfm_adapt.signals.readers._files import group_in, one_group
-from tsfm_adapt.signals.readers._gaps import filled_down, timed
+from tsfm_adapt.signals.readers._gaps import filled_down, renamed, timed, together
 from tsfm_adapt.signals.readers._guess import settings_of_files
 from tsfm_adapt.signals.readers._joined import joined
 from tsfm_adapt.signals.readers._layouts import Layout, Plan, read_table
@@ -76,11 +76,18 @@ class TableConfig(ReaderConfig):
         "or packets (one stamp for several samples, spread at the nominal rate); null = more than "
         f"{SHARE:.0%} stop",
     )
-    subject: str | None = Field(None, description="column; null = the file's name")
+    subject: str | tuple[str, ...] | None = Field(
+        None, description="column, or columns that say it together; null = the file's name"
+    )
     subject_pattern: str | None = Field(
         None,
         description="regular expression; its one group in the file's path below the root is the "
         "subject",
+    )
+    channel_pattern: str | None = Field(
+        None,
+        description="wide: regular expression; its one group in the file's path below the root is "
+        "the channel that the column `value` holds",
     )
     record: str | None = Field(None, description="column; null = one record a subject and file")
     fill_down: tuple[str, ...] = Field(
@@ -145,7 +152,7 @@ class TableConfig(ReaderConfig):
         except (OSError, ValueError):
             raise ValueError(f"'{value}' is no time zone; give one like Europe/Berlin") from None
 
-    @field_validator("subject_pattern")
+    @field_validator("subject_pattern", "channel_pattern")
     @classmethod
     def _has_one_group(cls, pattern: str | None) -> str | None:
         return None if pattern is None else one_group(pattern)
@@ -286,15 +293,21 @@ class TableConfig(ReaderConfig):
             if whose is not None:
                 own = replace(plan, columns=replace(plan.columns, file_subject=whose))
             for number, loaded in enumerate(self.tables(path)):
-                table = self._completed(loaded)
+                table = self._completed(loaded, below or path.name)
                 if number == 0:
                     self._note_unread(table, own)
                     if others and path is paths[0]:
                         table.notes.update(unread(others))
                 yield from read_table(table, own, channels, below)
 
-    def _completed(self, table: Table) -> Table:
-        """The table, as the settings fill it or leave rows out."""
+    def _completed(self, table: Table, place: str) -> Table:
+        """The table, as the settings name its channel, fill it or leave rows out."""
+        if self.channel_pattern is not None:
+            table.require([self.value], "value")
+            table = renamed(table, self.value, _group(self.channel_pattern, place, "channel"))
+        if isinstance(self.subject, tuple):
+            table.require(self.subject, "subject")
+            table = together(table, self.subject)
         if self.fill_down:
             table.require(self.fill_down, "fill_down")
             table = filled_down(table, self.fill_down)
@@ -302,13 +315,20 @@ class TableConfig(ReaderConfig):
             table = timed(table, self.time)
         return table
 
+    @property
+    def subject_columns(self) -> tuple[str, ...]:
+        """The columns that say the subject together; () = none does."""
+        if self.subject is None or isinstance(self.subject, tuple):
+            return self.subject or ()
+        return (self.subject,)
+
     def _plan(self) -> Plan:
         times = None
         if self.time is not None:
             times = TimeColumns(self.time, self.time_format, self.date, self.time_zone)
         columns = Columns(
             times=times,
-            subject=self.subject,
+            subject="/".join(self.subject_columns) or None,
             record=self.record,
             series=self.channel if self.layout == "long" else None,
             attributes=self.attributes,
@@ -337,19 +357,14 @@ class TableConfig(ReaderConfig):
             together = self.join and self.subject is None and self.layout != "subjects"
             return posixpath.dirname(below) or root.name if together else None
         place = below or path.name
-        subject = group_in(self.subject_pattern, place)
-        if not subject:
-            raise DataError(
-                f"data.reader.subject_pattern: '{self.subject_pattern}' finds no subject in "
-                f"'{place}'. Change the pattern, or take the file out of the folder."
-            )
-        return subject
+        return _group(self.subject_pattern, place, "subject")
 
     def _note_unread(self, table: Table, plan: Plan) -> None:
         """Notes the columns that are neither read nor ignored with a reason."""
         if self.layout in ("subjects", "trials"):
             return
-        left = [name for name in table.columns if name not in plan.used | self.ignored.keys()]
+        known = plan.used | self.ignored.keys() | {*self.subject_columns}
+        left = [name for name in table.columns if name not in known]
         if left:
             more = f" and {len(left) - 8} more" if len(left) > 8 else ""
             table.notes[
@@ -362,6 +377,17 @@ class TableConfig(ReaderConfig):
         name = cls.model_fields["name"].default
         line = json.dumps({"name": name, **cls.completed(settings)}, ensure_ascii=False)
         return DataError(f"{problem} To go on with the likeliest", remedy=f"reader={line}")
+
+
+def _group(pattern: str, place: str, what: str) -> str:
+    """What a pattern finds in a file's path."""
+    found = group_in(pattern, place)
+    if not found:
+        raise DataError(
+            f"data.reader.{what}_pattern: '{pattern}' finds no {what} in '{place}'. Change the "
+            "pattern, or take the file out of the folder."
+        )
+    return found
 
 
 def without_suffix(name: str) -> str:

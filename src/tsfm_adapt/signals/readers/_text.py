@@ -155,8 +155,12 @@ def _names(rows: Sequence[Row], dialect: Dialect) -> tuple[list[str], list[str]]
 
 
 def _one_short(body: Sequence[Row], width: int) -> bool:
-    """True if every row has one cell more than the header, and the last one is filled."""
-    return bool(body) and {*map(len, body)} == {width + 1} and any(row[-1].strip() for row in body)
+    """True if every row has one cell more than the header, and begins with its name or number."""
+    if not body or {*map(len, body)} != {width + 1} or not any(row[-1].strip() for row in body):
+        return False
+    first = [row[0].strip() for row in body]
+    numbered = all(cell == str(number + 1) for number, cell in enumerate(first))
+    return numbered or (all(c[:1].isalpha() for c in first) and len({*first}) == len(first))
 
 
 def _units(row: Row, names: Sequence[str]) -> dict[str, str]:

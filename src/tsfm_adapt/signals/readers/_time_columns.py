@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,8 +11,10 @@ from pydantic import JsonValue
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers import _names
+from tsfm_adapt.signals.readers._cells import Table
 from tsfm_adapt.signals.readers._combined import Combined
 from tsfm_adapt.signals.readers._roles import numbers_of
+from tsfm_adapt.signals.readers._spelling import Column
 from tsfm_adapt.signals.readers._time_guess import TimeForm, date_and_clock, form_of
 from tsfm_adapt.signals.readers._times import TimeColumns, Times, times_of, unit_in_name
 from tsfm_adapt.signals.recording import FloatArray, IntArray
@@ -48,7 +51,8 @@ def chosen_time(rows: Combined, names: Mapping[str, str]) -> TimeChoice | None:
     if not candidates:
         return None
     best = min(candidates, key=lambda own: own.rank)
-    if best.form.kind == "clock":
+    of_day = re.search(r"of[ _]?(the[ _]?)?day", best.name.casefold()) is not None
+    if best.form.kind == "clock" or of_day:
         dated = _with_date(rows, names, best)
         if dated is not None:
             return dated
@@ -135,7 +139,7 @@ def _with_date(rows: Combined, names: Mapping[str, str], clock: _Candidate) -> T
         if (text == "").any() or name == clock.name:
             continue
         numbered = name in known and table.columns[name].dtype.kind in "iu"
-        form = date_and_clock(text, table.text(clock.name), rows.file)
+        form = _day_form(text, table, clock, rows)
         if form is None and name in known and _counts_days(text.tolist()):
             numbered = True
         if form is None and not numbered:
@@ -151,6 +155,15 @@ def _with_date(rows: Combined, names: Mapping[str, str], clock: _Candidate) -> T
         doubts = (form.doubt,) if form is not None and form.doubt else ()
         return TimeChoice((clock.name, name), settings, times, doubts)
     return None
+
+
+def _day_form(text: Column, table: Table, clock: _Candidate, rows: Combined) -> TimeForm | None:
+    """The form of a day's column (N,) beside a clock, or beside numbers since midnight."""
+    if clock.form.kind == "clock":
+        return date_and_clock(text, table.text(clock.name), rows.file)
+    midnight = np.full(len(text), "00:00")
+    form = date_and_clock(text, midnight, rows.file)
+    return form if form is not None and form.format == "auto" else None
 
 
 def _counts_days(cells: list[str]) -> bool:

@@ -14,6 +14,7 @@ from itertools import product
 
 import numpy as np
 
+from tsfm_adapt.signals.readers import _names
 from tsfm_adapt.signals.readers._spelling import Column, Spelling
 from tsfm_adapt.signals.readers._times import DAY_S, seconds_of_clock, unit_in_name
 from tsfm_adapt.signals.recording import FloatArray, IntArray
@@ -24,7 +25,7 @@ _UNIX_S = (2.0e8, 9.9e9)  # 1976 to 2283
 _EXCEL, _MATLAB = (20_000.0, 80_000.0), (710_000.0, 800_000.0)  # 1954 to 2119; 1943 to 2190
 _SLOW_S, _FAST_S = 4 * 3600.0, 1e-4  # intervals at which hardly anybody samples
 _MONTH = r"[A-Za-zäéûÄ]{3,9}\.?"
-_DATE = re.compile(rf"(\d{{1,4}}|{_MONTH})([/.\- ])(\d{{1,2}}|{_MONTH})(,? |[/.\-])(\d{{2,4}})")
+_DATE = re.compile(rf"(\d{{1,4}}|{_MONTH})([/.\- ])(\d{{1,2}}|{_MONTH})(,? |[/.\-])(\d{{1,4}})")
 _JOINED = re.compile(rf"\d{{1,2}}({_MONTH})(\d{{4}}|\d{{2}})([: T])(\d{{2}}:\d{{2}}(:\d{{2}})?)")
 _CLOCK = re.compile(
     r"(\d{1,2}):(\d{2})(:(\d{2})([.,]\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?(\s*(Z|[+-]\d{2}:?\d{2}))?"
@@ -100,6 +101,8 @@ def _numeric(name: str, number: FloatArray, text: Column, group: IntArray) -> Ti
             return TimeForm(form, "stamp")
     if unit is not None:
         return TimeForm(unit, "elapsed")
+    if _names.plain(name) in _names.DATES and _is_in(number, _EXCEL) and _whole(number):
+        return TimeForm("excel", "stamp")
     for form, (least, most) in (("excel", _EXCEL), ("matlab", _MATLAB)):
         if least <= low and high <= most and _are_days(number, text):
             return TimeForm(form, "stamp")
@@ -120,6 +123,14 @@ def _numeric(name: str, number: FloatArray, text: Column, group: IntArray) -> Ti
             f"(every {step * DAY_S:.3g} s in days): set data.reader.time_format",
         )
     return TimeForm("auto", "elapsed")
+
+
+def _whole(number: FloatArray) -> bool:
+    return bool((number == np.round(number)).all())
+
+
+def _is_in(number: FloatArray, limits: tuple[float, float]) -> bool:
+    return bool(number.min() >= limits[0] and number.max() <= limits[1])
 
 
 def _are_days(number: FloatArray, text: Column) -> bool:

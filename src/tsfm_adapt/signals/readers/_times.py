@@ -110,11 +110,16 @@ _UNIT_WORDS = {
 }
 # Offsets of the eICU database are minutes since admission.
 _EICU = r"(observation|nursingchart|respchart|lab|labresult|intakeoutput|nurseassess)\w*offset"
+# 'hours in icu', 'days since admission', 'second of the day'.
+_COUNTED = r"(hours?|hrs?|minutes?|mins?|seconds?|secs?|days?) (in|since|from|after|of) "
 _OF_WORD = {word: unit for unit, words in _UNIT_WORDS.items() for word in words}
 
 
 def unit_in_name(name: str) -> str | None:
     """The format that a column's name states: 'Time (ms)', 'offset_minutes', 't [h]'; or None."""
+    counted = re.match(_COUNTED, name.casefold().replace("_", " "))
+    if counted is not None:
+        return _OF_WORD[counted.group(1)]
     words = [word for word in re.split(r"[^a-zµμ]+", name.casefold()) if word]
     found = _OF_WORD.get(words[-1]) if words else None
     if found is None and words and re.fullmatch(_EICU, words[-1]):
@@ -149,13 +154,22 @@ def _clock(table: Table, column: str) -> Times:
     return Times(value, calendar=False, of_day=bool(value.max(initial=0.0) < DAY_S))
 
 
+def _of_day(table: Table, column: str) -> FloatArray:
+    """Seconds since midnight (N,), of a clock or of numbers whose column states their unit."""
+    unit = unit_in_name(column)
+    if unit is None or CLOCK.fullmatch(str(table.columns[column][0]).strip()):
+        return np.asarray(_clock(table, column).value, dtype=np.float64)
+    number = _complete(table, column, table.numbers(column, noted=False))
+    return number * NUMERIC[unit][0]
+
+
 def _of_two(table: Table, columns: TimeColumns, date: str) -> Times:
     """Times of a day's column and a clock's."""
     clock, day = table.text(columns.time), table.text(date)
     if columns.time_format not in ("auto", "clock", "iso"):
         both = np.char.add(np.char.add(day, " "), clock)
         return _calendar(table, columns.time, both, columns.time_format)
-    seconds = _clock(table, columns.time).value
+    seconds = _of_day(table, columns.time)
     if plain(str(day[0])) is not None and len(str(day[0])) < 8:  # a count of days, no 20240131
         days = _complete(table, date, table.numbers(date, noted=False))
         return Times(seconds + DAY_S * (days - days.min()), calendar=False)

@@ -14,9 +14,6 @@ from tsfm_adapt.signals.readers._cells import Table
 from tsfm_adapt.signals.readers._combined import Combined
 from tsfm_adapt.signals.readers._roles import Roles, numbers_of, roles, unit_columns
 
-_SUBJECT = re.compile(
-    r"(p|pt|pat|patient|subj|subject|participant|vp|id|user|case)[ _.-]?\d+", re.I
-)
 _SAMPLE = re.compile(r"(?:t|x|v|s|sample|att|f)?[ _.-]*(-?\d+(?:\.\d+)?)\s*(ms|s)?", re.I)
 _TRIAL = 16  # samples of a trial, at least
 
@@ -39,7 +36,7 @@ def wide(
     """
     if not found.channels:
         return False
-    if len(found.channels) >= 3 and all(map(_SUBJECT.fullmatch, found.channels)):
+    if len(found.channels) >= 3 and all(map(_names.is_numbered_person, found.channels)):
         return _subjects(table, found, files, settings)
     settings["layout"] = "wide"
     units = {name: table.units.get(name) or _names.unit_in(name) for name in found.channels}

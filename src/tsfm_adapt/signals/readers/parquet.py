@@ -58,7 +58,7 @@ class Config(TableConfig):
 
         with _opened(path) as file:
             rows = file.metadata.num_rows
-            named = [name for name in (self.subject, self.record) if name is not None]
+            named = [*self.subject_columns, *([self.record] if self.record else [])]
             ids = [name for name in named if name in file.schema_arrow.names]
             try:
                 edges = _edges(file, ids) if ids and rows > _LARGE_ROWS else None
