@@ -153,8 +153,8 @@ class TableConfig(ReaderConfig):
 
     @field_validator("subject_pattern", "channel_pattern")
     @classmethod
-    def _has_onein_path(cls, pattern: str | None) -> str | None:
-        return None if pattern is None else onein_path(pattern)
+    def _has_one_group(cls, pattern: str | None) -> str | None:
+        return None if pattern is None else one_group(pattern)
 
     @model_validator(mode="after")
     def _fields_fit(self) -> Self:
