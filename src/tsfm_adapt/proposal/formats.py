@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tsfm_adapt.components import component, config_class, configs, names
-from tsfm_adapt.errors import DataError, RecipeError
+from tsfm_adapt.errors import DataError, EnvironmentProblem, RecipeError, TsfmAdaptError
 from tsfm_adapt.recipe.trees import parse_mapping
 from tsfm_adapt.signals.listing import visible
 from tsfm_adapt.signals.readers.base import ReaderConfig
@@ -29,11 +29,12 @@ def recognised(path: Path, given: str | None = None) -> ReaderConfig:
     Raises:
         DataError: there is nothing, nothing that a reader knows, or several readers claim it.
         RecipeError: there is no such reader or setting.
+        EnvironmentProblem: a reader's optional package is needed to look at the files.
     """
     _check_there(path)
     if given is not None:
         return _given(path, given)
-    stopped: dict[str, DataError] = {}
+    stopped: dict[str, TsfmAdaptError] = {}
     for general in (False, True):
         claims = _claims(path, general, stopped)
         if len(claims) == 1:
@@ -48,7 +49,7 @@ def recognised(path: Path, given: str | None = None) -> ReaderConfig:
     raise _unknown(path, stopped)
 
 
-def _claims(path: Path, general: bool, stopped: dict[str, DataError]) -> list[ReaderConfig]:
+def _claims(path: Path, general: bool, stopped: dict[str, TsfmAdaptError]) -> list[ReaderConfig]:
     """The settings of the readers that know the path; what stopped others is noted."""
     claims: list[ReaderConfig] = []
     for name, config in configs("reader").items():
@@ -56,7 +57,7 @@ def _claims(path: Path, general: bool, stopped: dict[str, DataError]) -> list[Re
             continue
         try:
             claim = config.guess(path)
-        except DataError as problem:
+        except (DataError, EnvironmentProblem) as problem:
             stopped[name] = problem
             continue
         except OSError as problem:
@@ -136,8 +137,11 @@ def _given(path: Path, given: str) -> ReaderConfig:
     return reader
 
 
-def _unknown(path: Path, stopped: Mapping[str, DataError]) -> DataError:
+def _unknown(path: Path, stopped: Mapping[str, TsfmAdaptError]) -> TsfmAdaptError:
     """What stopped the two likeliest readers, with the settings that would go on."""
+    absent = [own for own in stopped.values() if isinstance(own, EnvironmentProblem)]
+    if absent and not any(own.remedy for own in stopped.values()):
+        return absent[0]
     likely = sorted(stopped, key=lambda name: stopped[name].remedy is None)[:2]
     if likely:
         first, *others = (f"{name}: {stopped[name]}" for name in likely)

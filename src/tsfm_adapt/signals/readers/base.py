@@ -32,7 +32,8 @@ class ReaderConfig(Frozen, ABC):
     def guess(cls, path: Path) -> Self | None:  # noqa: ARG003
         """The settings that read the data at `path`; None = not this reader's format.
 
-        Opens only the beginnings of a few files, and needs no optional package.
+        Opens only the beginnings of a few files, and needs no optional package where it can do
+        without: `EnvironmentProblem` says which one it cannot do without.
 
         Args:
             path: an existing file or folder.

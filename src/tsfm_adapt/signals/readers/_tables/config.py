@@ -195,12 +195,28 @@ class TableConfig(ReaderConfig):
         if root.is_dir() and pattern not in cls.patterns:
             own["pattern"] = pattern
         try:
-            settings = settings_of_files(path if path.is_dir() else path.parent, files, cls.sample)
+            parts = [part for file in files for part in cls.parts(file)]
+            settings = settings_of_files(path if path.is_dir() else path.parent, parts, cls.sample)
         except Undecided as problem:
             if path.is_dir() and pattern not in cls.patterns:
                 own["pattern"] = pattern
             raise cls._with_line(problem, {**own, **problem.settings}) from problem
-        return cls.model_validate({"root": str(root), **own, **settings})
+        return cls.model_validate({"root": str(root), **own, **cls.completed(settings)})
+
+    @classmethod
+    def parts(cls, path: Path) -> list[Path]:
+        """What `sample` takes for the tables of a file; by default the file is one.
+
+        Raises:
+            DataError: the file holds none.
+            Undecided: it holds several that do not belong together.
+        """
+        return [path]
+
+    @classmethod
+    def completed(cls, settings: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+        """Guessed settings, with what follows from them in this format."""
+        return settings
 
     @classmethod
     @abstractmethod
@@ -359,7 +375,7 @@ class TableConfig(ReaderConfig):
     def _with_line(cls, problem: Undecided, settings: Mapping[str, JsonValue]) -> DataError:
         """The error with the line that would go on."""
         name = cls.model_fields["name"].default
-        line = json.dumps({"name": name, **settings}, ensure_ascii=False)
+        line = json.dumps({"name": name, **cls.completed(settings)}, ensure_ascii=False)
         return DataError(f"{problem} To go on with the likeliest", remedy=f"reader={line}")
 
 

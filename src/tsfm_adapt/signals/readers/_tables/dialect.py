@@ -76,12 +76,25 @@ def sampled(path: Path) -> Sample:
             f"{path} must have a column of numbers below its header; of its {len(rows)} rows "
             f"none begins them. The first is '{delimiter.join(rows[0])[:60]}'."
         )
-    return _spelled(path, table_of(path, rows, dialect, Spelling()), dialect)
+    return spelled(path, table_of(path, rows, dialect, Spelling()), dialect)
+
+
+def layout_of(rows: Sequence[Row], whole: bool) -> Dialect | None:
+    """Where header, units and values are among rows that need no delimiter.
+
+    Args:
+        rows: of text; those above the header may be shorter.
+        whole: True if these are all rows, so that some at the end may be no values.
+
+    Returns:
+        The dialect; None = no column of the rows holds values.
+    """
+    return _layout(rows, Dialect(delimiter=""), whole)
 
 
 def settings_of(dialect: Dialect) -> dict[str, JsonValue]:
     """The settings of a dialect that are not the usual ones."""
-    usual = Dialect()
+    usual = Dialect() if dialect.delimiter else Dialect(delimiter="")
     return {
         name: getattr(dialect, name)
         for name in Dialect.__dataclass_fields__
@@ -228,7 +241,7 @@ def _after_units(rows: Sequence[Row], first: int, typed: Sequence[int], width: i
             and not _conforms(row, typed)
             and not any(_VALUE.fullmatch(row[i].strip()) for i in typed if i < len(row))
             and index + 1 < len(rows)
-            and rows[index] != rows[first - 1]
+            and row not in rows[:first]
         ):
             return _after_units(rows, index + 1, typed, width)
     return first
@@ -289,10 +302,14 @@ def _conforms(row: Row, typed: Sequence[int]) -> bool:
     return all(cell in MISSING or _value_like(cell) for cell in cells)
 
 
-def _spelled(path: Path, table: Table, dialect: Dialect) -> Sample:
-    """The table with its spelling, and all settings of how the file is written."""
+def spelled(path: Path, table: Table, dialect: Dialect) -> Sample:
+    """The table with the spelling of its text, and all settings of how the file is written."""
     settings = settings_of(dialect)
-    counts = {name: Counter(table.text(name).tolist()) for name in table.columns}
+    counts = {
+        name: Counter(table.text(name).tolist())
+        for name, column in table.columns.items()
+        if column.dtype.kind == "U"
+    }
     units = dict(table.units)
     numbers: dict[str, list[str]] = {}
     with_units = False

@@ -29,7 +29,7 @@ BLANK = "blank lines, skipped"
 class Dialect:
     """How a text file is divided into cells, and which rows are no values."""
 
-    delimiter: str = ","
+    delimiter: str = ","  # '' = cells are cells, as in a spreadsheet
     encoding: str = "utf-8-sig"
     skip_rows: int = 0  # before the header
     header_rows: int = 1  # 0 = none: columns are called 'column 1', ...; 2 are joined
@@ -92,7 +92,7 @@ def table_of(path: Path, rows: Sequence[Row], dialect: Dialect, spelling: Spelli
     first = top + dialect.header_rows + dialect.units_row
     if end <= top:
         raise DataError(
-            f"A CSV file has a header row: {path} is empty"
+            f"A table has a header row: {path} is empty"
             f"{f' after {top} rows' if top else ''}. Take it out of the folder, or correct "
             "data.reader.skip_rows."
         )
@@ -192,11 +192,13 @@ def _even(
         elif len(row) > width and not any(cell.strip() for cell in row[width:]):
             even.append(row[:width])
         else:
+            settings = "delimiter, skip_rows" if dialect.delimiter else "skip_rows"
+            shown = (dialect.delimiter or " ").join(row)[:60]
             raise DataError(
                 f"Every row has as many cells as the header, {width}: {path}, row "
-                f"{first + index + 1}, has {len(row)} ('{dialect.delimiter.join(row)[:60]}'). "
-                f"Correct it, or set data.reader.delimiter, skip_rows (before the header, now "
-                f"{dialect.skip_rows}) or footer_rows (at the end, now {dialect.footer_rows})."
+                f"{first + index + 1}, has {len(row)} ('{shown}'). Correct it, "
+                f"or set data.reader.{settings} (before the header, now {dialect.skip_rows}) "
+                f"or footer_rows (at the end, now {dialect.footer_rows})."
             )
     if skipped:
         notes[BLANK] += len(skipped)
