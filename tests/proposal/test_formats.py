@@ -60,7 +60,9 @@ def test_paths_without_recordings_are_told_apart(tmp_path):
 def test_a_table_that_is_not_sure_is_answered_with_the_line_that_goes_on(tmp_path):
     rows = "".join(f"{t % 40},{60 + t % 7}\n" for t in range(80))
     (tmp_path / "t.csv").write_text("time,HR\n" + rows)
-    with pytest.raises(DataError, match=r"csv: .*runs backwards.*data\.reader\.backward") as unsure:
+    with pytest.raises(
+        DataError, match=r"csv: .*runs backwards.*data\.reader\.backward"
+    ) as unsure:
         recognised(tmp_path)
     line = unsure.value.remedy.removeprefix("reader=")
     found = recognised(tmp_path, line)

@@ -40,9 +40,9 @@ def test_rows_without_a_time_go_and_the_others_keep_their_numbers(lines):
     cells = np.array([str(n) if has else "" for n, has in enumerate(known)], dtype=np.str_)
     own = table(skipped, time=cells)
     found = timed(own, "time")
-    assert [
-        (found.columns["time"][row], found.number_of(row)) for row in range(found.rows)
-    ] == [(str(n), own.number_of(n)) for n, has in enumerate(known) if has]
+    assert [(found.columns["time"][row], found.number_of(row)) for row in range(found.rows)] == [
+        (str(n), own.number_of(n)) for n, has in enumerate(known) if has
+    ]
     assert found.notes.get(UNTIMED, 0) == known.count(False)
 
 

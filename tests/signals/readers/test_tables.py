@@ -92,7 +92,10 @@ def test_files_of_a_subject_are_joined_where_asked(tmp_path):
     apart = list(Plain(root=str(tmp_path), **fields).read(()))
     both = list(Plain(root=str(tmp_path), join=True, **fields).read(()))
     assert [item.id for item in apart] == ["p1/hr", "p1/rr", "p2/hr", "p2/rr"]
-    assert [(item.id, item.channels) for item in both] == [("p1", ("HR", "RR")), ("p2", ("HR", "RR"))]
+    assert [(item.id, item.channels) for item in both] == [
+        ("p1", ("HR", "RR")),
+        ("p2", ("HR", "RR")),
+    ]
     assert [len(item.value) for item in both] == [60, 60]
     (tmp_path / "one.tab").write_text(rows("HR,RR"))
 
@@ -170,4 +173,11 @@ def test_settings_that_do_not_fit_together_are_refused_before_reading(changes, m
 
 def test_an_id_lacks_the_ends_of_the_files_name():
     names = ["p1/hr.csv.gz", "p1/hr.csv", "a.b/x.tsv", "", "plain", "x.CSV.GZ"]
-    assert [without_suffix(name) for name in names] == ["p1/hr", "p1/hr", "a.b/x", "", "plain", "x"]
+    assert [without_suffix(name) for name in names] == [
+        "p1/hr",
+        "p1/hr",
+        "a.b/x",
+        "",
+        "plain",
+        "x",
+    ]
