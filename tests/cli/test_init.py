@@ -136,7 +136,7 @@ def not_numbers_later(path: Path) -> Path:
         (loop, "has none"),
         (unknown, "must be text"),
         (endless_line, "must be text"),
-        (endless_cells, "equally many cells"),
+        (endless_cells, "column of numbers"),
         (header_only, "column of numbers"),
         (constant, "always 70"),
         (too_short, "has 12 samples"),

@@ -37,7 +37,7 @@ REFUSED: dict[str, set[str]] = {
         "physio_of_a_scanner",  # names and rate stand in a file of another kind
         "accelerometer_counts",  # start and step stand in lines above the header
     },
-    "exports": set(),
+    "exports": {"sessions", "times_that_end_in_utc", "times_of_c"},  # times in other forms
 }
 
 

@@ -47,34 +47,18 @@ def visible(folder: Path, pattern: str, *, in_order: bool = False) -> Iterator[P
         for entry in sorted(listed, key=attrgetter("name")) if in_order else listed:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
-            elif entry.is_symlink() and os.path.isdir(entry.path):  # noqa: PTH112  # loops are none
+            elif entry.is_symlink() and Path(entry.path).is_dir():
                 linked.append(entry.path)
-            elif fits(entry.name.lower()) and _is_file(entry):
+            elif fits(entry.name.lower()) and not _is_pipe(entry):
                 yield Path(entry.path)
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    """True for a file, and for a link to one that is gone, which its reader then names.
-
-    False for pipes, and for links that lead to themselves.
-    """
+def _is_pipe(entry: os.DirEntry[str]) -> bool:
+    """True for pipes and devices; a link to a file that is gone is for the reader to name."""
     try:
-        return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
+        return not entry.is_file() and Path(entry.path).exists()
     except OSError:
         return False
-
-
-def _is_loop(entry: os.DirEntry[str]) -> bool:
-    """True if a link leads to itself."""
-    if not entry.is_symlink():
-        return False
-    try:
-        entry.stat()
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
 
 
 def _identity(folder: str | Path) -> tuple[int, int]:

@@ -1,3 +1,5 @@
+from datetime import date
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -102,6 +104,36 @@ def test_categories_and_whole_numbers_with_gaps_are_read(tmp_path):
 def test_what_cannot_be_read_is_named(tmp_path, columns, message):
     with pytest.raises(DataError, match=message):
         list(Config(root=write(tmp_path / "x.parquet", **columns), **WIDE).read(()))
+
+
+def test_a_zone_is_kept_and_a_time_without_a_unit_is_noted_once_a_file(tmp_path, monkeypatch):
+    time = pd.to_datetime(["2020-07-01 02:00"]).tz_localize("Europe/Paris")
+    root = write(tmp_path / "x.parquet", id=["a"], time=time, HR=[1])
+    (events,) = Config(root=root, **WIDE).read(())
+    assert events.zone == "Europe/Paris"
+    for name, size in (("_LARGE_ROWS", 5), ("_BATCH_ROWS", 10), ("_PART_ROWS", 20)):
+        monkeypatch.setattr(f"tsfm_adapt.signals.readers.parquet.{name}", size)
+    ids = np.repeat([f"p{n:02d}" for n in range(10)], 12)
+    values = np.arange(120) % 7
+    root = write(tmp_path / "x.parquet", id=ids, time=np.tile(np.arange(12), 10), HR=values)
+    config = Config(root=root, **WIDE)
+    assert len(list(config.tables(tmp_path / "x.parquet"))) > 2
+    items = list(config.read(()))
+    assert [item.subject for item in items] == [f"p{n:02d}" for n in range(10)]
+    assert [item.value.tolist() for item in items] == values.reshape(10, 12).tolist()
+    noted = [note for item in items for note in item.notes]
+    assert noted == ["file(s) whose column 'time' states no unit, read as seconds"]
+
+
+def test_durations_and_days_keep_their_types(tmp_path):
+    apart = pd.to_timedelta([0, 1500], unit="ms")
+    root = write(tmp_path / "x.parquet", id=["a", "a"], time=apart, HR=[1, 2])
+    (events,) = Config(root=root, **WIDE).read(())
+    assert events.time_s.tolist() == [0, 1.5]
+    days = [date(2020, 1, 1), date(2020, 1, 2)]
+    root = write(tmp_path / "x.parquet", id=["a", "a"], time=days, HR=[1, 2])
+    (events,) = Config(root=root, **WIDE).read(())
+    assert events.time_s.tolist() == [0, 86400]
 
 
 @pytest.mark.parametrize("keep", [0, 3, 100, -1])

@@ -7,7 +7,7 @@ from datetime import datetime, time, timedelta
 
 import numpy as np
 
-from tsfm_adapt.signals.readers._spelling import Column
+from tsfm_adapt.signals.readers._tables.spelling import Column
 
 Cell = bool | int | float | str | datetime | time | timedelta | None
 

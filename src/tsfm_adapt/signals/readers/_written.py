@@ -6,9 +6,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tsfm_adapt.signals.readers._spelling import Spelling
-from tsfm_adapt.signals.readers._tables import TableConfig
-from tsfm_adapt.signals.readers._text import Dialect
+from tsfm_adapt.signals.readers._tables.config import TableConfig
+from tsfm_adapt.signals.readers._tables.spelling import Spelling
+from tsfm_adapt.signals.readers._tables.text import Dialect
 
 
 class NumbersConfig(TableConfig):

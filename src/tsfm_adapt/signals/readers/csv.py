@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from tsfm_adapt.signals.readers._cells import Table
-from tsfm_adapt.signals.readers._dialect import Sample, sampled
-from tsfm_adapt.signals.readers._text import read_text
+from tsfm_adapt.signals.readers._tables.cells import Table
+from tsfm_adapt.signals.readers._tables.dialect import Sample, sampled
+from tsfm_adapt.signals.readers._tables.text import read_text
 from tsfm_adapt.signals.readers._written import RowsConfig
 
 

@@ -16,7 +16,6 @@ import numpy as np
 from pydantic import Field
 
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.readers._cells import moment
 from tsfm_adapt.signals.readers._gluonts_files import (
     ARROW,
     FOLDERS,
@@ -30,6 +29,7 @@ from tsfm_adapt.signals.readers._gluonts_files import (
 )
 from tsfm_adapt.signals.readers._heads import some_files
 from tsfm_adapt.signals.readers._rate import AGREE, RateHz, frequency, rate_of
+from tsfm_adapt.signals.readers._tables.cells import moment
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
 from tsfm_adapt.signals.recording import FloatArray, Recording
 

@@ -12,11 +12,11 @@ from typing import ClassVar, Literal, Self
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.listing import files_below, matching
-from tsfm_adapt.signals.readers._cells import Table
-from tsfm_adapt.signals.readers._dialect import Sample, spelled
 from tsfm_adapt.signals.readers._json_rows import JsonRows, looks_like_rows, rows_of
-from tsfm_adapt.signals.readers._spelling import Spelling
-from tsfm_adapt.signals.readers._text import Dialect
+from tsfm_adapt.signals.readers._tables.cells import Table
+from tsfm_adapt.signals.readers._tables.dialect import Sample, spelled
+from tsfm_adapt.signals.readers._tables.spelling import Spelling
+from tsfm_adapt.signals.readers._tables.text import Dialect
 from tsfm_adapt.signals.readers._typed import column_of
 from tsfm_adapt.signals.readers._written import NumbersConfig
 

@@ -19,10 +19,10 @@ from pydantic import Field, JsonValue, ValidationError, WithJsonSchema, field_va
 
 from tsfm_adapt.components import config_class, configs, require
 from tsfm_adapt.errors import DataError, closest
-from tsfm_adapt.signals.readers._cells import Table, moment
 from tsfm_adapt.signals.readers._heads import head
-from tsfm_adapt.signals.readers._spelling import MISSING
-from tsfm_adapt.signals.readers._text import Dialect, read_text
+from tsfm_adapt.signals.readers._tables.cells import Table, moment
+from tsfm_adapt.signals.readers._tables.spelling import MISSING
+from tsfm_adapt.signals.readers._tables.text import Dialect, read_text
 from tsfm_adapt.signals.readers.base import ReaderConfig, resolve_root
 from tsfm_adapt.signals.recording import Attributes, IrregularReadings, Labels, Recording
 

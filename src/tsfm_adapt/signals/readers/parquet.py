@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.readers._cells import Table
-from tsfm_adapt.signals.readers._dialect import Sample
-from tsfm_adapt.signals.readers._spelling import Column
-from tsfm_adapt.signals.readers._tables import TableConfig
+from tsfm_adapt.signals.readers._tables.cells import Table
+from tsfm_adapt.signals.readers._tables.config import TableConfig
+from tsfm_adapt.signals.readers._tables.dialect import Sample
+from tsfm_adapt.signals.readers._tables.spelling import Column
 
 _HEAD_ROWS = 50_000
 _LARGE_ROWS = 500_000  # a smaller file is read at once
