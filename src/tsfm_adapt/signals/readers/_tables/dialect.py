@@ -335,6 +335,8 @@ def spelled(path: Path, table: Table, dialect: Dialect) -> Sample:
         if many and sum(cells[c] for c in filled if number_like(bare[c])) >= _WORDS * many:
             numbers[name] = [*bare.values()]
     fitting = spelling_of(numbers.values(), dialect.delimiter)
+    if not fitting:
+        raise DataError(_at_odds(path, numbers))
     doubts = (_two_ways(path, table, numbers, fitting),) if len(fitting) > 1 else ()
     spelling = fitting[0] if fitting else Spelling()
     words = {cell for cells in numbers.values() for cell in cells if not number_like(cell)}
@@ -358,6 +360,18 @@ def spelled(path: Path, table: Table, dialect: Dialect) -> Sample:
 
 def _is_unit(unit: str) -> bool:
     return canonical(unit) is not None or re.fullmatch(r"[^\W\d_]+(/[^\W\d_]+)?", unit) is not None
+
+
+def _at_odds(path: Path, numbers: Mapping[str, Sequence[str]]) -> str:
+    """That columns write numbers in ways that no one spelling reads."""
+    shown = [
+        f"'{name}' has '{next((cell for cell in cells if not cell.isdigit()), cells[0])}'"
+        for name, cells in numbers.items()
+    ]
+    return (
+        f"{path}: the numbers of a table are written in one way; {', '.join(shown[:4])}. If one "
+        "of these is no number but a clock or a date, write it as such, like 20:00."
+    )
 
 
 def _two_ways(

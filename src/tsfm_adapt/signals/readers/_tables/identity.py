@@ -64,9 +64,12 @@ def identified(
     free = [name for name in table.columns if name not in time.columns]
     found = Identity()
     _by_name(rows, names, free, found)
-    _long_by_name(table, names, free, found)
+    _long_by_name(table, names, free, found, weak=False)
     straight = _straightened(table, time, _key(rows, found))
     _by_repeats(rows, free, straight, found, settings, doubts)
+    if found.channel is None:
+        rest = [name for name in free if name not in (found.subject, found.record, found.within)]
+        _long_by_name(table, names, rest, found, weak=True)
     if found.subject is None:
         others = {found.record, found.channel, found.value}
         left = [name for name in free if name not in others]
@@ -119,9 +122,12 @@ def _finer(table: Table, stays: list[str]) -> bool:
 
 
 def _long_by_name(
-    table: Table, names: Mapping[str, str], free: list[str], found: Identity
+    table: Table, names: Mapping[str, str], free: list[str], found: Identity, *, weak: bool
 ) -> None:
-    """Channel and value of a long table, where both have usual names."""
+    """Channel and value of a long table, where both have usual names.
+
+    Weak names, such as 'code' and 'name', are as often those of people.
+    """
     own = {plain_name: name for plain_name, name in names.items() if name in free}
     value = vocabulary.first_of(own, vocabulary.VALUES)
     single = value is None
@@ -140,7 +146,10 @@ def _long_by_name(
         if found.channel is not None and (len(codes) < 2 or plain_name in _WEAK):
             continue
         numeric = all(plain(code) is not None for code in codes)
-        if (numeric and plain_name not in _CODED) or (single and plain_name in _WEAK):
+        known = sum(vital(code) is not None for code in codes) >= 0.5 * len(codes)
+        if plain_name in _WEAK and not known and (single or not weak):
+            continue
+        if numeric and plain_name not in _CODED:
             continue
         found.channel, found.value = name, value
         if len(codes) > 1:
@@ -255,8 +264,8 @@ def _refuse_either(
     if value is None or value == name or numeric or _says_session(name):
         return
     raise DataError(
-        f"{what}; '{name}' tells them apart: is it the subject (subject: {name}, layout: wide), or "
-        f"the channel of a long table (layout: long, channel: {name}, value: {value})?"
+        f"{what}; '{name}' tells them apart: is it the subject (subject: {name}, layout: wide), "
+        f"or the channel of a long table (layout: long, channel: {name}, value: {value})?"
     )
 
 
