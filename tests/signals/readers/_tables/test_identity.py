@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers._tables import vocabulary
 from tsfm_adapt.signals.readers._tables.cells import Table
 from tsfm_adapt.signals.readers._tables.combined import combined
@@ -72,10 +73,13 @@ def test_a_stay_beside_a_subject_is_the_record():
 
 
 def test_a_column_that_tells_equal_times_apart_is_asked_about():
-    own, settings, doubts = found(mixed(bed=lambda p: [f"bed {n}" for n in p], HR=signal))
+    bed = {"bed": lambda p: [f"bed {n}" for n in p]}
+    own, settings, doubts = found(mixed(**bed, HR=signal, SpO2=signal))
     assert (own.subject, settings["subject"]) == ("bed", "bed")
     assert "'bed' tells them apart: is it the subject?" in doubts[0]
     assert "f0.csv, row 2: time=0" in doubts[0]
+    with pytest.raises(DataError, match=r"subject: bed, .*channel: bed, value: HR"):
+        found(mixed(**bed, HR=signal))  # or the channel of a long table
 
 
 def test_visits_of_a_subject_are_records():

@@ -227,7 +227,16 @@ def _by_repeats(
     example = np.flatnonzero(both == both[np.flatnonzero(again)[0]])[:3]
     shown = "; ".join(rows.shown(int(row)) for row in example)
     what = f"{int(again.sum()):,} of the first {table.rows:,} rows repeat a time ({shown})"
-    apart = [name for name in apart if not _is_aside(name)]
+    apart = [name for name in apart if not vocabulary.is_unit_column(name)]
+    people = [name for name in apart if not vocabulary.is_state(name)]
+    if apart and not people:
+        found.record = found.record or apart[0]
+        doubts.append(
+            f"{what}; '{apart[0]}' tells them apart: is it the subject (subject: {apart[0]}), or "
+            f"a part of one's recordings (record: {apart[0]})?"
+        )
+        return
+    apart = people
     if apart:
         if found.channel is None and not vocabulary.is_identifier(apart[0]):
             _refuse_either(table, free, apart[0], found, what)
@@ -245,10 +254,6 @@ def _by_repeats(
             f"{what}, and no column tells them apart. Set data.reader.duplicates to median, "
             "first, last or mean; or is a subject, a date or a session missing?"
         )
-
-
-def _is_aside(name: str) -> bool:
-    return vocabulary.is_unit_column(name) or vocabulary.is_state(name)
 
 
 def _refuse_either(

@@ -28,7 +28,7 @@ _MONTH = r"[A-Za-zäéûÄ]{3,9}\.?"
 _DATE = re.compile(rf"(\d{{1,4}}|{_MONTH})([/.\- ])(\d{{1,2}}|{_MONTH})(,? |[/.\-])(\d{{1,4}})")
 _JOINED = re.compile(rf"\d{{1,2}}({_MONTH})(\d{{4}}|\d{{2}})([: T])(\d{{2}}:\d{{2}}(:\d{{2}})?)")
 _CLOCK = re.compile(
-    r"(\d{1,2}):(\d{2})(:(\d{2})([.,]\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?(\s*(Z|[+-]\d{2}:?\d{2}))?"
+    r"(\d{1,2}):(\d{2})(:(\d{2})([.,]\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?(\s*(Z|UTC|GMT|[+-]\d{2}:?\d{2}))?"
 )
 
 
@@ -242,6 +242,8 @@ def _clock_pattern(clock: re.Match[str]) -> str:
     pattern += ":%S" if seconds else ""
     pattern += f"{fraction[0]}%f" if fraction else ""
     pattern += f"{half[: len(half) - len(half.lstrip())]}%p" if half else ""
+    if zone and zone.strip() in ("UTC", "GMT"):
+        return pattern + zone
     return pattern + (f"{zone[: len(zone) - len(zone.lstrip())]}%z" if zone else "")
 
 

@@ -182,7 +182,8 @@ def _calendar(table: Table, column: str, text: Column, time_format: str) -> Time
     if time_format != "iso" and "%z" not in time_format:
         fast = _by_pandas(text, time_format)
         if fast is not None:
-            return Times(fast, calendar=True)
+            zone = "+00:00" if time_format.endswith(("UTC", "GMT")) else None
+            return Times(fast, calendar=True, zone=zone)
     if time_format == "iso":
         stamps = _aligned(text)
         if stamps is not None:

@@ -70,9 +70,10 @@ def _refuse_people_in_names(table: Table, channels: Sequence[str]) -> None:
         return
     if all(map(vocabulary.is_numbered_person, people)):
         raise DataError(
-            f"{table.path}: columns are named by people and signals ({', '.join(channels[:4])}, "
-            "...), and a recording is of one person. Write the rows of each person below each "
-            "other, with a column that names them, or into a file of their own."
+            f"{table.path}: columns such as column '{channels[0]}' and '{channels[1]}' are named "
+            "by people and signals, and a recording is of one person. Write the rows of each "
+            "person below each other, with a column that names them (data.reader.subject), or "
+            "into a file of their own."
         )
 
 
