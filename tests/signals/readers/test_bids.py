@@ -72,7 +72,7 @@ def test_other_recordings_of_a_run_are_records_of_their_own(tmp_path, changed):
 
 def test_a_sidecar_without_a_rate_stops_the_guess_with_the_reason(tmp_path):
     write(tmp_path, "sub-01_task-rest", {**SIDECAR, "SamplingFrequency": None})
-    with pytest.raises(DataError, match="bids: The sidecar of .* states SamplingFrequency"):
+    with pytest.raises(DataError, match=r"bids: The sidecar of .* states SamplingFrequency"):
         recognised(tmp_path)
 
 

@@ -19,8 +19,8 @@ import numpy as np
 from pydantic import JsonValue
 
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.readers._spelling import plain
-from tsfm_adapt.signals.readers._text import REPEATED, opened
+from tsfm_adapt.signals.readers._tables.spelling import plain
+from tsfm_adapt.signals.readers._tables.text import REPEATED, opened
 from tsfm_adapt.signals.recording import FloatArray
 
 _MISSING = ("n/a", "nan", "NaN")

@@ -1,9 +1,10 @@
 """BIDS physiological recordings: `*_physio.tsv.gz` with their `*_physio.json` beside or above.
 
 A file is a record; its id is the name up to `_physio` (`sub-01_ses-2_task-rest_run-1`), its
-subject `sub-01`. Rate, names and units of the columns are the sidecars'; a column without a unit has none,
-and the recipe has to state it (`from_unit`). `StartTime` is the attribute `start_time_s`: seconds
-from the first volume or sample of the scan that the recording was made beside. `n/a` is missing.
+subject `sub-01`. Rate, names and units of the columns are the sidecars'; a column without a unit
+has none, and the recipe has to state it (`from_unit`). `StartTime` is the attribute
+`start_time_s`: seconds from the first volume or sample of the scan that the recording was made
+beside. `n/a` is missing.
 
 Files that differ by `recording-` only are one stretch at several rates, where they begin together,
 their rates differ and no name of a column occurs twice; otherwise each is a record of its own.
