@@ -585,3 +585,136 @@ def clock_over_days(folder):
     for person in people:
         save(folder / f"{person.id}.csv", wide([person], clock, columns)[0])
     return truth(people, clock, {"SpO2 (%)": "%"}, named=False)
+
+
+@export("times of a database, 2023-03-06-20.05.00.000000, bars")
+def times_of_a_database(folder):
+    columns = {"HF": HR, "SaO2": SPO2}
+    people = cohort(333, [f"{n:06d}" for n in range(4711, 4718)], columns, 600)
+    clock = stamp("Messzeit", "%Y-%m-%d-%H.%M.%S.%f")
+    save(folder / "export.txt", blocks(wide(people, clock, columns, "PatID")), File("|"))
+    return truth(people, clock)
+
+
+@export("times of another database, 06-MAR-23 08.05.00.000000 PM")
+def times_of_another_database(folder):
+    columns = {"HEART_RATE": HR, "TEMPERATURE": TEMP}
+    people = cohort(334, [str(n) for n in range(9101, 9108)], columns, 900)
+    written = stamp("RECORDED_TIME", "%d-%b-%y %I.%M.%S.000000 %p")
+    clock = replace(written, cells=lambda p, row: (written.cells(p, row)[0].upper(),))
+    save(folder / "VITALS.csv", blocks(wide(people, clock, columns, "PATIENT_ID")))
+    return truth(people, clock)
+
+
+@export("Swedish: a date beside a clock with a point, 20.05, decimal commas")
+def clock_with_a_point(folder):
+    columns = {"Puls (slag/min)": HR, "Temp (°C)": TEMP}
+    people = cohort(335, numbered("S", 7), columns, 900)
+    clock = stamps("Datum", "Klockslag", "%Y-%m-%d", "%H.%M")
+    rows = wide(people, clock, columns, "Försöksperson", COMMA)
+    save(folder / "mätning.csv", blocks(rows), File(";"))
+    return truth(people, clock, {"Puls (slag/min)": "slag/min", "Temp (°C)": "degC"})
+
+
+@export("a report: a line names the patient, then header and rows, for each patient")
+def sections_of_a_report(folder):
+    columns = {"HR": HR, "RR": RESP}
+    people = cohort(336, numbered("P", 6), columns, 600)
+    clock = stamp("Time", "%Y-%m-%d %H:%M")
+    parts = []
+    for person in people:
+        path = folder / "part.csv"
+        save(path, wide([person], clock, columns)[0])
+        parts.append(f"Patient: {person.id}\n{path.read_text()}\n")
+        path.unlink()
+    (folder / "report.csv").write_text("".join(parts))
+    return truth(people, clock)
+
+
+@export("a column for each subject and signal, P01_HR, P01_SpO2, P02_HR, ...")
+def columns_of_subjects_and_signals(folder):
+    columns = {"HR": HR, "SpO2": SPO2}
+    people = cohort(337, numbered("P", 6), columns, 900, rows=(300, 300), outages=False)
+    clock = stamp("time", "%Y-%m-%d %H:%M:%S")
+    rows = [
+        {"time": clock.cells(people[0], row)[0]}
+        | {
+            f"{p.id}_{name}": Spelling()(p.values[name][row], signal.places)
+            for p in people
+            for name, signal in columns.items()
+        }
+        for row in range(300)
+    ]
+    save(folder / "together.csv", rows)
+    return truth(people, clock)
+
+
+@export("local times, the name of their zone in a column")
+def zone_in_a_column(folder):
+    columns = {"hr": HR, "temp": TEMP}
+    people = cohort(338, numbered("z", 6), columns, 600)
+    clock = stamp("local_time", "%Y-%m-%d %H:%M:%S")
+    extras = {"timezone": lambda p, row: "Asia/Tokyo"}
+    rows = wide(people, clock, columns, "user_id", extras=extras)
+    save(folder / "steps.csv", blocks(rows))
+    return truth(people, clock), truth(people, replace(clock, zone_s=9 * 3600))
+
+
+@export("visits of a participant, each counted in minutes from its own start")
+def visits_in_minutes(folder):
+    columns = {"HR (bpm)": HR, "SBP (mmHg)": SBP}
+    first = cohort(339, numbered("", 6, width=3), columns, 300, rows=(150, 220))
+    second = cohort(439, numbered("", 6, width=3), columns, 300, rows=(150, 220))
+    clock = elapsed("Timepoint (min)", 60)
+    rows, both = [], []
+    for one, other in zip(first, second, strict=True):
+        for visit, person in (("V1", one), ("V2", other)):
+            own = wide([person], clock, columns)[0]
+            rows += [{"Participant": person.id, "Visit": visit, **row} for row in own]
+        both.append(
+            replace(
+                one,
+                offset_s=np.concatenate([one.offset_s, other.offset_s]),
+                values={n: np.concatenate([one.values[n], other.values[n]]) for n in columns},
+            )
+        )
+    save(folder / "visits.csv", rows)
+    units = {"HR (bpm)": "bpm", "SBP (mmHg)": "mmHg"}
+    return replace(truth(both, clock, units), recordings=12)
+
+
+@export("units behind a stroke, as physicists write: t/s, HR/bpm, T/°C")
+def units_behind_a_stroke(folder):
+    columns = {"HR/bpm": HR, "T/°C": TEMP}
+    people = cohort(340, numbered("run", 6), columns, 30)
+    clock = elapsed("t/s", 1)
+    for person in people:
+        rows = wide([person], clock, columns, spelling=COMMA)[0]
+        save(folder / f"{person.id}.csv", rows, File(";"))
+    units = {"HR/bpm": ("bpm", "1"), "T/°C": ("degC", "1")}
+    return truth(people, clock, units, named=False)
+
+
+@export("durations as pandas writes them: 1 days 02:15:00")
+def durations_as_text(folder):
+    columns = {"HR": HR, "SpO2": SPO2}
+    people = cohort(341, numbered("d", 6), columns, 900)
+
+    def cells(person: Person, row: int):
+        days, second = divmod(round(person.offset_s[row]), DAY_S)
+        return (f"{days} days {second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}",)
+
+    clock = Clock(("elapsed",), cells, absolute=False)
+    save(folder / "t.csv", blocks(wide(people, clock, columns, "subject")))
+    return truth(people, clock)
+
+
+@export("folders of letters and numbers with a file a day, the day in its name")
+def folders_of_letters_with_days(folder):
+    columns = {"HR": HR, "Temp": TEMP}
+    people = cohort(342, [f"T{n}" for n in range(6)], columns, 900, apart_s=DAY_S)
+    clock = stamp("timestamp", "%Y-%m-%d %H:%M:%S")
+    for person in people:
+        for day, part in by_day(person):
+            save(folder / person.id / f"{day:%Y%m%d}.csv", wide([part], clock, columns)[0])
+    return truth(people, clock)

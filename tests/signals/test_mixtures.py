@@ -22,6 +22,8 @@ from contracts.outcomes import (
 from signals.mixtures import Mixture
 
 COUNT = 150
+# Seeds beyond, of which some reader made something else: dates for people, units for channels.
+FURTHER = (263, 286, 371, 456, 524, 595, 687, 712, 725, 769, 775, 805, 994, 1328)
 WORDS = (  # of what all draws together have
     *(
         "a file a subject",
@@ -33,7 +35,7 @@ WORDS = (  # of what all draws together have
     *("utf-16", "latin-1", "quote=True", "trailing=True", "repeat=150", ".gz", ".psv", ".tsv"),
     *(".txt", "battery", "End of export", "Ward", "unique_id", "(h)", "Uhrzeit", "'\\t'", "'|'"),
 )
-LEAST_READ = 145  # alone or after pasting the line of the error; the others are refused
+LEAST_READ = 154  # alone or after pasting the line of the error; the others are refused
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def outcomes(tmp_path_factory):
     """How each mixture was read; what was drawn stands behind."""
     folder = tmp_path_factory.mktemp("mixtures")
     found = []
-    for seed in range(COUNT):
+    for seed in [*range(COUNT), *FURTHER]:
         mixture = Mixture(seed)
         drawn, truth = mixture.write(folder / mixture.name)
         one = judged(mixture.name, folder / mixture.name, [truth])

@@ -8,8 +8,9 @@ from pydantic import ValidationError
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers._tables.cells import Table
-from tsfm_adapt.signals.readers._tables.config import TableConfig, without_suffix
+from tsfm_adapt.signals.readers._tables.config import TableConfig
 from tsfm_adapt.signals.readers._tables.dialect import Sample
+from tsfm_adapt.signals.readers._tables.paths import without_suffix
 from tsfm_adapt.signals.readers._tables.text import read_text
 
 PLAIN = {"layout": "wide", "units": {"HR": "bpm"}, "time_format": "seconds"}

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import posixpath
-import re
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal, Self
@@ -16,7 +15,6 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.listing import by_suffix, files_below, matching, unread
-from tsfm_adapt.signals.readers._files import group_in, one_group
 from tsfm_adapt.signals.readers._rate import RateHz
 from tsfm_adapt.signals.readers._tables.cells import Table, Undecided
 from tsfm_adapt.signals.readers._tables.dialect import Sample
@@ -25,6 +23,7 @@ from tsfm_adapt.signals.readers._tables.guess import settings_of_files
 from tsfm_adapt.signals.readers._tables.joined import joined
 from tsfm_adapt.signals.readers._tables.layouts import Layout, Plan, read_table
 from tsfm_adapt.signals.readers._tables.order import Backward
+from tsfm_adapt.signals.readers._tables.paths import commonest, in_path, without_suffix
 from tsfm_adapt.signals.readers._tables.records import Columns
 from tsfm_adapt.signals.readers._tables.repeats import SHARE, Duplicates
 from tsfm_adapt.signals.readers._tables.spelling import Censored, Spelling
@@ -187,7 +186,7 @@ class TableConfig(ReaderConfig):
             Undecided: a table whose settings are not sure; the text has a line to paste.
         """
         every = files_below(path)
-        pattern, files = _commonest(every, cls.guessed_patterns or cls.patterns)
+        pattern, files = commonest(every, cls.guessed_patterns or cls.patterns)
         if not files:
             return None
         root = files[0] if len(files) == 1 else path
@@ -304,7 +303,7 @@ class TableConfig(ReaderConfig):
         """The table, as the settings name its channel, fill it or leave rows out."""
         if self.channel_pattern is not None:
             table.require([self.value], "value")
-            table = renamed(table, self.value, _group(self.channel_pattern, place, "channel"))
+            table = renamed(table, self.value, in_path(self.channel_pattern, place, "channel"))
         if isinstance(self.subject, tuple):
             table.require(self.subject, "subject")
             table = together(table, self.subject)
@@ -357,7 +356,7 @@ class TableConfig(ReaderConfig):
             together = self.join and self.subject is None and self.layout != "subjects"
             return posixpath.dirname(below) or root.name if together else None
         place = below or path.name
-        return _group(self.subject_pattern, place, "subject")
+        return in_path(self.subject_pattern, place, "subject")
 
     def _note_unread(self, table: Table, plan: Plan) -> None:
         """Notes the columns that are neither read nor ignored with a reason."""
@@ -377,31 +376,3 @@ class TableConfig(ReaderConfig):
         name = cls.model_fields["name"].default
         line = json.dumps({"name": name, **cls.completed(settings)}, ensure_ascii=False)
         return DataError(f"{problem} To go on with the likeliest", remedy=f"reader={line}")
-
-
-def _group(pattern: str, place: str, what: str) -> str:
-    """What a pattern finds in a file's path."""
-    found = group_in(pattern, place)
-    if not found:
-        raise DataError(
-            f"data.reader.{what}_pattern: '{pattern}' finds no {what} in '{place}'. Change the "
-            "pattern, or take the file out of the folder."
-        )
-    return found
-
-
-def without_suffix(name: str) -> str:
-    """A path without the end of a table's name: `p1/hr` of `p1/hr.csv.gz`; '' stays."""
-    bare = name[:-3] if name.lower().endswith(".gz") else name
-    return posixpath.splitext(bare)[0]
-
-
-def _commonest(files: Sequence[Path], patterns: Sequence[str]) -> tuple[str, list[Path]]:
-    """The pattern that most files fit, and these; notes about data are no data."""
-    data = [path for path in files if not _ABOUT.match(path.name)]
-    fitting = {pattern: matching(data, [pattern]) for pattern in patterns}
-    pattern = max(patterns, key=lambda own: len(fitting[own]))
-    return pattern, fitting[pattern]
-
-
-_ABOUT = re.compile(r"(readme|licen[cs]e|changelog|sha256sums|md5sums?|checksums?|notes?)\b", re.I)

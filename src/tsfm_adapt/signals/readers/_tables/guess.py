@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from pydantic import JsonValue
@@ -28,7 +28,12 @@ from tsfm_adapt.signals.readers._tables.combined import Combined, combined
 from tsfm_adapt.signals.readers._tables.dialect import Sample
 from tsfm_adapt.signals.readers._tables.gaps import empty_below, filled_down
 from tsfm_adapt.signals.readers._tables.identity import Identity, identified
-from tsfm_adapt.signals.readers._tables.paths import Owners, channel_pattern, owners
+from tsfm_adapt.signals.readers._tables.paths import (
+    Owners,
+    channel_pattern,
+    owners,
+    without_suffix,
+)
 from tsfm_adapt.signals.readers._tables.roles import NUMBERS, numbers_of, roles
 from tsfm_adapt.signals.readers._tables.time_columns import TimeChoice, chosen_time
 from tsfm_adapt.signals.readers._tables.units_guess import unit_doubts
@@ -224,7 +229,7 @@ def _files(root: Path, files: Sequence[Path], rows: Combined, guess: Guess) -> N
     units = settings.get("units")
     channels = list(units) if isinstance(units, dict) else []
     if "subject" not in settings:
-        below = [_bare(path.relative_to(root).as_posix()) for path in files]
+        below = [without_suffix(path.relative_to(root).as_posix()) for path in files]
         found = owners(below, channels)
         if found is not None:
             settings["subject_pattern"] = found.pattern
@@ -275,11 +280,6 @@ def _channels_of_files(
     channels = sorted({match.group(1) for match in matches if match})
     settings |= {"channel_pattern": named.pattern, "value": column, "join": True}
     settings["units"] = {name: vocabulary.unit_in(name) for name in channels}
-
-
-def _bare(name: str) -> str:
-    bare = name[:-3] if name.lower().endswith(".gz") else name
-    return PurePosixPath(bare).with_suffix("").as_posix()
 
 
 def _called_by_channels(rows: Combined, channels: Sequence[str]) -> bool:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from tsfm_adapt.errors import DataError
+from tsfm_adapt.signals.listing import matching
 from tsfm_adapt.signals.plausible import vital
+from tsfm_adapt.signals.readers._files import group_in
 
 _PERSON = re.compile(
     r"(?:^|[_\-. ])"
@@ -21,6 +26,8 @@ _SESSION = re.compile(
     r"|\d{4}[-_]?\d{2}[-_]?\d{2}.*|\d{6}|pre|post|baseline|am|pm|morning|evening|rest|stress",
     re.I,
 )
+
+_ABOUT = re.compile(r"(readme|licen[cs]e|changelog|sha256sums|md5sums?|checksums?|notes?)\b", re.I)
 
 
 @dataclass(frozen=True)
@@ -132,3 +139,28 @@ def channel_pattern(names: Sequence[str], found: Owners | None) -> Owners | None
     if (shared and len(channels) > 1) or (named and 2 * len(named) >= len(channels)):
         return Owners(rest, f"channels {', '.join(sorted(channels)[:5])}")
     return None
+
+
+def in_path(pattern: str, place: str, what: str) -> str:
+    """What a pattern finds in a file's path."""
+    found = group_in(pattern, place)
+    if not found:
+        raise DataError(
+            f"data.reader.{what}_pattern: '{pattern}' finds no {what} in '{place}'. Change the "
+            "pattern, or take the file out of the folder."
+        )
+    return found
+
+
+def without_suffix(name: str) -> str:
+    """A path without the end of a table's name: `p1/hr` of `p1/hr.csv.gz`; '' stays."""
+    bare = name[:-3] if name.lower().endswith(".gz") else name
+    return posixpath.splitext(bare)[0]
+
+
+def commonest(files: Sequence[Path], patterns: Sequence[str]) -> tuple[str, list[Path]]:
+    """The pattern that most files fit, and these; notes about data are no data."""
+    data = [path for path in files if not _ABOUT.match(path.name)]
+    fitting = {pattern: matching(data, [pattern]) for pattern in patterns}
+    pattern = max(patterns, key=lambda own: len(fitting[own]))
+    return pattern, fitting[pattern]
