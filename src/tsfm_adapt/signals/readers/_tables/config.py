@@ -15,8 +15,8 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.listing import by_suffix, files_below, matching, unread
-from tsfm_adapt.signals.readers._rate import RateHz
 from tsfm_adapt.signals.readers._files import one_group
+from tsfm_adapt.signals.readers._rate import RateHz
 from tsfm_adapt.signals.readers._tables.cells import Table, Undecided
 from tsfm_adapt.signals.readers._tables.dialect import Sample
 from tsfm_adapt.signals.readers._tables.gaps import filled_down, renamed, timed, together
