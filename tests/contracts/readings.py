@@ -266,7 +266,7 @@ def _differs(
     """What differs in one channel of one subject."""
     found = []
     accepted = {canonical(unit) or unit for unit in truth.units[channel]}
-    units = {canonical(unit) or unit for unit in series.units}
+    units = {canonical(unit or "1") or unit for unit in series.units}  # none stated: '' or '1'
     if not units <= accepted:
         found.append(f"unit {'/'.join(sorted(units))} for {'/'.join(truth.units[channel])}")
     if truth.absolute and not series.dated:

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from tsfm_adapt.signals.readers._tables.cells import Table
 from tsfm_adapt.signals.readers._tables.dialect import Sample, sampled
 from tsfm_adapt.signals.readers._tables.text import read_text
-from tsfm_adapt.signals.readers._written import RowsConfig
+from tsfm_adapt.signals.readers._tables.written import RowsConfig
 
 
 class Config(RowsConfig):

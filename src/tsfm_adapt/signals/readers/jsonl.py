@@ -12,13 +12,13 @@ from typing import ClassVar, Literal, Self
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.listing import files_below, matching
-from tsfm_adapt.signals.readers._json_rows import JsonRows, looks_like_rows, rows_of
 from tsfm_adapt.signals.readers._tables.cells import Table
 from tsfm_adapt.signals.readers._tables.dialect import Sample, spelled
+from tsfm_adapt.signals.readers._tables.json_rows import JsonRows, looks_like_rows, rows_of
 from tsfm_adapt.signals.readers._tables.spelling import Spelling
 from tsfm_adapt.signals.readers._tables.text import Dialect
-from tsfm_adapt.signals.readers._typed import column_of
-from tsfm_adapt.signals.readers._written import NumbersConfig
+from tsfm_adapt.signals.readers._tables.typed import column_of
+from tsfm_adapt.signals.readers._tables.written import NumbersConfig
 
 _HEAD_ROWS = 20_000
 _LOOKED_AT = 8  # files

@@ -17,14 +17,14 @@ from pydantic import Field, JsonValue
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.plausible import vital
-from tsfm_adapt.signals.readers._sheets import Book, Cells, Rows, book, texts
 from tsfm_adapt.signals.readers._tables.cells import Table, Undecided
 from tsfm_adapt.signals.readers._tables.dialect import Sample, layout_of, spelled
 from tsfm_adapt.signals.readers._tables.guess import settings_of_files
+from tsfm_adapt.signals.readers._tables.sheets import Book, Cells, Rows, book, texts
 from tsfm_adapt.signals.readers._tables.spelling import Spelling
 from tsfm_adapt.signals.readers._tables.text import Dialect, table_of
-from tsfm_adapt.signals.readers._typed import column_of
-from tsfm_adapt.signals.readers._written import RowsConfig
+from tsfm_adapt.signals.readers._tables.typed import column_of
+from tsfm_adapt.signals.readers._tables.written import RowsConfig
 
 REQUIRES = ("openpyxl",)
 EXTRA = "xlsx"

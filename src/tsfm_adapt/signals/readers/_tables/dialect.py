@@ -34,7 +34,9 @@ _DELIMITERS = ",;\t| "
 _HEAD, _FOOT = 60, 5  # rows in which a header is looked for, and that may follow the last value
 _TYPED = 0.7  # share of a column's cells that look like values
 _WORDS = 0.8  # share of a column's cells that are numbers where words among them mean missing
+_TIME = re.compile(r"\d:\d|\d{4}-\d|\d[./]\d+[./]\d")
 _VALUE = re.compile(r"[-+<>≤≥=.]*\d.*|\w{3,9} \d.*")
+_NOTHING = frozenset(("n/a", "missing", "invalid", "off", "none", "null", "na"))
 _UNIT_NAMES = frozenset(
     (
         *("s", "sec", "ms", "us", "min", "h", "d", "hh:mm", "hh:mm:ss", "yyyy-mm-dd"),
@@ -269,6 +271,8 @@ def _are_units(row: Row, names: Row) -> bool:
     """True if a row between names and values holds units."""
     cells = [bare(cell).strip("[]()").strip() for cell in row]
     filled = [cell for cell in cells if cell]
+    if any(cell != "1" and (plain(cell) is not None or _TIME.search(cell)) for cell in filled):
+        return False
     known = [c for c in filled if canonical(c) or c.casefold() in _UNIT_NAMES]
     bracketed = [cell for cell in row if re.fullmatch(r"\s*[\[(].*[\])]\s*", cell)]
     return (
@@ -299,7 +303,12 @@ def _value_like(cell: str) -> bool:
 
 def _conforms(row: Row, typed: Sequence[int]) -> bool:
     cells = [row[index].strip() for index in typed if index < len(row)]
-    return all(cell in MISSING or _value_like(cell) for cell in cells)
+    return all(cell in MISSING or _value_like(cell) or _says_nothing(cell) for cell in cells)
+
+
+def _says_nothing(cell: str) -> bool:
+    """True if a cell may stand for a missing value: marks without letters, or a usual word."""
+    return not any(map(str.isalpha, cell)) or cell.casefold() in _NOTHING
 
 
 def spelled(path: Path, table: Table, dialect: Dialect) -> Sample:
@@ -326,6 +335,8 @@ def spelled(path: Path, table: Table, dialect: Dialect) -> Sample:
         if many and sum(cells[c] for c in filled if number_like(bare[c])) >= _WORDS * many:
             numbers[name] = [*bare.values()]
     fitting = spelling_of(numbers.values(), dialect.delimiter)
+    if not fitting:
+        raise DataError(_at_odds(path, numbers))
     doubts = (_two_ways(path, table, numbers, fitting),) if len(fitting) > 1 else ()
     spelling = fitting[0] if fitting else Spelling()
     words = {cell for cells in numbers.values() for cell in cells if not number_like(cell)}
@@ -349,6 +360,18 @@ def spelled(path: Path, table: Table, dialect: Dialect) -> Sample:
 
 def _is_unit(unit: str) -> bool:
     return canonical(unit) is not None or re.fullmatch(r"[^\W\d_]+(/[^\W\d_]+)?", unit) is not None
+
+
+def _at_odds(path: Path, numbers: Mapping[str, Sequence[str]]) -> str:
+    """That columns write numbers in ways that no one spelling reads."""
+    shown = [
+        f"'{name}' has '{next((cell for cell in cells if not cell.isdigit()), cells[0])}'"
+        for name, cells in numbers.items()
+    ]
+    return (
+        f"{path}: the numbers of a table are written in one way; {', '.join(shown[:4])}. If one "
+        "of these is no number but a clock or a date, write it as such, like 20:00."
+    )
 
 
 def _two_ways(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pydantic import JsonValue
 
+from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.plausible import vital
 from tsfm_adapt.signals.readers._tables import vocabulary
 from tsfm_adapt.signals.readers._tables.cells import Table, Undecided
@@ -63,9 +64,12 @@ def identified(
     free = [name for name in table.columns if name not in time.columns]
     found = Identity()
     _by_name(rows, names, free, found)
-    _long_by_name(table, names, free, found)
+    _long_by_name(table, names, free, found, weak=False)
     straight = _straightened(table, time, _key(rows, found))
     _by_repeats(rows, free, straight, found, settings, doubts)
+    if found.channel is None:
+        rest = [name for name in free if name not in (found.subject, found.record, found.within)]
+        _long_by_name(table, names, rest, found, weak=True)
     if found.subject is None:
         others = {found.record, found.channel, found.value}
         left = [name for name in free if name not in others]
@@ -118,11 +122,17 @@ def _finer(table: Table, stays: list[str]) -> bool:
 
 
 def _long_by_name(
-    table: Table, names: Mapping[str, str], free: list[str], found: Identity
+    table: Table, names: Mapping[str, str], free: list[str], found: Identity, *, weak: bool
 ) -> None:
-    """Channel and value of a long table, where both have usual names."""
+    """Channel and value of a long table, where both have usual names.
+
+    Weak names, such as 'code' and 'name', are as often those of people.
+    """
     own = {plain_name: name for plain_name, name in names.items() if name in free}
     value = vocabulary.first_of(own, vocabulary.VALUES)
+    single = value is None
+    if single:
+        value = _only_number(table, free, found)
     if value is None or numbers_of(table, value, _LONG) is None:
         return
     for plain_name in vocabulary.CHANNELS:
@@ -136,6 +146,9 @@ def _long_by_name(
         if found.channel is not None and (len(codes) < 2 or plain_name in _WEAK):
             continue
         numeric = all(plain(code) is not None for code in codes)
+        known = sum(vital(code) is not None for code in codes) >= 0.5 * len(codes)
+        if plain_name in _WEAK and not known and (single or not weak):
+            continue
         if numeric and plain_name not in _CODED:
             continue
         found.channel, found.value = name, value
@@ -143,21 +156,26 @@ def _long_by_name(
             return
 
 
+def _only_number(table: Table, free: Sequence[str], found: Identity) -> str | None:
+    """The one column of numbers that is left; None = there are several, or none."""
+    numeric = [name for name in free if _may_be_value(table, name, found)]
+    return numeric[0] if len(numeric) == 1 else None
+
+
+def _may_be_value(table: Table, name: str, found: Identity) -> bool:
+    if name in (found.subject, found.record) or vocabulary.is_unit_column(name):
+        return False
+    other = (vocabulary.is_counting, vocabulary.is_identifier, vocabulary.is_kind)
+    if any(says(name) for says in other) or vocabulary.is_static(name):
+        return False
+    return numbers_of(table, name, _LONG) is not None
+
+
 def _long_by_structure(
     table: Table, free: Sequence[str], apart: Sequence[str], found: Identity
 ) -> bool:
     """Channel and value where a column of names of signals tells rows apart; False = none does."""
-    used = {found.subject, found.record}
-    numeric = [
-        name
-        for name in free
-        if name not in used
-        and vocabulary.plain(name) not in vocabulary.UNITS
-        and not vocabulary.is_counting(name)
-        and not vocabulary.is_identifier(name)
-        and not vocabulary.is_kind(name)
-        and numbers_of(table, name, _LONG) is not None
-    ]
+    numeric = [name for name in free if _may_be_value(table, name, found)]
     valued = [name for name in numeric if _VALUE.search(vocabulary.plain(name))]
     if not valued and len(numeric) != 1:
         return False
@@ -209,7 +227,10 @@ def _by_repeats(
     example = np.flatnonzero(both == both[np.flatnonzero(again)[0]])[:3]
     shown = "; ".join(rows.shown(int(row)) for row in example)
     what = f"{int(again.sum()):,} of the first {table.rows:,} rows repeat a time ({shown})"
+    apart = [name for name in apart if not _is_aside(name)]
     if apart:
+        if found.channel is None and not vocabulary.is_identifier(apart[0]):
+            _refuse_either(table, free, apart[0], found, what)
         _named_apart(apart, found, what, doubts)
     elif _packets(time, key):
         settings["duplicates"] = "packets"
@@ -224,6 +245,28 @@ def _by_repeats(
             f"{what}, and no column tells them apart. Set data.reader.duplicates to median, "
             "first, last or mean; or is a subject, a date or a session missing?"
         )
+
+
+def _is_aside(name: str) -> bool:
+    return vocabulary.is_unit_column(name) or vocabulary.is_state(name)
+
+
+def _refuse_either(
+    table: Table, free: Sequence[str], name: str, found: Identity, what: str
+) -> None:
+    """Stops where a column may be the subject as well as the channel of a long table.
+
+    Raises:
+        DataError: one column of numbers is left, and the names say neither.
+    """
+    value = _only_number(table, free, found)
+    numeric = numbers_of(table, name) is not None
+    if value is None or value == name or numeric or _says_session(name):
+        return
+    raise DataError(
+        f"{what}; '{name}' tells them apart: is it the subject (subject: {name}, layout: wide), "
+        f"or the channel of a long table (layout: long, channel: {name}, value: {value})?"
+    )
 
 
 def _codes(values: FloatArray | IntArray) -> IntArray:

@@ -20,6 +20,11 @@ _PERSON = re.compile(
     r"[_\- ]?[A-Za-z]?\d+)(?=$|[_\-. ])",
     re.I,
 )
+_DAY = re.compile(  # of a file's name: surely no person
+    r"(?:day|night|visit|ses|session|run|part|file|rec|week|trial|block)[_\- ]?\d{1,3}"
+    r"|(19|20)\d{2}[-_.]?\d{2}[-_.]?\d{2}.*|\d{1,2}[-_.]\d{1,2}[-_.](19|20)\d{2}.*",
+    re.I,
+)
 _SHORT = re.compile(r"s[_\- ]?\d{1,2}", re.I)  # subject or session
 _SESSION = re.compile(
     r"(?:day|night|visit|ses|session|run|part|file|rec|t|d|v|n|week|w|trial|block)?[_\- ]?\d{1,3}"
@@ -48,17 +53,24 @@ def owners(names: Sequence[str], channels: Sequence[str] = ()) -> Owners | None:
     if len(names) < 2:
         return None
     levels = [name.split("/")[:-1] for name in names]
+    stems = {name.rpartition("/")[2] for name in names}
+    days = all(map(_DAY.fullmatch, stems))
     for level in range(min(map(len, levels))):
         folders = {own[level] for own in levels}
-        if 2 <= len(folders) < len(names) and not _are_no_people(folders, channels):
+        days_below = days and level == min(map(len, levels)) - 1
+        people = not _are_no_people(folders, channels) or (
+            days_below and not all(map(_DAY.fullmatch, folders))
+        )
+        if 2 <= len(folders) < len(names) and people:
             above = rf"(?:[^/]+/){{{level}}}" if level else ""
             return Owners(
                 rf"^{above}([^/]+)/", f"{len(folders)} folders, each with files of its own"
             )
     if not any(levels):
         return _by_prefix(names, channels)
-    stems = {name.rpartition("/")[2] for name in names}
-    if 2 <= len(stems) < len(names):  # a folder a channel or session, and a file a subject in each
+    if 2 <= len(stems) < len(names) and not _are_no_people(
+        stems, channels
+    ):  # a folder a channel or session, and a file a subject in each
         return Owners(r"([^/]+)$", f"{len(stems)} names of files, in several folders each")
     return None
 

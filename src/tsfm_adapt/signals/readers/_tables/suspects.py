@@ -72,7 +72,8 @@ def _own_times(value: FloatArray, which: IntArray, file: IntArray, numeric: bool
     step = np.abs(np.diff(value))
     inside = (np.diff(file) == 0) & (np.diff(which) == 0)
     across = (np.diff(file) == 0) & (np.diff(which) != 0)
-    usual = float(np.median(step[inside])) if inside.any() else 0.0
+    moving = inside & (step > 0)
+    usual = float(np.median(step[moving])) if moving.any() else 0.0
     codes = int(which.max()) + 1
     if not across.any():  # each file has one value
         return False

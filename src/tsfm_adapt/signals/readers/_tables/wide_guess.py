@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from pydantic import JsonValue
 
+from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.plausible import vital
 from tsfm_adapt.signals.readers._tables import vocabulary
 from tsfm_adapt.signals.readers._tables.cells import Table
@@ -36,6 +37,7 @@ def wide(
     """
     if not found.channels:
         return False
+    _refuse_people_in_names(table, found.channels)
     if len(found.channels) >= 3 and all(map(vocabulary.is_numbered_person, found.channels)):
         return _subjects(table, found, files, settings)
     settings["layout"] = "wide"
@@ -51,6 +53,27 @@ def wide(
     if found.ignored:
         settings["ignored"] = dict(found.ignored)
     return True
+
+
+def _refuse_people_in_names(table: Table, channels: Sequence[str]) -> None:
+    """Stops where columns are named by people and signals, such as 'P01 HR'.
+
+    Raises:
+        DataError: with the columns.
+    """
+    parts = [re.split(r"[ _.:/-]+", name, maxsplit=1) for name in channels]
+    if len(channels) < 4 or any(len(part) < 2 for part in parts):
+        return
+    people = {part[0] for part in parts}
+    signals = {part[1] for part in parts}
+    if len(people) < 2 or len(channels) != len(people) * len(signals):
+        return
+    if all(map(vocabulary.is_numbered_person, people)):
+        raise DataError(
+            f"{table.path}: columns are named by people and signals ({', '.join(channels[:4])}, "
+            "...), and a recording is of one person. Write the rows of each person below each "
+            "other, with a column that names them, or into a file of their own."
+        )
 
 
 def _subjects(

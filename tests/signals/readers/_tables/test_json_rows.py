@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.readers._json_rows import looks_like_rows, rows_of
+from tsfm_adapt.signals.readers._tables.json_rows import looks_like_rows, rows_of
 
 
 def written(tmp_path, text, name="x.jsonl"):

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.signals.readers._heads import head
 from tsfm_adapt.signals.readers._tables.text import opened
-from tsfm_adapt.signals.readers._typed import Cell
+from tsfm_adapt.signals.readers._tables.typed import Cell
 
 Object = dict[str, JsonValue]
 

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 from tsfm_adapt.components import require
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.readers._typed import Cell, text_of
+from tsfm_adapt.signals.readers._tables.typed import Cell, text_of
 
 Cells = list[Cell]
 

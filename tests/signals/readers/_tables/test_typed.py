@@ -5,7 +5,7 @@ from datetime import datetime, time, timedelta
 import numpy as np
 import pytest
 
-from tsfm_adapt.signals.readers._typed import column_of, text_of
+from tsfm_adapt.signals.readers._tables.typed import column_of, text_of
 
 NOON = datetime(2024, 1, 2, 12, 0, 0, 500_000)
 

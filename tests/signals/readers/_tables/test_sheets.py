@@ -7,7 +7,7 @@ import pytest
 
 from contracts.workbook import HEADER, changed, openpyxl, rows, write
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.readers._sheets import ERRORS, book, texts
+from tsfm_adapt.signals.readers._tables.sheets import ERRORS, book, texts
 
 
 def read(path, name="S", most=None):
