@@ -72,7 +72,9 @@ def names_what(got: Attempt, folder: Path) -> bool:
     message = got.message.replace(str(folder), "")
     settings = "|".join(name for name in Config.model_fields if name not in ("name", "root"))
     return (
-        re.search(rf"\brow \d+|\bcolumns? '[^']|\b({settings})(:|=|\b.*--reader)", message)
+        re.search(
+            rf"\brow \d+|\bcolumns?\b[^.]{0, 60}['(]|\b({settings})(:|=|\b.*--reader)", message
+        )
         is not None
     )
 

@@ -52,7 +52,7 @@ TABLES = {
     ),
     "one person in three phases, or three people": (
         lines("time,HR,phase", lambda i, r: f"{10 * r},{beats(r)},{i}"),
-        "'phase'",
+        "phase",
     ),
     "three people under an unknown name": (lines("foo,time,HR", apart), "'foo'"),
     "a clock that runs twice": (
