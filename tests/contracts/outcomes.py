@@ -70,13 +70,10 @@ def why_not_proposed(config: ReaderConfig) -> str:
 def names_what(got: Attempt, folder: Path) -> bool:
     """Whether a refusal names a row, a column or a setting, apart from the path and the rule."""
     message = got.message.replace(str(folder), "")
-    settings = "|".join(name for name in Config.model_fields if name not in ("name", "root"))
-    return (
-        re.search(
-            rf"\brow \d+|\bcolumns?\b[^.]{0, 60}['(]|\b({settings})(:|=|\b.*--reader)", message
-        )
-        is not None
-    )
+    names = "|".join(name for name in Config.model_fields if name not in ("name", "root"))
+    row, column = r"\brow \d+", r"\bcolumns?\b[^.]{0,60}['(]"
+    setting = rf"\b({names})(:|=|\b.*--reader)"
+    return re.search(f"{row}|{column}|{setting}", message) is not None
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
