@@ -35,7 +35,7 @@ from tsfm_adapt.signals.readers._tables.paths import (
     without_suffix,
 )
 from tsfm_adapt.signals.readers._tables.roles import NUMBERS, numbers_of, roles
-from tsfm_adapt.signals.readers._tables.time_columns import TimeChoice, chosen_time
+from tsfm_adapt.signals.readers._tables.time_columns import TimeChoice, chosen_time, refuse_unread
 from tsfm_adapt.signals.readers._tables.units_guess import unit_doubts
 from tsfm_adapt.signals.readers._tables.wide_guess import layout_without_times, wide
 from tsfm_adapt.signals.recording import IntArray
@@ -92,6 +92,7 @@ def settings_of(rows: Combined, guess: Guess) -> bool:
         rows, time = _without_untimed(rows, names, guess)
     table = rows.table
     if time is None:
+        refuse_unread(rows, names)
         return layout_without_times(rows, names, guess.settings, guess.doubts)
     guess.settings |= time.settings
     guess.doubts += time.doubts

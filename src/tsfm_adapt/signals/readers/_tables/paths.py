@@ -92,7 +92,9 @@ def _by_prefix(names: Sequence[str], channels: Sequence[str]) -> Owners | None:
         rests: dict[str, set[str]] = defaultdict(set)
         for first, rest in parts:
             rests[first].add(rest)
-        if _are_no_people(rests, channels):
+        after = [rest for own in rests.values() for rest in own]
+        days = all(map(_DAY.fullmatch, after)) and not all(map(_DAY.fullmatch, rests))
+        if _are_no_people(rests, channels) and not days:
             continue
         if 2 <= len(rests) < len(names) and _repeat(rests, channels):
             return Owners(

@@ -10,7 +10,7 @@ from tsfm_adapt.signals.plausible import vital
 from tsfm_adapt.signals.readers._tables import vocabulary
 from tsfm_adapt.signals.readers._tables.cells import Table
 from tsfm_adapt.signals.readers._tables.roles import identifies, numbers_of
-from tsfm_adapt.signals.recording import FloatArray, IntArray
+from tsfm_adapt.signals.recording import BoolArray, FloatArray, IntArray
 
 
 def in_blocks(table: Table, names: Sequence[str]) -> str | None:
@@ -77,8 +77,11 @@ def _own_times(value: FloatArray, which: IntArray, file: IntArray, numeric: bool
     codes = int(which.max()) + 1
     if not across.any():  # each file has one value
         return False
-    if across.sum() == codes - 1:  # blocks
-        return bool(usual > 0 and (step[across] > 20 * usual).mean() >= 0.9)
+    blocks = len(np.unique(file * codes + which)) - len(np.unique(file))
+    if across.sum() == blocks and _turns(np.diff(value), inside, across):
+        return True
+    if across.sum() == blocks:
+        return bool(usual > 0 and (step[across] > 3 * usual).mean() >= 0.8)
     if numeric or file.any() or codes > len(which) // 20:
         return False  # measurements, or files with a subject each
     if _sorts(value, which):
@@ -88,6 +91,13 @@ def _own_times(value: FloatArray, which: IntArray, file: IntArray, numeric: bool
     every = np.diff(np.sort(value))
     both = own.size and every.size
     return bool(both and np.median(own) > 0 and np.median(own) >= 1.5 * np.median(every))
+
+
+def _turns(step: FloatArray, inside: BoolArray, across: BoolArray) -> bool:
+    """True if time runs on within blocks and turns back from one to the next; steps (N - 1,)."""
+    moving = step[inside & (step != 0)]
+    way = np.sign(np.median(moving)) if moving.size else 0.0
+    return bool(way != 0 and (np.sign(step[across]) == -way).mean() >= 0.5)
 
 
 def _sorts(value: FloatArray, which: IntArray) -> bool:

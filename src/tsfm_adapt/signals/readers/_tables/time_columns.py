@@ -93,6 +93,26 @@ def _candidates(rows: Combined, names: Mapping[str, str]) -> list[_Candidate]:
     return found
 
 
+def refuse_unread(rows: Combined, names: Mapping[str, str]) -> None:
+    """Stops where a column is called a time and its cells are of no form that is known.
+
+    Raises:
+        DataError: with the column and its first cell.
+    """
+    table = rows.table
+    by_name = [names[name] for name in vocabulary.TIMES if name in names]
+    for name in [*by_name, *filter(_says_time, table.columns)]:
+        text = table.text(name)
+        filled = np.flatnonzero(text != "")
+        if filled.size < 0.8 * len(text) or len(np.unique(text)) < 2:
+            continue
+        raise DataError(
+            f"column '{name}' is called a time, and cells such as '{text[filled[0]]}' are of no "
+            "form that is known. Set data.reader.time_format to a strptime pattern like "
+            "'%d/%m/%Y %H:%M', or write the times in another form."
+        )
+
+
 def _rank(form: TimeForm, known: bool, timely: bool, place: int, kind: str) -> int:
     """Smaller is likelier."""
     textual = form.format in ("auto", "iso") or "%" in form.format
