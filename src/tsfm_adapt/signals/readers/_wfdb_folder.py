@@ -61,7 +61,7 @@ def listing(path: Path) -> Listing:
         lines, comments[header] = lines_of(_read(header))
         if not lines:
             continue
-        names = {str(header.with_name(last_part(name))).lower() for name in named_files(lines)}
+        names = {str(header.parent / last_part(name)).lower() for name in named_files(lines)}
         names |= {str(header.parent / name).lower() for name in named_files(lines)}
         if is_list_of_segments(lines, header.stem):
             segments.update(Path(f"{name}.hea") for name in names)

@@ -55,7 +55,7 @@ class Place:
         """
         if self.pn_dir is None:
             return replace(self, header=self.file(f"{record}.hea"))
-        return replace(self, header=self.header.with_name(f"{last_part(record)}.hea"))
+        return replace(self, header=self.header.parent / f"{last_part(record)}.hea")
 
     def head(self) -> bytes:
         """The bytes of the header."""
@@ -75,7 +75,7 @@ class Place:
         Raises:
             DataError: there is none.
         """
-        beside = self.header.with_name(last_part(name))
+        beside = self.header.parent / last_part(name)
         candidates = [self.header.parent / name.replace("\\", "/"), beside]
         for path in candidates:
             if path.is_file():
