@@ -132,9 +132,13 @@ def select_readings(
     readings: IrregularReadings, channels: tuple[ChannelPlan, ...], plan: CleaningPlan
 ) -> IrregularReadings:
     """Finite readings of some channels, rules applied, sorted by time; ties stay in file order."""
+    names = tuple(channel.name for channel in channels)
+    units = tuple(channel.unit for channel in channels)
     stop_s = np.inf if readings.duration_s is None else readings.duration_s
     inside = (readings.time_s >= 0) & (readings.time_s < stop_s)
     rises = bool((readings.time_s[1:] >= readings.time_s[:-1]).all())
+    if rises and bool(inside.all()) and _as_they_are(readings, channels, plan):
+        return replace(readings, channels=names, units=units)
     order = np.arange(len(inside)) if rises else np.argsort(readings.time_s, kind="stable")
     if not inside.all():
         order = order[inside[order]]
@@ -159,9 +163,22 @@ def select_readings(
         time_s=time_s[by_time],
         channel=np.concatenate(numbers)[by_time],
         value=np.concatenate(values)[by_time],
-        channels=tuple(channel.name for channel in channels),
-        units=tuple(channel.unit for channel in channels),
+        channels=names,
+        units=units,
     )
+
+
+def _as_they_are(
+    readings: IrregularReadings, channels: tuple[ChannelPlan, ...], plan: CleaningPlan
+) -> bool:
+    """True if the readings are those of the channels, in their order and units, with no rule."""
+    if plan.zero_is_missing or plan.ranges or plan.flatline_s:
+        return False
+    if tuple(channel.found_in(readings.channels) for channel in channels) != readings.channels:
+        return False
+    stated = zip(readings.units, channels, strict=True)
+    alike = all(unit == own.unit and own.from_unit is None for unit, own in stated)
+    return alike and bool(np.isfinite(readings.value).all())
 
 
 def _apply_rules(

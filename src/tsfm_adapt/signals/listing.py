@@ -27,6 +27,11 @@ def visible(folder: Path, pattern: str, *, in_order: bool = False) -> Iterator[P
     Raises:
         DataError: a folder cannot be listed.
     """
+    return map(Path, _visible(folder, pattern, in_order))
+
+
+def _visible(folder: Path, pattern: str, in_order: bool) -> Iterator[str]:
+    """The paths of `visible` as text: a `Path` costs as much as finding it."""
     fits = re.compile(translate(pattern.lower())).match
     folders, linked = deque([str(folder)]), deque[str]()
     visited = {_identity(parent) for parent in folder.resolve().parents}
@@ -50,7 +55,7 @@ def visible(folder: Path, pattern: str, *, in_order: bool = False) -> Iterator[P
             elif entry.is_symlink() and Path(entry.path).is_dir():
                 linked.append(entry.path)
             elif fits(entry.name.lower()) and not _is_pipe(entry):
-                yield Path(entry.path)
+                yield entry.path
 
 
 def _is_pipe(entry: os.DirEntry[str]) -> bool:
@@ -75,7 +80,7 @@ def files_below(root: Path) -> list[Path]:
     """
     if not root.is_dir():
         return [root]
-    found = [str(path) for path in visible(root, "*")]
+    found = _visible(root, "*", in_order=False)
     order = sorted((path.split(os.sep), path) for path in found)  # noqa: PTH206  # of 1e5 files
     return [Path(path) for _, path in order]
 

@@ -9,6 +9,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -138,6 +139,13 @@ def _names(rows: Sequence[Row], dialect: Dialect) -> tuple[list[str], list[str]]
     if not header:
         width = len(rows[dialect.skip_rows])
         return [f"column {number + 1}" for number in range(width)], []
+    names, changed = _of_header(tuple(map(tuple, header)))
+    return [*names], [*changed]
+
+
+@lru_cache(maxsize=8)
+def _of_header(header: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """`_names` of header rows; files of a folder have the same ones."""
     width = max(map(len, header))
     parts: list[list[str]] = []
     for number, row in enumerate(header):
@@ -151,7 +159,8 @@ def _names(rows: Sequence[Row], dialect: Dialect) -> tuple[list[str], list[str]]
         names.pop()
     filled = [name or f"column {index + 1}" for index, name in enumerate(names)]
     unlike = distinct(filled)
-    return unlike, [name for name, before in zip(unlike, filled, strict=True) if name != before]
+    changed = (name for name, before in zip(unlike, filled, strict=True) if name != before)
+    return tuple(unlike), tuple(changed)
 
 
 def _one_short(body: Sequence[Row], width: int) -> bool:
@@ -211,7 +220,8 @@ def _without_headers(
     """Drops the rows that are the header or the units again."""
     width = len(body[0]) if body else 0
     again = [(row + [""] * width)[:width] for row in header]
-    repeats = [index for index, row in enumerate(body) if row in again]
+    firsts = {row[0] for row in again if row}
+    repeats = [index for index, row in enumerate(body) if row[0] in firsts and row in again]
     if not repeats:
         return body, skipped
     notes[REPEATED] += len(repeats)
