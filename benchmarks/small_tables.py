@@ -85,9 +85,8 @@ def main() -> None:
                     for source in (other / "src", ROOT / "src")
                 ]
                 ratios.append(extra[1] / extra[0])
-                print(
-                    f"turn {turn + 1}: {extra[0]:.2f} s at {options.against}, {extra[1]:.2f} s here"
-                )
+                there, here = extra
+                print(f"turn {turn + 1}: {there:.2f} s at {options.against}, {here:.2f} s here")
         finally:
             subprocess.run([*git, "remove", "--force", str(other)], check=True)
     print(f"ratio {np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
