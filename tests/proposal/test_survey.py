@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from contracts.proposed import given_items, recording, walk
+from tsfm_adapt.errors import DataError
+from tsfm_adapt.proposal.formats import recognised
+from tsfm_adapt.proposal.proposal import propose
 from tsfm_adapt.proposal.survey import Bounds, look
 
 
@@ -37,3 +41,20 @@ def test_bounded_values_stop_the_list_too():
     reader = given_items(*(recording(walk(100, s), f"s{s}") for s in range(30)))
     survey = look(reader, Bounds(listed_values=950))
     assert (len(survey.listed), survey.more) == (10, True)
+
+
+def test_recordings_in_two_units_are_told_by_their_medians(tmp_path):
+    for number in range(6):
+        glucose = walk(300, number, around=120.0)
+        glucose = glucose / 18.016 if number > 3 else glucose
+        rows = "".join(f"{300 * k},{value:.2f}\n" for k, value in enumerate(glucose))
+        (tmp_path / f"export{number}.csv").write_text("time,glucose\n" + rows)
+    (channel,) = look(recognised(tmp_path)).channels
+    assert channel.usual == {
+        "mg/dL": ("export0", "export1", "export2", "export3"),
+        "mmol/L": ("export4", "export5"),
+    }
+    with pytest.raises(
+        DataError, match=r"mg/dL in 4 subjects, mmol/L in export4, export5.*units_"
+    ):
+        propose(look(recognised(tmp_path)), recognised(tmp_path))

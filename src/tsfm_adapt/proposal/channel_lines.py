@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tsfm_adapt.errors import DataError
 from tsfm_adapt.proposal.survey import Channel, Survey
 from tsfm_adapt.proposal.wording import readings, share_measured
-from tsfm_adapt.signals.plausible import Range, Vital, vital
-from tsfm_adapt.signals.units import canonical
+from tsfm_adapt.signals.plausible import Range, Vital, substance, vital
+from tsfm_adapt.signals.units import canonical, convert
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,32 @@ def _out(channel: Channel, survey: Survey, alike: frozenset[str]) -> str | None:
     most = max(other.recordings for other in survey.channels if other.name in alike)
     if 2 * channel.recordings <= most:
         return f"measured in {channel.recordings} of {survey.looked} recordings"
-    if len(channel.units) > 1 and len({canonical(unit) or unit for unit in channel.units}) > 1:
+    if not all(_converts(unit, channel.units[0], channel.name) for unit in channel.units):
         return f"its unit differs: {', '.join(channel.units)}"
+    if len(channel.usual) > 1:
+        return _two_units(channel)
     return None
+
+
+def _converts(unit: str, target: str, name: str) -> bool:
+    if (canonical(unit) or unit) == (canonical(target) or target):
+        return True
+    try:
+        convert(unit, target, substance(name))
+    except DataError:
+        return False
+    return True
+
+
+def _two_units(channel: Channel) -> str:
+    """That some recordings are in another unit than the others, by their medians."""
+    counts = sorted(channel.usual.items(), key=lambda own: -len(own[1]))
+    most, *others = counts
+    shown = "; ".join(f"{unit} in {', '.join(own[:6])}" for unit, own in others)
+    return (
+        f"two units by its values: {most[0]} in {len(most[1])} subjects, {shown}: state them with "
+        "units_by_subject of the reader"
+    )
 
 
 def _unit(channel: Channel) -> tuple[str, str | None, str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tsfm_adapt.errors import DataError
 from tsfm_adapt.proposal.alternatives import alternatives
+from tsfm_adapt.signals.plausible import substance, vital
 from tsfm_adapt.signals.readers.base import ReaderConfig
 from tsfm_adapt.signals.recording import BoolArray, FloatArray, IrregularReadings, Notes, Recording
 
@@ -52,6 +53,7 @@ class Channel:
     few_values: bool  # at most 20 distinct ones: steps, not a curve
     longest_flat_s: float
     longest_gap_s: float
+    usual: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # unit by values: subjects
 
     @property
     def constant(self) -> bool:
@@ -142,6 +144,7 @@ class _Tally:
     kept: list[FloatArray] = field(default_factory=list)
     flat_s: float = 0.0
     gap_s: float = 0.0
+    usual: dict[str, list[str]] = field(default_factory=dict)  # unit by the values: subjects
 
 
 def look(reader: ReaderConfig, bounds: Bounds | None = None) -> Survey:
@@ -248,7 +251,7 @@ def _recording(item: Recording, tallies: dict[str, _Tally]) -> float:
         tally.samples += item.samples
         tally.rates.append(item.rate_hz)
         tally.gap_s = max(tally.gap_s, _longest(~measured) / item.rate_hz)
-        _values(tally, row[measured], unit, item.subject)
+        _values(tally, name, row[measured], unit, item.subject)
         tally.flat_s = max(tally.flat_s, (_longest_flat(row[measured]) - 1) / item.rate_hz)
     return _longest(~anything) / item.rate_hz
 
@@ -265,17 +268,22 @@ def _events(item: IrregularReadings, tallies: dict[str, _Tally]) -> float:
         if steps.size:
             tally.rates.append(1 / float(np.median(steps)))
             tally.gap_s = max(tally.gap_s, float(steps.max()))
-        _values(tally, value, unit, item.subject)
+        _values(tally, name, value, unit, item.subject)
         run = _longest_flat(value)
         tally.flat_s = max(tally.flat_s, (run - 1) * float(np.median(steps)) if steps.size else 0)
     apart = np.diff(np.unique(item.time_s))
     return float(apart.max(initial=0.0))
 
 
-def _values(tally: _Tally, value: FloatArray, unit: str, subject: str) -> None:
+def _values(tally: _Tally, name: str, value: FloatArray, unit: str, subject: str) -> None:
     tally.units.add(unit)
     if not value.size:
         return
+    known = vital(name)
+    if known is not None and (unit in ("", "1") or (substance(name) and not tally.units - {unit})):
+        usual = known.unit_of(float(np.median(value)))
+        if usual is not None:
+            tally.usual.setdefault(usual, []).append(subject)
     tally.recordings += 1
     tally.subjects.add(subject)
     tally.measured += value.size
@@ -291,6 +299,7 @@ def _channel(name: str, tally: _Tally, looked: int) -> Channel:
     return Channel(
         name=name,
         units=tuple(sorted(tally.units)),
+        usual={unit: tuple(dict.fromkeys(own)) for unit, own in tally.usual.items()},
         rates_hz=tuple(sorted(set(tally.rates))) if tally.regular else (),
         usual_hz=float(np.median(tally.rates)) if tally.rates else None,
         regular=tally.regular,

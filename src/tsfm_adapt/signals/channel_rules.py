@@ -15,6 +15,7 @@ import numpy as np
 from tsfm_adapt.errors import DataError, RecipeError, closest
 from tsfm_adapt.signals.binning import Resample
 from tsfm_adapt.signals.mapping import release
+from tsfm_adapt.signals.plausible import substance
 from tsfm_adapt.signals.recording import (
     BoolArray,
     FloatArray,
@@ -22,7 +23,7 @@ from tsfm_adapt.signals.recording import (
     IrregularReadings,
     Recording,
 )
-from tsfm_adapt.signals.units import Quantity, convert
+from tsfm_adapt.signals.units import convert
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class ChannelPlan:
     electrode are never mixed within a recording.
     """
 
-    name: str  # a channel called `glucose` converts between mmol/L and mg/dL
+    name: str  # one called as glucose is converts between mmol/L and mg/dL
     unit: str
     source: str | tuple[str, ...]  # its name in the files, or several, the preferred one first
     from_unit: str | None = None  # replaces the files' unit, where absent or wrong
@@ -218,8 +219,7 @@ def _conversion(item: Recording | IrregularReadings, channel: ChannelPlan) -> tu
     assert source is not None, channel
     stated = item.units[item.channels.index(source)]
     unit = stated if channel.from_unit is None else channel.from_unit
-    quantity: Quantity | None = "glucose" if channel.name.casefold() == "glucose" else None
     try:
-        return convert(unit, channel.unit, quantity)
+        return convert(unit, channel.unit, substance(channel.name))
     except DataError as error:
         raise DataError(f"data.channels.{channel.name} of {item.id}: {error}") from error
