@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,16 @@ class Combined:
     def stems(self) -> tuple[str, ...]:
         """The files' names without suffix."""
         return tuple(table.path.name.split(".")[0] for table in self.tables)
+
+    def groups(self, names: Iterable[str | None]) -> IntArray:
+        """A number for each row (N,), equal where the file and these columns are; None: none."""
+        key = self.file
+        for name in names:
+            if name is not None:
+                _, which = np.unique(self.table.text(name), return_inverse=True)
+                joint = key * (which.max() + 1) + which.reshape(-1)
+                key = np.unique(joint, return_inverse=True)[1].reshape(-1)
+        return key
 
     def shown(self, row: int) -> str:
         """A row with its file's name."""

@@ -38,7 +38,6 @@ from tsfm_adapt.signals.readers._tables.roles import NUMBERS, numbers_of, roles
 from tsfm_adapt.signals.readers._tables.time_columns import TimeChoice, chosen_time, refuse_unread
 from tsfm_adapt.signals.readers._tables.units_guess import unit_doubts
 from tsfm_adapt.signals.readers._tables.wide_guess import layout_without_times, wide
-from tsfm_adapt.signals.recording import IntArray
 
 Settings = dict[str, JsonValue]
 
@@ -97,7 +96,7 @@ def settings_of(rows: Combined, guess: Guess) -> bool:
     guess.settings |= time.settings
     guess.doubts += time.doubts
     identity = identified(rows, names, time, guess.settings, guess.doubts)
-    group = _records(rows, identity)
+    group = rows.groups((identity.within, identity.subject, identity.record))
     if identity.channel is not None:
         return _long(table, identity, guess)
     used = {*time.columns, identity.within, identity.subject, identity.record}
@@ -181,17 +180,6 @@ def _agree(samples: Sequence[Sample], guess: Guess) -> None:
 
 def _list(value: JsonValue) -> list[str]:
     return [str(own) for own in value] if isinstance(value, list) else []
-
-
-def _records(rows: Combined, identity: Identity) -> IntArray:
-    """The number of each row's record (N,), as far as columns and files tell."""
-    key = rows.file
-    for name in (identity.within, identity.subject, identity.record):
-        if name is not None:
-            _, which = np.unique(rows.table.text(name), return_inverse=True)
-            _, key = np.unique(key * (which.max() + 1) + which.reshape(-1), return_inverse=True)
-            key = key.reshape(-1)
-    return key
 
 
 def _long(table: Table, identity: Identity, guess: Guess) -> bool:

@@ -194,13 +194,7 @@ def _long_by_structure(
 
 def _key(rows: Combined, found: Identity) -> IntArray:
     """A number for each row (N,), equal where file, subject, record and channel are."""
-    key = rows.file
-    for name in (found.within, found.subject, found.record, found.channel):
-        if name is not None:
-            _, which = np.unique(rows.table.text(name), return_inverse=True)
-            _, key = np.unique(key * (which.max() + 1) + which.reshape(-1), return_inverse=True)
-            key = key.reshape(-1)
-    return key
+    return rows.groups((found.within, found.subject, found.record, found.channel))
 
 
 def _by_repeats(
