@@ -182,3 +182,14 @@ def test_times_that_begin_again_are_asked_about():
     cells = table(id=["a"] * 60, time=[str(n % 30) for n in range(60)])
     with pytest.raises(Undecided, match=r"row 32, column 'time': .*'29' to '0'"):
         records(cells, COLUMNS, "")
+
+
+def test_a_column_of_people_is_likelier_than_sessions_where_time_begins_again():
+    own = table(
+        pt_no=[str(p) for p in (1, 2, 3) for _ in range(40)],
+        time=[str(t) for _ in range(3) for t in range(40)],
+        HR=["70"] * 120,
+    )
+    with pytest.raises(Undecided, match=r"'pt_no' tells rows of one time apart") as stopped:
+        records(own, Columns(times=TimeColumns("time", "seconds")), "")
+    assert stopped.value.settings == {"subject": "pt_no"}

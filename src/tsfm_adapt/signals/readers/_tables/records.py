@@ -10,9 +10,9 @@ from itertools import pairwise
 import numpy as np
 
 from tsfm_adapt.errors import DataError
-from tsfm_adapt.signals.readers._tables.cells import Table
+from tsfm_adapt.signals.readers._tables.cells import Table, Undecided
 from tsfm_adapt.signals.readers._tables.order import Backward, in_order
-from tsfm_adapt.signals.readers._tables.repeats import spread
+from tsfm_adapt.signals.readers._tables.repeats import separators, spread
 from tsfm_adapt.signals.readers._tables.spelling import MISSING, plain
 from tsfm_adapt.signals.readers._tables.times import TimeColumns, Times, times_of
 from tsfm_adapt.signals.recording import FloatArray, IntArray, Span
@@ -123,13 +123,41 @@ def _settled(
     series = None
     if columns.series is not None:
         _, series = np.unique(table.columns[columns.series], return_inverse=True)
-    value, divided = in_order(table, columns.times.time, times, group, series, columns.backward)
+    try:
+        value, divided = in_order(
+            table, columns.times.time, times, group, series, columns.backward
+        )
+    except Undecided as problem:
+        raise _with_subject(table, columns, times, group, series, problem) from problem
     if columns.packets:
         scale = 1e6 if times.calendar else 1.0
         key = divided if series is None else divided * (series.max(initial=0) + 1) + series
         seconds = spread(table, (value - value.min()) / scale, key)
         value = seconds + value.min() if scale == 1.0 else _microseconds(seconds, value.min())
     return value, divided
+
+
+def _with_subject(
+    table: Table,
+    columns: Columns,
+    times: Times,
+    group: IntArray,
+    series: IntArray | None,
+    problem: Undecided,
+) -> Undecided:
+    """The error, offering a column as subject where one tells rows of one time apart."""
+    if columns.subject is not None or problem.settings != {"backward": "session"}:
+        return problem
+    codes = [group, times.value] if series is None else [group, series, times.value]
+    key = np.unique(np.stack(codes), axis=1, return_inverse=True)[1].reshape(-1)
+    used = {columns.record, columns.series}
+    apart = [name for name in separators(table, key) if name not in used]
+    if not apart:
+        return problem
+    return Undecided(
+        f"{problem} Column '{apart[0]}' tells rows of one time apart: is it the subject?",
+        {"subject": apart[0]},
+    )
 
 
 def _microseconds(seconds: FloatArray, origin: int) -> IntArray:

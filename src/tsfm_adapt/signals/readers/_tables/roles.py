@@ -205,10 +205,6 @@ def _is_id(name: str) -> bool:
     return bool(re.search(r"(?i)id$|_no$|_nr$|number", name)) or vocabulary.names_people(name)
 
 
-def _finite(number: FloatArray | None) -> FloatArray:
-    return np.empty(0) if number is None else number[np.isfinite(number)]
-
-
 def _clockwise(
     name: str, number: FloatArray, group: IntArray, times: FloatArray | None
 ) -> str | None:
